@@ -1,0 +1,133 @@
+"""The one interface to a language model: a `Model` opens a `Conversation` for each node.
+
+A conversation is append-only. `chat` sends messages and trusts the endpoint's template; `tokens` sends prompt ids and
+gets sampled ids with log-probs, so that what was sampled is known exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from ..usage import Usage
+
+Role = Literal["system", "user", "assistant", "tool"]
+OnText = Callable[[str], None]
+"""Called with each piece of text as it streams in."""
+OnLost = Callable[[int], Awaitable[None]]
+"""Awaited after an attempt whose answer was lost, before it is tried again, with the upper bound of tokens that the lost
+attempt may have been billed for. May raise to stop the retries (the budget no longer allows one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A native tool call, `arguments` as the raw JSON text the model wrote."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer of a model.
+
+    `token_ids` and `logprobs` have one entry for each sampled token, end-of-turn token included where it was sampled.
+    `prompt_token_ids` is what the model was given. All three are None where the endpoint does not give them.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    model: str
+    version: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    prompt_token_ids: Sequence[int] | None = None
+    token_ids: Sequence[int] | None = None
+    logprobs: Sequence[float] | None = None
+    latency: float = 0.0
+    attempts: int = 1
+
+
+@runtime_checkable
+class Conversation(Protocol):
+    """One node's exchange with a model."""
+
+    messages: list[Message]
+    exact: bool
+    """Whether `prompt_tokens` is exact (`tokens`) or an upper bound (`chat`)."""
+
+    def add(self, *messages: Message) -> None:
+        """Append messages (the prompt, an observation). Answers are appended by `complete` itself."""
+
+    async def prompt_tokens(self) -> int:
+        """Tokens that the next call will be billed for as prompt: exact, or an upper bound (see `exact`)."""
+
+    async def complete(
+        self,
+        *,
+        max_tokens: int,
+        seed: int | None = None,
+        on_text: OnText | None = None,
+        on_lost: OnLost | None = None,
+    ) -> Completion:
+        """One model call of at most `max_tokens` sampled tokens; the answer is appended to `messages`.
+
+        Raises a `ModelError` after every retry. A malformed or empty answer is no error: it comes back as a completion
+        with the text there was.
+        """
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A language model somewhere."""
+
+    name: str
+    interface: Literal["chat", "tokens"]
+
+    async def context_length(self) -> int | None:
+        """The model's context window in tokens, None where the endpoint does not say."""
+
+    def conversation(self, *, tools: Sequence[Mapping[str, Any]] = ()) -> Conversation:
+        """A new, empty conversation; `tools` are native tool definitions in OpenAI's format."""
+
+    async def aclose(self) -> None:
+        """Close connections and stop helpers. Safe to call twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """Sampling settings of every call; unknown ones go through to the endpoint in `extra`.
+
+    `max_tokens` caps the answer of one call (the budget may lower it further).
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int = 4096
+    stop: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any] | None) -> Sampling:
+        """From the user's plain mapping. Raises TypeError or ValueError on a value that makes no sense."""
+        known = dict(settings or {})
+        stop = known.pop("stop", ())
+        return cls(
+            temperature=known.pop("temperature", None),
+            top_p=known.pop("top_p", None),
+            max_tokens=int(known.pop("max_tokens", 4096)),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            extra=known,
+        )

@@ -1,0 +1,131 @@
+"""The one interface to a sandboxed REPL: a `Sandbox` opens a `Repl` for each node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, Self
+
+
+class CellStatus(StrEnum):
+    """How one cell ended."""
+
+    OK = "ok"
+    """It ran to its end."""
+    ERROR = "error"
+    """It raised; `CellResult.error` is the traceback as the agent should see it."""
+    FINISHED = "finished"
+    """It called `finish`; `CellResult.value` is what it gave."""
+    TIMEOUT = "timeout"
+    """It was stopped at its CPU or wall limit; variables survive where the interpreter could be interrupted."""
+    MEMORY = "memory"
+    """It hit the memory limit."""
+    KILLED = "killed"
+    """The worker is gone (killed by a limit or from outside); the next cell starts in a fresh one, variables lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """What running one cell gave."""
+
+    status: CellStatus
+    output: str = ""
+    """Printed text and the last expression, already cut to the output limit with a note of what was cut."""
+    error: str | None = None
+    value: Any = None
+    unawaited: tuple[str, ...] = ()
+    """Host functions called in this cell whose result was never awaited, so that they never ran."""
+    running: tuple[str, ...] = ()
+    """Host calls still under way when the cell ended (started with asyncio.create_task, say); they go on."""
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+class HostCallError(Exception):
+    """Raise in a `HostCall` to raise an exception in the agent's code.
+
+    `kind` is one of `SubagentError` (with `status`, `message`, `partial`), `LaunchRefused`, `ToolError`: exception classes
+    the agent's code knows by name. `data` becomes the attributes of the exception.
+    """
+
+    def __init__(self, kind: str, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.data = data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRequest:
+    """One call that the agent's code made of the host. Awaited concurrently; `cell` counts cells from 1."""
+
+    id: int
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    cell: int
+
+
+HostCall = Callable[[HostRequest], Awaitable[Any]]
+"""Answers a request of the agent's code with plain data (None, bool, int, float, str, bytes, list, dict)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFunction:
+    """A function of the host that the agent's code may await, by name."""
+
+    name: str
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplLimits:
+    """Limits of one REPL. Times in seconds."""
+
+    cell_timeout: float = 30.0
+    """CPU and wall time of one cell; the wall clock stands still while the cell only waits for host calls."""
+    memory_mb: int = 256
+    output_chars: int = 10_000
+    message_bytes: int = 64 * 1024 * 1024
+    """Largest message a worker may send (a result, an argument)."""
+
+
+DEFAULT_LIMITS = ReplLimits()
+
+
+class Repl(Protocol):
+    """One agent's interpreter: state persists across cells."""
+
+    async def run(self, code: str) -> CellResult:
+        """Run one cell. Never raises for what the code does; raises SandboxError when no worker can be had."""
+
+    async def aclose(self) -> None:
+        """Kill the worker and release its descriptors. Safe to call twice; shielded from cancellation."""
+
+
+class Sandbox(Protocol):
+    """Makes REPLs. An async context manager that owns the helper processes."""
+
+    enforced: frozenset[str]
+    """Layers that hold: of `process`, `rlimits`, `no_new_privs`, `pdeathsig`, `landlock`, `seccomp`, `policy`."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def open(
+        self,
+        *,
+        call: HostCall,
+        functions: Sequence[HostFunction] = (),
+        context: Any = None,
+        launcher: bool = True,
+        limits: ReplLimits = DEFAULT_LIMITS,
+    ) -> Repl:
+        """A fresh REPL. `context` becomes the variable `context` (plain data; large strings by sealed memfd).
+
+        `functions` become awaitable functions. With `launcher`, `launch_subagent` and `subagents` exist too; a launch
+        reaches `call` as a request named `launch_subagent` with keyword arguments goal, context, returns (a JSON schema
+        or None), max_steps, max_tokens.
+        """
