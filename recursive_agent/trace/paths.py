@@ -1,0 +1,117 @@
+"""Time in a tree: which nodes ran together, and the chain of work that no amount of concurrency could shorten."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .tree import Node
+
+Interval = tuple[float, float]
+"""Start and end, in seconds since the epoch."""
+
+
+class CriticalPath(NamedTuple):
+    """Seconds of the longest chain of work, and the nodes it runs through: each before the children it waits for."""
+
+    seconds: float
+    nodes: tuple[Node, ...]
+
+
+class _Item(NamedTuple):
+    """A piece of a node's work: `weight` seconds of it lie on the path; `child` where it is a descendant's work."""
+
+    start: float
+    end: float
+    weight: float
+    child: Node | None
+
+
+def critical_path(root: Node) -> CriticalPath:
+    """The longest chain of dependent work below `root`, which the run could not have been faster than.
+
+    A node's work consists of *items*: each model call (weight: its duration), each stretch of a cell in which no child
+    launched in that cell was alive (weight: its duration; tool calls are the cell's own work), and each child (weight:
+    the child's own critical path). Item a comes before item b where a ended no later than b started; the critical path
+    is the chain of items with the greatest total weight. Hence children that ran together count once, at the longest;
+    the time a child spends waiting for a slot at the endpoint does not count (a model call starts when it has its slot);
+    and the path never exceeds the duration of `root`. What started after something else ended is taken to depend on it,
+    which holds for the steps of a node and for launches awaited one after the other.
+    """
+    chains: dict[str, list[_Item]] = {}
+    seconds: dict[str, float] = {}
+    for node in reversed(list(root.walk())):  # children before parents, without recursion
+        chains[node.id] = _heaviest_chain(list(_items(node, seconds)))
+        seconds[node.id] = sum(item.weight for item in chains[node.id])
+    return CriticalPath(seconds[root.id], tuple(_nodes(root, chains)))
+
+
+def overlapping(intervals: Sequence[Interval]) -> list[bool]:
+    """For each interval whether it shares time with another one."""
+    order = sorted(range(len(intervals)), key=lambda i: intervals[i])
+    together = [False] * len(intervals)
+    latest = -1
+    for i in order:
+        if latest >= 0 and intervals[i][0] < intervals[latest][1]:
+            together[i] = together[latest] = True
+        if latest < 0 or intervals[i][1] > intervals[latest][1]:
+            latest = i
+    return together
+
+
+def _items(node: Node, seconds: dict[str, float]) -> Iterator[_Item]:
+    for child in node.children:
+        yield _Item(child.started, child.end, seconds[child.id], child)
+    for step in node.steps:
+        if step.model is not None:
+            start, end = step.model.started, step.model.time
+            yield _Item(start, end, max(0.0, end - start), None)
+        if step.cell is not None:
+            busy = [
+                (child.started, child.end)
+                for child in node.children
+                if child.launched_at is not None and child.launched_at.step == step.number
+            ]
+            for start, end in _without((step.cell.started, step.cell.time), busy):
+                yield _Item(start, end, end - start, None)
+
+
+def _without(whole: Interval, holes: Sequence[Interval]) -> Iterator[Interval]:
+    """The stretches of `whole` that lie in none of `holes`."""
+    at, end = whole
+    for hole_start, hole_end in sorted(holes):
+        if min(hole_start, end) > at:
+            yield at, min(hole_start, end)
+        at = max(at, hole_end)
+    if at < end:
+        yield at, end
+
+
+def _heaviest_chain(items: list[_Item]) -> list[_Item]:
+    """Weighted interval scheduling, O(n log n): the heaviest set of items that do not overlap, in order of time."""
+    items.sort(key=lambda item: (item.end, item.start))
+    ends = [item.end for item in items]
+    best = [0.0]  # best[i]: heaviest chain among the first i items
+    previous: list[int] = []
+    for i, item in enumerate(items):
+        previous.append(bisect_right(ends, item.start, 0, i))
+        best.append(max(best[i], best[previous[i]] + item.weight))
+    chain: list[_Item] = []
+    i = len(items)
+    while i:
+        if best[i] == best[i - 1]:
+            i -= 1
+        else:
+            chain.append(items[i - 1])
+            i = previous[i - 1]
+    return chain[::-1]
+
+
+def _nodes(root: Node, chains: dict[str, list[_Item]]) -> Iterator[Node]:
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(item.child for item in reversed(chains[node.id]) if item.child is not None)

@@ -1,0 +1,327 @@
+"""`ExecutionTree`: what happened in one run, built from its events. The only reader of a trace.
+
+The same code serves a finished file, a live run (apply events as they come) and the file of a process that was killed:
+a node whose end was never seen has the status RUNNING, and the tree is not `complete`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from ..errors import TraceError
+from ..model.base import Message
+from ..status import Status
+from ..usage import Usage
+from .paths import CriticalPath, critical_path, overlapping
+from .schema import (
+    ROOT,
+    CellRan,
+    Event,
+    HostCalled,
+    ModelCalled,
+    NodeEnded,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+    Scored,
+)
+
+LAUNCH = "launch_subagent"
+"""Name of the host function that launches a child."""
+
+
+class LaunchPoint(NamedTuple):
+    """Where in its parent a node was launched: the parent's step, and the host call of it."""
+
+    step: int
+    call: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Step:
+    """One step of a node: a model call, the cell it led to, the host calls of that cell in order of their end."""
+
+    number: int
+    model: ModelCalled | None = None
+    cell: CellRan | None = None
+    calls: list[HostCalled] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """The latest time of a tree; shared by its nodes, so that a running node has a duration."""
+
+    now: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Node:
+    """One agent of a tree, as far as it came. Times in seconds since the epoch, durations in seconds."""
+
+    id: str
+    parent: str | None
+    """Id of the parent; None for the root."""
+    depth: int
+    goal: str
+    context: Any = field(default=None, repr=False)
+    returns: Any = None
+    """JSON schema of the result, or None."""
+    max_steps: int | None = None
+    max_tokens: int | None = None
+    launched_at: LaunchPoint | None = None
+    started: float
+    ended: float | None = None
+    status: Status = Status.RUNNING
+    result: Any = None
+    reason: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    """The node's own model calls, those of its descendants left out."""
+    score: float | None = None
+    """s̃ in [0, 1]; None where it is not known (see `score_status`)."""
+    score_status: str | None = None
+    """None where nobody has scored the node yet."""
+    score_source: str | None = None
+    steps: list[Step] = field(default_factory=list, repr=False)
+    children: list[Node] = field(default_factory=list, repr=False)
+    """In launch order."""
+    _clock: _Clock = field(repr=False)
+
+    @property
+    def total_usage(self) -> Usage:
+        """Usage of the node and all its descendants."""
+        return reduce(add, (node.usage for node in self.walk()), Usage())
+
+    @property
+    def duration(self) -> float:
+        """From start to end; of a running node, to the last thing known of the tree."""
+        return max(0.0, self.end - self.started)
+
+    @property
+    def end(self) -> float:
+        """When the node ended; of a running node, the last time known of the tree."""
+        return self._clock.now if self.ended is None else self.ended
+
+    @property
+    def running(self) -> bool:
+        """Whether the end of the node has not been seen."""
+        return self.status is Status.RUNNING
+
+    @property
+    def finished(self) -> bool:
+        """Whether the node gave a result."""
+        return self.status.finished
+
+    def walk(self) -> Iterator[Node]:
+        """The node and its descendants, each before its children, siblings in launch order."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting.extend(reversed(node.children))
+
+    def conversation(self) -> list[Message]:
+        """Every message of the node in order: what it was told, and what the model answered."""
+        messages: list[Message] = []
+        for step in self.steps:
+            if step.model is not None:
+                messages.extend(step.model.messages)
+                messages.append(Message("assistant", step.model.text, tuple(step.model.tool_calls)))
+        return messages
+
+    def step(self, number: int) -> Step:
+        """The step of this number (from 1), begun if it is new."""
+        for step in reversed(self.steps):
+            if step.number == number:
+                return step
+        self.steps.append(Step(number=number))
+        return self.steps[-1]
+
+
+class ExecutionTree:
+    """One run: the tree of agents, with timing, usage and scores."""
+
+    def __init__(self, start: RunStarted) -> None:
+        self.run = start.run
+        self.model = start.model
+        self.interface = start.interface
+        self.group = start.group
+        self.seed = start.seed
+        self.limits: Mapping[str, Any] = start.limits
+        self.settings: Mapping[str, Any] = start.settings
+        self.started = start.time
+        self.ended: float | None = None
+        self.nodes: dict[str, Node] = {}
+        """All nodes by id, in launch order (a parent before its children)."""
+        self._clock = _Clock(start.time)
+
+    def __repr__(self) -> str:
+        status = self.nodes[ROOT].status if ROOT in self.nodes else Status.RUNNING
+        return f"<ExecutionTree {self.run} {status}, {len(self.nodes)} nodes>"
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event]) -> ExecutionTree:
+        """The tree of these events. Raises TraceError where they do not make one."""
+        builder = TreeBuilder()
+        for event in events:
+            builder.add(event)
+        if builder.tree is None:
+            raise TraceError("The trace is empty: not even the start of a run was written.")
+        return builder.tree
+
+    @classmethod
+    def load(cls, path: str | Path) -> ExecutionTree:
+        """The tree of a trace file. Raises TraceError, naming the file, where it cannot be read."""
+        from .store import read_events  # store names files by what is in them, and so knows this module
+
+        try:
+            return cls.from_events(read_events(path))
+        except TraceError as error:
+            if str(path) in str(error):
+                raise
+            raise TraceError(f"{path}: {error}") from error
+
+    @property
+    def root(self) -> Node:
+        """The first node. Raises TraceError where the run stopped before it had one."""
+        try:
+            return self.nodes[ROOT]
+        except KeyError:
+            raise TraceError(f"Run {self.run} stopped before its first agent was started.") from None
+
+    @property
+    def status(self) -> Status:
+        """The root's status."""
+        return self.root.status
+
+    @property
+    def complete(self) -> bool:
+        """Whether the end of the run was seen."""
+        return self.ended is not None
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first event to the last one of the run (scores given later do not count)."""
+        return max(0.0, self._clock.now - self.started)
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over all nodes."""
+        return reduce(add, (node.usage for node in self.nodes.values()), Usage())
+
+    @property
+    def max_depth(self) -> int:
+        """Depth of the deepest node that exists; the root's is 0."""
+        return max((node.depth for node in self.nodes.values()), default=0)
+
+    @property
+    def launches(self) -> int:
+        """How many nodes were launched by another one."""
+        return max(0, len(self.nodes) - 1)
+
+    @property
+    def refused_launches(self) -> int:
+        """How many calls of `launch_subagent` gave no node (a limit, wrong arguments)."""
+        return sum(
+            call.name == LAUNCH and call.child is None
+            for node in self.nodes.values()
+            for step in node.steps
+            for call in step.calls
+        )
+
+    @property
+    def concurrent_share(self) -> float:
+        """Share, in [0, 1], of launched nodes that were alive together with a sibling for some time; 0 without any."""
+        together = sum(
+            sum(overlapping([(child.started, child.end) for child in node.children])) for node in self.nodes.values()
+        )
+        return together / self.launches if self.launches else 0.0
+
+    @property
+    def critical_path(self) -> CriticalPath:
+        """The chain of work that bounds the run's time from below; see `critical_path` of `trace.paths`."""
+        return critical_path(self.root)
+
+    def walk(self) -> Iterator[Node]:
+        """All nodes, each before its children, siblings in launch order."""
+        return self.root.walk() if ROOT in self.nodes else iter(())
+
+    def scored(self) -> Sequence[Node]:
+        """The nodes that have a score."""
+        return [node for node in self.nodes.values() if node.score is not None]
+
+    def apply(self, event: Event) -> None:
+        """Take in the next event. Raises TraceError for one that cannot come here."""
+        match event:
+            case NodeStarted():
+                self._start(event)
+            case ModelCalled():
+                node = self._node(event.node, event)
+                node.step(event.step).model = event
+                node.usage += event.usage
+            case HostCalled():
+                self._node(event.node, event).step(event.step).calls.append(event)
+            case CellRan():
+                self._node(event.node, event).step(event.step).cell = event
+            case NodeEnded():
+                node = self._node(event.node, event)
+                node.status, node.result, node.reason = event.status, event.result, event.reason
+                node.usage, node.ended = event.usage, event.time
+            case RunEnded():
+                self.ended = event.time
+            case Scored():
+                node = self._node(event.node, event)
+                node.score, node.score_status, node.score_source = event.score, event.status, event.source
+                return  # may come days later: no part of the run's time
+            case RunStarted():
+                raise TraceError(f"Two runs in one trace: {self.run}, then {event.run}.")
+            case _:
+                raise TraceError(f"An event that no tree knows: {type(event).__name__}.")
+        self._clock.now = max(self._clock.now, event.time)
+
+    def _start(self, event: NodeStarted) -> None:
+        if event.node in self.nodes:
+            raise TraceError(f"Node {event.node} started twice.")
+        node = Node(
+            id=event.node,
+            parent=event.parent,
+            depth=event.depth,
+            goal=event.goal,
+            context=event.context,
+            returns=event.returns,
+            max_steps=event.max_steps,
+            max_tokens=event.max_tokens,
+            launched_at=None if event.step is None or event.call is None else LaunchPoint(event.step, event.call),
+            started=event.time,
+            _clock=self._clock,
+        )
+        if event.parent is not None:
+            self._node(event.parent, event).children.append(node)
+        self.nodes[event.node] = node
+
+    def _node(self, name: str, event: Event) -> Node:
+        try:
+            return self.nodes[name]
+        except KeyError:
+            raise TraceError(f"A {event.kind} event speaks of node {name}, which never started.") from None
+
+
+class TreeBuilder:
+    """Builds a tree event by event; `tree` is None until the run has started."""
+
+    def __init__(self) -> None:
+        self.tree: ExecutionTree | None = None
+
+    def add(self, event: Event) -> Self:
+        """Take in the next event. Raises TraceError for one that cannot come here."""
+        if self.tree is not None:
+            self.tree.apply(event)
+        elif isinstance(event, RunStarted):
+            self.tree = ExecutionTree(event)
+        else:
+            raise TraceError(f"The trace begins with a {event.kind} event instead of the start of a run.")
+        return self
