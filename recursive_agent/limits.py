@@ -1,0 +1,282 @@
+"""What a tree may use, and the budgets that enforce it.
+
+A budget is reserved *before* a call leaves and settled when its bill is known, so a tree never overshoots. A call that
+does not fit because others are still out waits for them to settle (first come, first served) and fails only when what is
+really left is not enough; so a limit never depends on who was faster. A share is carved out of its parent's budget when
+it is given, and what was not used of it goes back: nobody else can spend it, and its owner cannot spend more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import anyio
+
+from .errors import ConfigurationError
+from .status import Status
+from .usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """One budget for a whole tree of agents. None lifts a limit where it is allowed."""
+
+    max_depth: int = 4
+    """A node may exist at depth ≤ max_depth; the root has depth 0."""
+    max_agents: int = 64
+    """Agents in the tree, root included."""
+    max_children: int = 16
+    """Agents that one agent may launch."""
+    max_steps: int = 20
+    """Model calls of one agent."""
+    max_tokens: int | None = 500_000
+    """Prompt and completion tokens of the whole tree, as billed."""
+    max_cost: float | None = None
+    """Money for the whole tree, in the currency of `prices`."""
+    timeout: float | None = 900.0
+    """Wall-clock seconds for the whole tree."""
+    cell_timeout: float = 30.0
+    """Seconds (CPU and wall) of one cell; waiting for tools and sub-agents does not count."""
+    cell_memory_mb: int = 256
+    """Memory of one agent's interpreter, in MiB."""
+    max_concurrency: int = 16
+    """Model calls under way at once (never agents, so a deep tree cannot block on its own children)."""
+    max_malformed: int = 3
+    """Answers in a row without anything to run before an agent is stopped."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            optional = "None" in str(item.type)
+            if value is None and optional:
+                continue
+            whole = "int" in str(item.type)
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                kind = "a whole number" if whole else "a number"
+                raise ConfigurationError(f"Limits.{item.name} must be {kind}{' or None' if optional else ''}: {value!r}")
+            least = 0 if item.name in ("max_depth", "max_children") else 1 if whole else 0
+            if value < least or (not whole and value <= 0):
+                raise ConfigurationError(f"Limits.{item.name} must be {'more than 0' if not whole else f'at least {least}'}: {value!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for the trace."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Money per million tokens. `cached` defaults to the prompt's price."""
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    @classmethod
+    def of(cls, prices: Mapping[str, float] | Prices | None) -> Prices | None:
+        """From the user's mapping with keys `prompt`, `completion` and maybe `cached`."""
+        if prices is None or isinstance(prices, Prices):
+            return prices
+        try:
+            made = cls(**prices)
+        except TypeError:
+            raise ConfigurationError(
+                f"prices must have the keys 'prompt', 'completion' and maybe 'cached' (per million tokens): {dict(prices)!r}"
+            ) from None
+        if any(not isinstance(v, int | float) or v < 0 for v in (made.prompt, made.completion, made.cached or 0.0)):
+            raise ConfigurationError(f"prices must be numbers of at least 0: {dict(prices)!r}")
+        return made
+
+    def of_usage(self, usage: Usage) -> float:
+        """What confirmed tokens cost."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = usage.prompt_tokens - usage.cached_tokens
+        return (fresh * self.prompt + usage.cached_tokens * cached + usage.completion_tokens * self.completion) / 1e6
+
+    def bound(self, prompt: int, completion: int) -> float:
+        """The most a call of this size can cost."""
+        dearest = max(self.prompt, self.cached or 0.0)
+        return (prompt * dearest + completion * self.completion) / 1e6
+
+
+class LimitReached(Exception):
+    """A limit ends a node. Internal: the node turns it into its status and reason."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class NotEnough(Exception):
+    """A budget cannot give what was asked for, whatever the others give back. Internal."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    least: float
+    most: float
+    turn: anyio.Event
+    granted: float | None = None
+    refused: bool = False
+
+
+class Budget:
+    """An amount (tokens or money) that is reserved before it is spent. `limit` None only counts."""
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit = limit
+        self.settled = 0.0
+        self.reserved = 0.0
+        self._queue: deque[_Waiter] = deque()
+
+    @property
+    def free(self) -> float:
+        """What is neither spent nor reserved."""
+        return float("inf") if self.limit is None else self.limit - self.settled - self.reserved
+
+    async def reserve(self, least: float, most: float) -> float:
+        """Take `most`, waiting for others to settle. Raises NotEnough.
+
+        Less than `most`, down to `least`, is given only when nothing is out that could come back.
+        """
+        waiter = _Waiter(least, most, anyio.Event())
+        self._queue.append(waiter)
+        self._serve()
+        if waiter.granted is None and not waiter.refused:
+            try:
+                await waiter.turn.wait()
+            except BaseException:
+                if waiter.granted is not None:
+                    self.settle(waiter.granted, 0)
+                elif waiter in self._queue:
+                    self._queue.remove(waiter)
+                    self._serve()
+                raise
+        if waiter.granted is None:
+            raise NotEnough
+        return waiter.granted
+
+    def take(self, amount: float) -> bool:
+        """Reserve exactly `amount` at once, or say no (a share for a child)."""
+        if self._queue or amount > self.free:
+            return False
+        self.reserved += amount
+        return True
+
+    def settle(self, reserved: float, spent: float) -> None:
+        """Give a reservation back, with what was really spent of it."""
+        self.reserved -= reserved
+        self.settled += spent
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._queue:
+            first = self._queue[0]
+            free = self.free
+            if free >= first.most or (self.reserved <= 0 and free >= first.least):
+                first.granted = min(first.most, free)
+                self.reserved += first.granted
+            elif self.limit is not None and self.limit - self.settled < first.least:
+                first.refused = True
+            else:
+                return
+            self._queue.popleft()
+            first.turn.set()
+
+
+class Account:
+    """Where one node's calls are paid from: its own share of tokens, or its parent's account, and the tree's money."""
+
+    def __init__(self, tokens: Budget, cost: Budget, prices: Prices | None, *, own_share: bool) -> None:
+        self.tokens = tokens
+        self.cost = cost
+        self.prices = prices
+        self.own_share = own_share
+
+    def share(self, amount: int) -> Account | None:
+        """Carve a child's own share out of this account; None where there is not enough."""
+        if not self.tokens.take(amount):
+            return None
+        return Account(Budget(amount), self.cost, self.prices, own_share=True)
+
+    def give_back(self, share: Account) -> None:
+        """End a share: what it did not spend returns to this account."""
+        if share.tokens.limit is not None:
+            self.tokens.settle(share.tokens.limit, share.tokens.settled)
+
+    async def reserve(self, prompt: int, completion: int) -> Reservation:
+        """Reserve one call of at most these sizes; the completion may be cut to what is left, but not below 1 token.
+
+        Raises LimitReached.
+        """
+        try:
+            tokens = await self.tokens.reserve(prompt + 1, prompt + completion)
+        except NotEnough:
+            left = 0 if self.tokens.limit is None else int(self.tokens.limit - self.tokens.settled)
+            raise LimitReached(
+                Status.TOKEN_LIMIT if self.own_share else Status.TREE_BUDGET,
+                f"{'its own share' if self.own_share else 'the tree'} has {left:,} of {int(self.tokens.limit or 0):,} tokens "
+                f"left; the next call needs at least {prompt + 1:,}",
+            ) from None
+        completion = int(tokens) - prompt
+        if self.prices is None:
+            return Reservation(self, prompt, completion, tokens, 0.0)
+        try:
+            cost = await self.cost.reserve(self.prices.bound(prompt, 1), self.prices.bound(prompt, completion))
+        except BaseException as error:
+            self.tokens.settle(tokens, 0)
+            if not isinstance(error, NotEnough):
+                raise
+            left_money = (self.cost.limit or 0.0) - self.cost.settled
+            raise LimitReached(
+                Status.COST_LIMIT,
+                f"the tree has {left_money:.6g} of {self.cost.limit or 0.0:.6g} left to spend; "
+                f"the next call may cost {self.prices.bound(prompt, 1):.6g}",
+            ) from None
+        if cost < self.prices.bound(prompt, completion) and self.prices.completion > 0:
+            spare = cost - self.prices.bound(prompt, 0)
+            completion = max(1, min(completion, int(spare * 1e6 / self.prices.completion + 1e-9)))
+        return Reservation(self, prompt, completion, tokens, cost)
+
+
+class Reservation:
+    """Tokens and money held for one model call."""
+
+    def __init__(self, account: Account, prompt: int, completion: int, tokens: float, cost: float) -> None:
+        self._account = account
+        self.prompt = prompt
+        self.completion = completion
+        self._tokens = tokens
+        self._cost = cost
+        self.lost = 0
+        self._open = True
+
+    async def renew(self, lost: int) -> None:
+        """An attempt was lost and may have been billed `lost` tokens: count them, and reserve anew for the next attempt.
+
+        Raises LimitReached when another attempt no longer fits.
+        """
+        self.settle(Usage(), unconfirmed=lost)
+        fresh = await self._account.reserve(self.prompt, self.completion)
+        if fresh.completion < self.completion:
+            fresh.settle(Usage())
+            raise LimitReached(
+                Status.TOKEN_LIMIT if self._account.own_share else Status.TREE_BUDGET,
+                "an answer was lost on the way, and too few tokens are left to ask again",
+            )
+        self._tokens, self._cost, self._open = fresh._tokens, fresh._cost, True
+
+    def settle(self, usage: Usage, *, unconfirmed: int = 0) -> None:
+        """The bill is known (or bounded): give the rest back. Safe to call twice."""
+        if not self._open:
+            return
+        self._open = False
+        self.lost += unconfirmed
+        account = self._account
+        account.tokens.settle(self._tokens, usage.total_tokens + unconfirmed)
+        if account.prices is not None:
+            doubtful = account.prices.bound(min(unconfirmed, self.prompt), max(0, unconfirmed - self.prompt))
+            account.cost.settle(self._cost, account.prices.of_usage(usage) + doubtful)
