@@ -119,7 +119,7 @@ class _Waiter:
     least: float
     most: float
     turn: anyio.Event
-    granted: float | None = None
+    granted: float = 0.0
     refused: bool = False
 
 
@@ -145,17 +145,16 @@ class Budget:
         waiter = _Waiter(least, most, anyio.Event())
         self._queue.append(waiter)
         self._serve()
-        if waiter.granted is None and not waiter.refused:
-            try:
-                await waiter.turn.wait()
-            except BaseException:
-                if waiter.granted is not None:
-                    self.settle(waiter.granted, 0)
-                elif waiter in self._queue:
-                    self._queue.remove(waiter)
-                    self._serve()
-                raise
-        if waiter.granted is None:
+        try:
+            await waiter.turn.wait()
+        except BaseException:
+            if waiter in self._queue:
+                self._queue.remove(waiter)
+                self._serve()
+            elif not waiter.refused:
+                self.settle(waiter.granted, 0)
+            raise
+        if waiter.refused:
             raise NotEnough
         return waiter.granted
 

@@ -59,7 +59,7 @@ class Tool:
         if not callable(function):
             raise ConfigurationError(f"tools must be functions, not {function!r}")
         marked: Mapping[str, Any] = getattr(function, "__rao_tool__", {})
-        self.name: str = marked.get("name") or getattr(function, "__name__", "")
+        self.name = str(marked.get("name") or getattr(function, "__name__", ""))
         if not self.name.isidentifier() or self.name.startswith("_") or self.name in RESERVED:
             raise ConfigurationError(
                 f"{self.name or function!r} cannot be a tool's name; wrap it in a function with a plain, free name or use "

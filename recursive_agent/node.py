@@ -1,0 +1,423 @@
+"""One agent: prompt → model → code → observation, until `finish` or a limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .actions import PYTHON_TOOL, parse_action
+from .errors import ContextOverflow, ModelError, SandboxError
+from .limits import Account, LimitReached, Reservation
+from .model.base import Completion, Conversation
+from .prompts import Situation, observation, opening, replies, status_line, with_status
+from .repl.base import CellResult, CellStatus, HostCallError, HostFunction, HostRequest, Repl, ReplLimits
+from .returns import Returns
+from .status import Status
+from .tools import ToolContext, ToolFailed
+from .trace.schema import CellRan, HostCalled, ModelCalled, NodeEnded, NodeStarted
+from .usage import Usage
+
+if TYPE_CHECKING:
+    from .tree import Tree
+
+LAUNCH = "launch_subagent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything a node is started with."""
+
+    id: str
+    parent: str | None
+    depth: int
+    goal: str
+    context: Any
+    returns: Returns
+    account: Account
+    max_steps: int
+    max_tokens: int | None
+    step: int | None = None
+    call: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a node ended. `output` is the validated value, `result` the same as plain data."""
+
+    status: Status
+    output: Any = None
+    result: Any = None
+    reason: str | None = None
+
+
+class AgentNode:
+    """Runs one agent. `run` never raises for what the agent does."""
+
+    def __init__(self, tree: Tree, launch: Launch) -> None:
+        self.tree = tree
+        self.launch = launch
+        self.usage = Usage()
+        self.children = 0
+        self.last_output = ""
+        self._step = 0
+        self._ended_children_tokens = 0
+        config = tree.config
+        self._tool_context = ToolContext(tree.run, launch.id, launch.parent, launch.depth, launch.goal)
+        self._situation = Situation(
+            goal=launch.goal,
+            context=launch.context,
+            schema=launch.returns.schema,
+            tools=config.tools,
+            can_launch=launch.depth < config.limits.max_depth and config.limits.max_children > 0,
+            launcher=config.limits.max_depth > 0 and config.limits.max_children > 0,
+            depth=launch.depth,
+            max_depth=config.limits.max_depth,
+            max_steps=launch.max_steps,
+            instructions=config.instructions,
+        )
+
+    async def run(self) -> Outcome:
+        """The whole life of the agent. Raises what ends the whole tree: cancellation, and fatal errors of the endpoint."""
+        launch = self.launch
+        self.tree.emit(
+            NodeStarted(
+                time=time.time(),
+                node=launch.id,
+                parent=launch.parent,
+                depth=launch.depth,
+                goal=launch.goal,
+                step=launch.step,
+                call=launch.call,
+                context=launch.context,
+                returns=launch.returns.schema,
+                max_steps=launch.max_steps,
+                max_tokens=launch.max_tokens,
+            )
+        )
+        outcome = Outcome(Status.CANCELLED, reason="the agent that launched it ended, or the run was cancelled")
+        try:
+            outcome = await self._live()
+        except anyio.get_cancelled_exc_class():
+            outcome = self.tree.explain_cancellation() or outcome
+            raise
+        except ModelError as error:
+            outcome = Outcome(Status.INFRA_ERROR, reason=str(error))
+            if error.fatal or launch.parent is None:
+                self.tree.fail(error)
+        except SandboxError as error:
+            outcome = Outcome(Status.INFRA_ERROR, reason=str(error))
+            if launch.parent is None:
+                self.tree.fail(error)
+        finally:
+            self.tree.emit(
+                NodeEnded(
+                    time=time.time(),
+                    node=launch.id,
+                    status=outcome.status,
+                    result=outcome.result,
+                    reason=outcome.reason,
+                    usage=self.usage,
+                )
+            )
+        return outcome
+
+    async def _live(self) -> Outcome:
+        config = self.tree.config
+        conversation = config.model.conversation(tools=[PYTHON_TOOL] if config.action_format == "tool" else ())
+        conversation.add(*opening(config.prompt_style, config.action_format, self._situation))
+        workplace = _Workplace(self._open_repl)
+        try:
+            async with anyio.create_task_group() as own:
+                # The worker is made ready while the model thinks.
+                own.start_soon(workplace.prepare)
+                outcome = await self._steps(conversation, workplace)
+                own.cancel_scope.cancel()
+            return outcome
+        except BaseExceptionGroup as group:
+            raise _the_cause(group) from None
+        finally:
+            with anyio.CancelScope(shield=True):
+                await workplace.aclose()
+
+    async def _steps(self, conversation: Conversation, workplace: _Workplace) -> Outcome:
+        config, launch = self.tree.config, self.launch
+        malformed = 0
+        sent = 0
+        for step in range(1, launch.max_steps + 1):
+            self._step = step
+            try:
+                completion, sent = await self._ask(conversation, sent)
+            except LimitReached as limit:
+                return Outcome(limit.status, reason=limit.reason)
+            except ContextOverflow as error:
+                return Outcome(Status.CONTEXT_OVERFLOW, reason=str(error))
+            action = parse_action(completion, config.action_format)
+            if action.code is None:
+                malformed += 1
+                if malformed >= config.limits.max_malformed:
+                    return Outcome(Status.MALFORMED, reason=f"{malformed} answers in a row without code: {action.note}")
+                text = with_status(config.prompt_style, action.note or "", self._status_line())
+                conversation.add(*replies(completion.tool_calls, text))
+                continue
+            malformed = 0
+            repl = await workplace.repl()
+            started = time.time()
+            cell = await repl.run(action.code)
+            self._record_cell(action.code, started, cell)
+            refusal = None
+            if cell.status is CellStatus.FINISHED:
+                try:
+                    output = launch.returns.validate(cell.value)
+                    return Outcome(Status.FINISHED, output, launch.returns.plain(output))
+                except ValueError as error:
+                    refusal = str(error)
+            text = observation(config.prompt_style, cell, action, refusal, self._status_line())
+            self.last_output = text
+            conversation.add(*replies(completion.tool_calls, text))
+        return Outcome(Status.STEP_LIMIT, reason=f"{launch.max_steps} steps were used without finish()")
+
+    async def _ask(self, conversation: Conversation, sent: int) -> tuple[Completion, int]:
+        """One model call, paid for. `sent` counts the messages that the trace already holds."""
+        config = self.tree.config
+        prompt = await conversation.prompt_tokens()
+        answer = config.sampling.max_tokens
+        if config.context_limit is not None:
+            answer = min(answer, config.context_limit - prompt)
+            if answer < 1:
+                raise ContextOverflow(f"the prompt of {prompt:,} tokens leaves no room in {config.context_limit:,}")
+        messages = conversation.messages[sent:]
+        reservation = await self.launch.account.reserve(prompt, answer)
+        left_at: float | None = None
+        try:
+            async with self.tree.slots:
+                left_at = time.time()
+                completion = await conversation.complete(
+                    max_tokens=reservation.completion, seed=self._seed(), on_lost=reservation.renew
+                )
+        except BaseException as error:
+            self._settle_failure(reservation, error, left=left_at is not None)
+            raise
+        lost = completion.usage.unconfirmed - reservation.lost
+        reservation.settle(completion.usage, unconfirmed=max(0, lost))
+        usage = completion.usage
+        if config.prices is not None:
+            usage = replace(usage, cost=config.prices.of_usage(usage))
+        self.usage += usage
+        self.tree.emit(
+            ModelCalled(
+                time=time.time(),
+                node=self.launch.id,
+                step=self._step,
+                started=left_at,
+                messages=messages,
+                text=completion.text,
+                finish_reason=completion.finish_reason,
+                usage=usage,
+                model=completion.model,
+                version=completion.version,
+                tool_calls=completion.tool_calls,
+                prompt_token_ids=completion.prompt_token_ids,
+                token_ids=completion.token_ids,
+                logprobs=completion.logprobs,
+                attempts=completion.attempts,
+            )
+        )
+        return completion, len(conversation.messages)
+
+    def _settle_failure(self, reservation: Reservation, error: BaseException, *, left: bool) -> None:
+        """Bound what a call without an answer may have cost: what the error says, or all of it where it was cancelled."""
+        if isinstance(error, ModelError):
+            doubtful = max(0, error.unconfirmed - reservation.lost)
+        elif isinstance(error, LimitReached) or not left:
+            doubtful = 0
+        else:
+            doubtful = reservation.prompt + reservation.completion
+        reservation.settle(Usage(), unconfirmed=doubtful)
+        self.usage += Usage(unconfirmed=reservation.lost)
+
+    def _seed(self) -> int | None:
+        """A seed for this call that depends on the run's seed and the place in the tree, never on timing."""
+        if self.tree.seed is None:
+            return None
+        place = f"{self.tree.seed}/{self.launch.id}/{self._step}".encode()
+        return int.from_bytes(blake2b(place, digest_size=4).digest(), "big") >> 1
+
+    def _status_line(self) -> str:
+        launch = self.launch
+        left = None
+        if launch.max_tokens is not None:
+            left = max(0, launch.max_tokens - self.usage.total_tokens - self._ended_children_tokens)
+        return status_line(step=self._step, max_steps=launch.max_steps, tokens_left=left, situation=self._situation)
+
+    def _record_cell(self, code: str, started: float, cell: CellResult) -> None:
+        self.tree.emit(
+            CellRan(
+                time=time.time(),
+                node=self.launch.id,
+                step=self._step,
+                started=started,
+                code=code,
+                status=cell.status,
+                output=cell.output,
+                error=cell.error,
+                cpu=cell.cpu,
+            )
+        )
+
+    async def _open_repl(self) -> Repl:
+        config = self.tree.config
+        return await self.tree.sandbox.open(
+            call=self._host_call,
+            functions=[HostFunction(tool.name, tool.description) for tool in config.tools.values()],
+            context=self.launch.context,
+            launcher=self._situation.launcher,
+            limits=ReplLimits(cell_timeout=config.limits.cell_timeout, memory_mb=config.limits.cell_memory_mb),
+        )
+
+    async def _host_call(self, request: HostRequest) -> Any:
+        """Answer the agent's code, and put the call into the trace however it ends."""
+        started, step = time.time(), self._step
+        result: Any = None
+        failure: str | None = "cancelled"
+        child: list[str] = []
+        try:
+            if request.name == LAUNCH:
+                result = await self._launch(request, child)
+            else:
+                try:
+                    result = await self.tree.config.tools[request.name].call(
+                        self._tool_context, request.args, request.kwargs
+                    )
+                except ToolFailed as error:
+                    raise HostCallError("ToolError", str(error)) from None
+            failure = None
+            return result
+        except HostCallError as error:
+            failure = f"{error.kind}: {error.message}"
+            raise
+        finally:
+            self.tree.emit(
+                HostCalled(
+                    time=time.time(),
+                    node=self.launch.id,
+                    step=step,
+                    call=request.id,
+                    started=started,
+                    name=request.name,
+                    args=list(request.args),
+                    kwargs=dict(request.kwargs),
+                    result=result,
+                    error=failure,
+                    child=child[0] if child else None,
+                )
+            )
+
+    async def _launch(self, request: HostRequest, child: list[str]) -> Any:
+        wanted = _Wanted.read(request.kwargs)
+        refusal = self.tree.refusal(self)
+        if refusal is not None:
+            raise HostCallError("LaunchRefused", refusal)
+        account = self.launch.account
+        if wanted.max_tokens is not None:
+            share = account.share(wanted.max_tokens)
+            if share is None:
+                free = int(max(0, account.tokens.free))
+                raise HostCallError("LaunchRefused", f"a share of {wanted.max_tokens:,} tokens was asked for, {free:,} are free")
+            account = share
+        limits = self.tree.config.limits
+        launch = Launch(
+            id=f"{self.launch.id}.{self.children}",
+            parent=self.launch.id,
+            depth=self.launch.depth + 1,
+            goal=wanted.goal,
+            context=wanted.context,
+            returns=wanted.returns,
+            account=account,
+            max_steps=min(wanted.max_steps or limits.max_steps, limits.max_steps),
+            max_tokens=wanted.max_tokens,
+            step=self._step,
+            call=request.id,
+        )
+        self.children += 1
+        child.append(launch.id)
+        try:
+            node, outcome = await self.tree.run_child(launch)
+        finally:
+            if account is not self.launch.account:
+                self.launch.account.give_back(account)
+            self._ended_children_tokens += self.tree.tokens_below(launch.id)
+        if outcome.status.finished:
+            return outcome.result
+        message = f"{outcome.status.value}: {outcome.reason}"
+        raise HostCallError("SubagentError", message, status=outcome.status.value, partial=node.last_output or None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The checked arguments of `launch_subagent`."""
+
+    goal: str
+    context: Any
+    returns: Returns
+    max_steps: int | None
+    max_tokens: int | None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> _Wanted:
+        goal = given.get("goal")
+        if not isinstance(goal, str) or not goal.strip():
+            raise HostCallError("LaunchRefused", f"goal must be a text that says what to do, not {goal!r}")
+        for name in ("max_steps", "max_tokens"):
+            value = given.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise HostCallError("LaunchRefused", f"{name} must be a whole number of at least 1, not {value!r}")
+        try:
+            returns = Returns(given.get("returns"))
+        except ValueError as error:
+            raise HostCallError("LaunchRefused", str(error)) from None
+        return cls(goal, given.get("context"), returns, given.get("max_steps"), given.get("max_tokens"))
+
+
+class _Workplace:
+    """The node's REPL, opened while the model works on its first answer."""
+
+    def __init__(self, open_repl: Callable[[], Awaitable[Repl]]) -> None:
+        self._open = open_repl
+        self._repl: Repl | None = None
+        self._ready = anyio.Event()
+        self._failure: SandboxError | None = None
+
+    async def prepare(self) -> None:
+        try:
+            self._repl = await self._open()
+        except SandboxError as error:
+            self._failure = error
+        self._ready.set()
+
+    async def repl(self) -> Repl:
+        await self._ready.wait()
+        if self._repl is None:
+            raise self._failure or SandboxError("the sandbox gave no interpreter")
+        return self._repl
+
+    async def aclose(self) -> None:
+        if self._repl is not None:
+            await self._repl.aclose()
+
+
+def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception a task group of ours wrapped; cancellation counts only where nothing else went wrong."""
+    flat: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        else:
+            flat.append(error)
+    return next((error for error in flat if not isinstance(error, anyio.get_cancelled_exc_class())), flat[0])

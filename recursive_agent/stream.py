@@ -1,0 +1,142 @@
+"""Watching a run: an async iterator over its events that owns the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+import anyio
+from anyio.lowlevel import current_token
+
+from .errors import NotFinished
+from .result import Result
+from .trace.schema import Event
+
+Runner = Callable[[Callable[[Event], None]], Awaitable[Result]]
+
+
+class Stream:
+    """The events of one run, in order. The run starts with the first `async for` step, or on entering `async with`.
+
+    The run is a task of its own, because a generator that is simply left (a `break`) cannot stop a task group of its own;
+    this object can: it stops the run when it is closed and when nobody holds it any more.
+    """
+
+    def __init__(self, run: Runner) -> None:
+        self._run = run
+        self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        self._task: _Task | None = None
+
+    @property
+    def result(self) -> Result:
+        """The result, once the last event was taken. Raises NotFinished before that."""
+        if self._result is None:
+            raise NotFinished("the stream has no result yet; iterate to its end first")
+        return self._result
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        self._start()
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            await self.aclose()
+            if self._error is not None:
+                raise self._error from None
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        self._start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop the run if it goes on, and wait until nothing of it is left."""
+        if self._task is not None:
+            self._task.stop()
+            with anyio.CancelScope(shield=True):
+                await self._task.ended.wait()
+        self._send.close()
+        self._receive.close()
+
+    def __del__(self) -> None:
+        if self._task is not None:
+            self._task.stop()
+        self._send.close()
+        self._receive.close()
+
+    def _start(self) -> None:
+        if self._task is None:
+            task = self._task = _Task()
+            task.spawn(_produce, self._run, self._send.clone(), _Outlet(self))
+            self._send.close()
+
+
+class _Outlet:
+    """Where the task leaves its result, without keeping the stream alive."""
+
+    def __init__(self, stream: Stream) -> None:
+        from weakref import ref
+
+        self._stream = ref(stream)
+
+    def put(self, result: Result | None, error: BaseException | None) -> None:
+        stream = self._stream()
+        if stream is not None:
+            stream._result, stream._error = result, error
+
+
+async def _produce(run: Runner, send: Any, outlet: _Outlet) -> None:
+    def watch(event: Event) -> None:
+        try:
+            send.send_nowait(event)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # the reader has left; the run is being stopped
+
+    with send:
+        try:
+            outlet.put(await run(watch), None)
+        except Exception as error:
+            outlet.put(None, error)
+
+
+class _Task:
+    """A task outside any task group, on either event loop."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+        self._handle: object = None
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
+        async def body() -> None:
+            try:
+                with self.scope:
+                    await function(*args)
+            finally:
+                self.ended.set()
+
+        if type(current_token()).__module__.startswith("trio") or _on_trio():
+            import trio
+
+            trio.lowlevel.spawn_system_task(body)
+        else:
+            import asyncio
+
+            self._handle = asyncio.get_running_loop().create_task(body())
+
+    def stop(self) -> None:
+        self.scope.cancel()
+
+
+def _on_trio() -> bool:
+    import sniffio
+
+    return sniffio.current_async_library() == "trio"
