@@ -36,9 +36,9 @@ def critical_path(root: Node) -> CriticalPath:
     launched in that cell was alive (weight: its duration; tool calls are the cell's own work), and each child (weight:
     the child's own critical path). Item a comes before item b where a ended no later than b started; the critical path
     is the chain of items with the greatest total weight. Hence children that ran together count once, at the longest;
-    the time a child spends waiting for a slot at the endpoint does not count (a model call starts when it has its slot);
-    and the path never exceeds the duration of `root`. What started after something else ended is taken to depend on it,
-    which holds for the steps of a node and for launches awaited one after the other.
+    the time a child waits for a slot at the endpoint does not count (a model call starts when it has its slot); and the
+    path never exceeds the duration of `root`. What started after something else ended is taken to depend on it, which
+    holds for the steps of a node and for launches awaited one after the other.
     """
     chains: dict[str, list[_Item]] = {}
     seconds: dict[str, float] = {}

@@ -1,0 +1,287 @@
+"""Trace files: one JSONL file per run, appended as things happen, readable whenever the writer dies.
+
+Every event leaves in one `os.write` on a descriptor opened with O_APPEND, so a killed process leaves at most one torn
+line, the last, which readers drop. A writer holds a lock on its file (`flock`, released by the kernel when it dies), so
+scores are never mixed into a run under way. What a power failure leaves is up to the file system: nothing is fsynced.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from ..errors import TraceError
+from ..status import Status
+from ..usage import Usage
+from .codec import Decoder, Encoder, check_version
+from .redact import Redactor
+from .schema import Event, RunStarted
+from .tree import ExecutionTree
+
+SUFFIX = ".jsonl"
+_CHUNK = 1 << 16
+
+
+def trace_path(directory: str | Path, run: str, started: float | None = None) -> Path:
+    """Where a run's trace goes: names sort by start (now, unless given) and end in the run's id, made fit for a name."""
+    stamp = (
+        datetime.fromtimestamp(time.time() if started is None else started, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+    )
+    return Path(directory) / f"{stamp}-{re.sub(r'[^A-Za-z0-9_-]', '_', run)[:100]}{SUFFIX}"
+
+
+class TraceWriter:
+    """Writes the trace of one run; a context manager.
+
+    The file is new and readable by its owner only; missing folders are made. `secrets` (API keys) are kept out of
+    everything that is written. Raises TraceError where the file cannot be made or written.
+    """
+
+    def __init__(self, path: str | Path, *, secrets: Iterable[str | None] = ()) -> None:
+        self.path = Path(path)
+        self._encoder = Encoder(Redactor(secrets))
+        self._size = 0
+        self._fd: int | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+            self._fd = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            raise TraceError(f"{self.path}: the trace cannot be written ({error.strerror})") from error
+        with suppress(OSError):  # a file system without locks: traces work there, only `in_progress` does not
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def append(self, event: Event) -> None:
+        """Append one event. Raises TraceError where it cannot be written; the file then ends with the event before."""
+        if self._fd is None:
+            raise TraceError(f"{self.path}: the trace is closed")
+        if not self._size and not isinstance(event, RunStarted):
+            raise TraceError(f"{self.path}: a trace begins with the start of a run, not with a {event.kind} event")
+        data = self._encoder.encode(event)
+        try:
+            _write_all(self._fd, data)
+        except OSError as error:
+            with suppress(OSError):  # a full disk must not leave a torn line for later events to follow
+                os.ftruncate(self._fd, self._size)
+            self.close()
+            raise TraceError(f"{self.path}: the trace cannot be written ({error.strerror})") from error
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def read_events(path: str | Path) -> Iterator[Event]:
+    """The events of a trace file, in order; none for the file of a process killed before its first one.
+
+    A torn last line is dropped. Raises TraceError, naming file and line, for anything else that is malformed.
+    """
+    decoder = Decoder()
+    for number, line, whole in _lines(path):
+        if not whole and not _is_json(line):  # torn by the death of its writer
+            return
+        try:
+            if number == 1:
+                _check_first(line)
+            event = decoder.decode(line)
+        except TraceError as error:
+            raise TraceError(f"{path}, line {number}: {error}") from error
+        if event is not None:
+            yield event
+
+
+def append_events(path: str | Path, events: Iterable[Event], *, secrets: Iterable[str | None] = ()) -> None:
+    """Append events (scores) to the trace of a run that is over; what stands there is never rewritten.
+
+    A torn last line is cut off first. The events leave in one write. Raises TraceError where the file is no trace, is
+    still being written, or cannot be written.
+    """
+    encoder = Encoder(Redactor(secrets))
+    data = b"".join(encoder.encode(event) for event in events)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except OSError as error:
+        raise TraceError(f"{path}: the trace cannot be written ({error.strerror})") from error
+    try:
+        if not _lock(fd, fcntl.LOCK_EX):
+            raise TraceError(f"{path}: the run is still going on; append to its trace when it has ended")
+        size = _mend(fd, path)
+        try:
+            _write_all(fd, data)
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+    except OSError as error:
+        raise TraceError(f"{path}: the trace cannot be written ({error.strerror})") from error
+    finally:
+        os.close(fd)
+
+
+def in_progress(path: str | Path) -> bool:
+    """Whether a living process is writing this trace; False where the file system has no locks."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _lock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSummary:
+    """One trace file of a folder, at a glance; `problem` says why a file cannot be read (the rest is then empty)."""
+
+    path: Path
+    run: str = ""
+    started: float = 0.0
+    duration: float = 0.0
+    status: Status = Status.RUNNING
+    complete: bool = False
+    goal: str = ""
+    model: str = ""
+    nodes: int = 0
+    depth: int = 0
+    usage: Usage = field(default_factory=Usage)
+    score: float | None = None
+    problem: str | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> TraceSummary:
+        """The summary of one file; never raises TraceError."""
+        try:
+            tree = ExecutionTree.load(path)
+            root = tree.root
+        except TraceError as error:
+            return cls(path=path, problem=str(error))
+        return cls(
+            path=path,
+            run=tree.run,
+            started=tree.started,
+            duration=tree.duration,
+            status=root.status,
+            complete=tree.complete,
+            goal=root.goal,
+            model=tree.model,
+            nodes=len(tree.nodes),
+            depth=tree.max_depth,
+            usage=tree.usage,
+            score=root.score,
+        )
+
+
+def trace_files(directory: str | Path) -> list[Path]:
+    """The trace files right in a folder, oldest first. Raises TraceError where there is no such folder."""
+    try:
+        return sorted(path for path in Path(directory).iterdir() if path.suffix == SUFFIX and path.is_file())
+    except OSError as error:
+        raise TraceError(f"{directory}: the folder cannot be read ({error.strerror})") from error
+
+
+def find_trace(reference: str | Path, directory: str | Path) -> Path:
+    """The file that is meant: a file, the newest trace in a folder, or the one in `directory` with this in its name.
+
+    Raises TraceError, saying what to do, where there is none or where several runs match.
+    """
+    path = Path(reference)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        files = trace_files(path)
+        if not files:
+            raise TraceError(f"{path}: no trace in this folder (files end in {SUFFIX})")
+        return files[-1]
+    found = [file for file in trace_files(directory) if str(reference) in file.stem] if Path(directory).is_dir() else []
+    if not found:
+        raise TraceError(f"{reference}: neither a file nor a folder nor a run in {directory} (see `rao trace ls`)")
+    if len(found) > 1:
+        raise TraceError(
+            f"{reference}: {len(found)} runs match in {directory}; give more of the id (see `rao trace ls`)"
+        )
+    return found[0]
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, bytes, bool]]:
+    """Number (from 1), contents and wholeness of each line; only the last line can lack its newline."""
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                whole = line.endswith(b"\n")
+                yield number, line.rstrip(b"\n"), whole
+    except OSError as error:
+        raise TraceError(f"{path}: the trace cannot be read ({error.strerror})") from error
+
+
+def _check_first(line: bytes) -> None:
+    first = json.loads(line) if _is_json(line) else None
+    if not isinstance(first, dict) or "schema_version" not in first:
+        raise TraceError("not a trace of rao: its first line does not give a schema_version")
+    check_version(first)
+
+
+def _mend(fd: int, path: str | Path) -> int:
+    """Make the file end after a whole line; returns its size. Raises TraceError where it does not begin as a trace."""
+    size = os.fstat(fd).st_size
+    tail, start = b"", size
+    while start and b"\n" not in tail:
+        start = max(0, start - _CHUNK)
+        tail = os.pread(fd, min(_CHUNK, size - start), start) + tail
+    keep = start + tail.rfind(b"\n") + 1
+    head = os.pread(fd, _CHUNK, 0)
+    while keep and b"\n" not in head:
+        head += os.pread(fd, _CHUNK, len(head))
+    try:
+        _check_first(head.partition(b"\n")[0] if keep else b"")
+    except TraceError as error:
+        raise TraceError(f"{path}, line 1: {error}") from error
+    if keep < size:
+        if not _is_json(os.pread(fd, size - keep, keep)):
+            os.ftruncate(fd, keep)
+            return keep
+        _write_all(fd, b"\n")  # whole but for its newline
+        return size + 1
+    return size
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _lock(fd: int, kind: int) -> bool:
+    """Whether the lock can be had; True where the file system has none."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):  # a signal, or a nearly full disk
+        written += os.write(fd, memoryview(data)[written:])
