@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import anyio
 
@@ -35,7 +35,7 @@ class Agent:
     `model` is a name at an OpenAI-compatible endpoint, or a `Model` object. `model`, `base_url` and `api_key` default to
     RAO_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY. `prices` (per million tokens) are needed for `Limits.max_cost`.
     `context_limit` caps each agent's context window below the model's own. With `require="kernel"` runs refuse to start on a
-    machine whose kernel cannot lock the sandbox. One Agent may run many goals at once. `async with agent:` keeps the
+    machine whose kernel cannot lock the sandbox; `sandbox` is also an open `Sandbox` of yours, shared by many agents. One Agent may run many goals at once. `async with agent:` keeps the
     connection and the sandbox's helper process between runs.
 
     Raises ConfigurationError for settings that make no sense.
@@ -51,7 +51,7 @@ class Agent:
         limits: Limits | None = None,
         instructions: str | None = None,
         sampling: Mapping[str, Any] | None = None,
-        sandbox: SandboxName = "process",
+        sandbox: SandboxName | Sandbox = "process",
         require: Literal["kernel"] | None = None,
         trace_dir: str | Path | None = None,
         prices: Mapping[str, float] | Prices | None = None,
@@ -75,9 +75,10 @@ class Agent:
             self.sampling = Sampling.of({**(settings.sampling if settings else {}), **(sampling or {})})
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"sampling: {error}") from error
-        self._sandbox_name: SandboxName = sandbox
+        self._sandbox: SandboxName | Sandbox = sandbox
         self._require: Literal["kernel"] | None = require
-        make_sandbox(sandbox, require=None)  # an unknown name fails here, not in the middle of an application
+        if isinstance(sandbox, str) and sandbox not in get_args(SandboxName):
+            raise ConfigurationError(f"sandbox must be one of {', '.join(get_args(SandboxName))}, not {sandbox!r}")
         self._given_model: Model | None = None
         self._secrets: tuple[str, ...] = ()
         if model is None or isinstance(model, str):
@@ -147,7 +148,9 @@ class Agent:
             await stack.__aexit__(*exc)
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Model, Sandbox]:
-        sandbox = await stack.enter_async_context(make_sandbox(self._sandbox_name, require=self._require))
+        sandbox = self._sandbox
+        if isinstance(sandbox, str):
+            sandbox = await stack.enter_async_context(make_sandbox(sandbox, require=self._require))
         if self._given_model is not None:
             return self._given_model, sandbox
         from .model import connect
@@ -220,7 +223,7 @@ class Agent:
             "max_tokens": self.sampling.max_tokens,
             "stop": list(self.sampling.stop),
             "tools": list(self.tools),
-            "sandbox": self._sandbox_name,
+            "sandbox": type(sandbox).__name__,
             "enforced": sorted(sandbox.enforced),
         }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from .errors import ConfigurationError
@@ -22,6 +21,8 @@ class Returns:
         if returns is None:
             return
         if isinstance(returns, Mapping):
+            import jsonschema  # slow to import, and few need it
+
             self.schema = dict(returns)
             kind = jsonschema.validators.validator_for(self.schema, default=jsonschema.Draft202012Validator)
             try:
@@ -44,6 +45,8 @@ class Returns:
             except ValidationError as error:
                 raise ValueError(describe(error)) from None
         if self._validator is not None:
+            import jsonschema
+
             worst = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
             if worst is not None:
                 where = "".join(f"[{part!r}]" for part in worst.absolute_path)

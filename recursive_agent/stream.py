@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
+from weakref import ref
 
 import anyio
 from anyio.lowlevel import current_token
@@ -83,8 +85,6 @@ class _Outlet:
     """Where the task leaves its result, without keeping the stream alive."""
 
     def __init__(self, stream: Stream) -> None:
-        from weakref import ref
-
         self._stream = ref(stream)
 
     def put(self, result: Result | None, error: BaseException | None) -> None:
@@ -123,20 +123,13 @@ class _Task:
             finally:
                 self.ended.set()
 
-        if type(current_token()).__module__.startswith("trio") or _on_trio():
-            import trio
+        loop = current_token().native_token
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            self._handle = loop.create_task(body())  # kept: asyncio itself holds tasks only weakly
+        else:
+            import trio  # on its loop it is installed
 
             trio.lowlevel.spawn_system_task(body)
-        else:
-            import asyncio
-
-            self._handle = asyncio.get_running_loop().create_task(body())
 
     def stop(self) -> None:
         self.scope.cancel()
-
-
-def _on_trio() -> bool:
-    import sniffio
-
-    return sniffio.current_async_library() == "trio"

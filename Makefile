@@ -1,0 +1,34 @@
+# Every target works from a fresh clone: it makes the virtual environment it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check train-env slow clean
+
+demo: $(VENV)/.base            ## run a crafting task on the embedded policy
+	$(BIN)/rao run --demo
+
+test: $(VENV)/.dev             ## lint, types and the whole default test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+slow: $(VENV)/.dev             ## suites that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+$(VENV)/.base: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+# torch first and pinned exactly: a looser requirement would pull a CUDA build of several gigabytes.
+$(VENV)/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -e '.[train,dev]'
+	touch $@ $(VENV)/.base
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,72 @@
+"""One attempt at one task of an environment, through the same `Agent` that an application uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from recursive_agent import Agent, Limits, Result
+from recursive_agent.model.base import Model
+from recursive_agent.repl import Sandbox
+
+from .envs.base import Environment, Session, Task
+
+Mode = Literal["single", "recursive"]
+
+ROLLOUT_LIMITS = Limits(
+    max_agents=4096,
+    max_children=16,
+    max_steps=25,
+    max_tokens=None,
+    timeout=600.0,
+    cell_timeout=10.0,
+    cell_memory_mb=128,
+    max_concurrency=64,
+)
+"""Limits of an attempt where nothing else is asked for; `max_depth` is the environment's."""
+
+
+def agent_for(
+    environment: Environment,
+    session: Session,
+    model: Model,
+    *,
+    mode: Mode = "recursive",
+    limits: Limits = ROLLOUT_LIMITS,
+    sandbox: Sandbox | Literal["process", "inprocess"] = "process",
+    context_limit: int | None = None,
+    sampling: Mapping[str, Any] | None = None,
+    trace_dir: Path | None = None,
+) -> Agent:
+    """The agent that attempts a task: the session's tools, and the environment's depth.
+
+    `single` is the same agent with `launch_subagent` withheld (depth 0).
+    """
+    return Agent(
+        model,
+        tools=session.tools,
+        limits=replace(limits, max_depth=environment.max_depth if mode == "recursive" else 0),
+        sandbox=sandbox,
+        context_limit=context_limit,
+        sampling=sampling,
+        trace_dir=trace_dir,
+    )
+
+
+async def rollout(
+    environment: Environment,
+    task: Task,
+    model: Model,
+    *,
+    seed: int | None = None,
+    group: str | None = None,
+    **settings: Any,
+) -> Result:
+    """One attempt at `task`, every node scored by the session. `settings` go to `agent_for`."""
+    session = environment.session(task)
+    agent = agent_for(environment, session, model, **settings)
+    return await agent.solve(
+        task.goal, context=task.context, returns=task.returns, seed=seed, score=session.score, group=group or task.id
+    )
