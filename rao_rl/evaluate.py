@@ -10,7 +10,8 @@ from typing import Any
 
 import anyio
 
-from recursive_agent import Result
+from recursive_agent import ModelError, Result
+from recursive_agent.groups import the_cause
 from recursive_agent.model.base import Model
 from recursive_agent.repl import make_sandbox
 
@@ -134,20 +135,30 @@ async def evaluate(
 
     `settings` go to `agent_for`. The same seed gives the same attempts, whatever the concurrency.
     """
+    tasks = list(tasks)
     work = [(mode, task) for mode in modes for task in tasks]
     attempts: dict[int, Attempt] = {}
     limiter = anyio.CapacityLimiter(concurrency)
 
     async def attempt(index: int, mode: Mode, task: Task, shared: Mapping[str, Any]) -> None:
         async with limiter:
-            result = await rollout(environment, task, model, seed=seed, mode=mode, **shared)
+            try:
+                result = await rollout(environment, task, model, seed=seed, mode=mode, **shared)
+            except ModelError as error:  # costs this tree only, unless every call would fail the same way
+                if error.fatal or not isinstance(error.result, Result):
+                    raise
+                result = error.result
             made = attempts[index] = Attempt.of(task, mode, result)
             if on_attempt is not None:
                 on_attempt(made)
 
-    async with make_sandbox("process") as sandbox, anyio.create_task_group() as group:
-        for index, (mode, task) in enumerate(work):
-            group.start_soon(attempt, index, mode, task, {"sandbox": sandbox, **settings})
+    async with make_sandbox("process") as sandbox:
+        try:
+            async with anyio.create_task_group() as group:
+                for index, (mode, task) in enumerate(work):
+                    group.start_soon(attempt, index, mode, task, {"sandbox": sandbox, **settings})
+        except BaseExceptionGroup as wrapped:
+            raise the_cause(wrapped) from None
     return [attempts[index] for index in range(len(work))]
 
 

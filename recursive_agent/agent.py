@@ -15,7 +15,7 @@ from .checkpoint import ActionFormat, CheckpointSettings, PromptStyle
 from .errors import ConfigurationError, ModelError
 from .limits import Limits, Prices
 from .model.base import Model, Sampling
-from .repl import Sandbox, make_sandbox
+from .repl.base import Sandbox
 from .result import Result
 from .returns import Returns
 from .stream import Stream
@@ -150,6 +150,8 @@ class Agent:
     async def _open(self, stack: AsyncExitStack) -> tuple[Model, Sandbox]:
         sandbox = self._sandbox
         if isinstance(sandbox, str):
+            from .repl import make_sandbox
+
             sandbox = await stack.enter_async_context(make_sandbox(sandbox, require=self._require))
         if self._given_model is not None:
             return self._given_model, sandbox

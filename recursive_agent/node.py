@@ -12,6 +12,7 @@ import anyio
 
 from .actions import PYTHON_TOOL, parse_action
 from .errors import ContextOverflow, ModelError, SandboxError
+from .groups import the_cause
 from .limits import Account, LimitReached, Reservation
 from .model.base import Completion, Conversation
 from .prompts import Situation, observation, opening, replies, status_line, with_status
@@ -139,7 +140,7 @@ class AgentNode:
                 own.cancel_scope.cancel()
             return outcome
         except BaseExceptionGroup as group:
-            raise _the_cause(group) from None
+            raise the_cause(group) from None
         finally:
             with anyio.CancelScope(shield=True):
                 await workplace.aclose()
@@ -408,16 +409,3 @@ class _Workplace:
     async def aclose(self) -> None:
         if self._repl is not None:
             await self._repl.aclose()
-
-
-def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception a task group of ours wrapped; cancellation counts only where nothing else went wrong."""
-    flat: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        error = waiting.pop()
-        if isinstance(error, BaseExceptionGroup):
-            waiting.extend(error.exceptions)
-        else:
-            flat.append(error)
-    return next((error for error in flat if not isinstance(error, anyio.get_cancelled_exc_class())), flat[0])
