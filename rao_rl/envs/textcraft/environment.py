@@ -1,0 +1,93 @@
+"""TextCraft-Synth as an `Environment`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from recursive_agent.errors import ConfigurationError
+
+from ..base import Task
+from .goals import PREFIX, parse_goal
+from .names import Naming
+from .session import TextCraftSession
+from .tasks import FIXED_SEED, SPLITS, Inventory, Split, difficulty, generate, make_task, world_seed
+from .world import MAX_TIER, make_world
+
+Mode = Literal["recursive", "single"]
+
+
+class TextCraft:
+    """Crafting with deep recipes: item by item the agent must look up what it needs, get it made, and craft.
+
+    `names`: readable ones dealt anew for each of many worlds (`words`), or the authors' setting of one world (`fixed`).
+    `mode`: `single` withholds `launch_subagent` (`max_depth` 0). `inventory`: `generous` affords waste, `tight` hardly
+    any. Raises ConfigurationError for any other value.
+    """
+
+    name = "textcraft"
+
+    def __init__(self, *, names: Naming = "words", mode: Mode = "recursive", inventory: Inventory = "generous") -> None:
+        for argument, value, allowed in (
+            ("names", names, get_args(Naming)),
+            ("mode", mode, get_args(Mode)),
+            ("inventory", inventory, get_args(Inventory)),
+        ):
+            if value not in allowed:
+                raise ConfigurationError(f"textcraft: {argument} must be one of {', '.join(allowed)}, not {value!r}")
+        self.names = names
+        self.mode = mode
+        self.inventory = inventory
+        self.max_depth = MAX_TIER if mode == "recursive" else 0
+
+    def tasks(
+        self, split: str, seed: int = 0, *, difficulty: str | None = None, limit: int | None = None
+    ) -> Iterator[Task]:
+        """The tasks of a split (`train`, `validation`, `test`): all difficulties shuffled, or one; at most `limit`.
+
+        The same arguments give the same tasks everywhere, whatever the mode. Raises ConfigurationError for an unknown
+        split or difficulty.
+        """
+        level = _checked_level(difficulty)
+        if limit is not None and limit < 0:
+            raise ConfigurationError(f"limit must not be negative, not {limit}")
+        return generate(
+            _checked_split(split), seed, names=self.names, inventory=self.inventory, level=level, limit=limit
+        )
+
+    def task(self, goal: str, seed: int = 0) -> Task:
+        """The task of an own goal in a test world. Raises ConfigurationError where the goal makes no sense there."""
+        targets = parse_goal(goal)
+        if targets is None:
+            raise ConfigurationError(f"a goal reads like {PREFIX + '2x copper_gear, 1x oak_frame'!r}, not {goal!r}")
+        world_of = FIXED_SEED if self.names == "fixed" else world_seed("test", seed, 0)
+        world = make_world(world_of, self.names)
+        for item in targets:
+            if item not in world.recipes:
+                others = ", ".join(sorted(world.recipes)[:3])
+                raise ConfigurationError(f"{item} cannot be crafted in this world; {others} can, for instance")
+        return make_task(
+            id=f"textcraft/{self.names}/own/{seed}/{goal[len(PREFIX) :]}",
+            seed=world_of,
+            names=self.names,
+            inventory=self.inventory,
+            targets=targets,
+            level=None,
+        )
+
+    def session(self, task: Task) -> TextCraftSession:
+        """A fresh state for one attempt at `task`."""
+        return TextCraftSession(make_world(task.data["world"], task.data["names"]), task.data["inventory"])
+
+
+def _checked_split(split: str) -> Split:
+    for known in SPLITS:
+        if split == known:
+            return known
+    raise ConfigurationError(f"there is no split {split!r}; choose from {', '.join(SPLITS)}")
+
+
+def _checked_level(name: str | None) -> str | None:
+    if name is not None:
+        difficulty(name)
+    return name

@@ -1,0 +1,96 @@
+"""What the reference solver writes: short cells of plain Python, names and counts copied from what was seen.
+
+Arithmetic is left to Python: for 3 units of something that is made 2 at a time, `k=-(-3//2)` crafts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from .goals import PREFIX
+from .world import Recipe, World
+
+LETTERS = "abcdefghjklmn"
+"""Names of the number of crafts at each level of a single agent's work; i is used by every look-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Mistakes to demonstrate. Probabilities: a delegation drops one child; a child is asked for a wrong count."""
+
+    drop_child: float = 0.0
+    wrong_count: float = 0.0
+
+    def children(self, rng: random.Random, wanted: Mapping[str, int]) -> dict[str, int]:
+        """What is asked for instead of `wanted` (item to units for one craft)."""
+        children = dict(wanted)
+        if children and rng.random() < self.drop_child:
+            del children[rng.choice(list(children))]
+        for item, units in children.items():
+            if rng.random() < self.wrong_count:
+                children[item] = units + rng.choice((-1, 1) if units > 1 else (1,))
+        return children
+
+
+Mistakes = Callable[[Mapping[str, int]], Mapping[str, int]]
+"""Turns what should be asked of children into what is asked."""
+
+
+def node_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) -> Iterator[str]:
+    """The cells of one agent that delegates every ingredient that has to be made."""
+    if len(targets) > 1:
+        launches = ",".join(_launch(f"'{PREFIX}{count}x {item}'") for item, count in targets.items())
+        yield f"finish(await asyncio.gather({launches}))"
+        return
+    ((item, count),) = targets.items()
+    recipe = world.recipes[item]
+    yield _look_up(item)
+    lines = [f"k=-(-{count}//{recipe.yields})"]
+    children = mistakes(_made(world, recipe))
+    if children:
+        launches = ",".join(_launch(f"f'{PREFIX}{{{units}*k}}x {part}'") for part, units in children.items())
+        lines.append(f"await asyncio.gather({launches})")
+    yield "\n".join([*lines, f"finish({_craft(recipe, 'k')})"])
+
+
+def single_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) -> Iterator[str]:
+    """The cells of one agent that makes everything itself, depth first; a cell ends where the next recipe is needed."""
+    lines: list[str] = []
+
+    def make(item: str, count: str, level: int) -> Iterator[str]:
+        yield "\n".join([*lines, _look_up(item)])
+        recipe = world.recipes[item]
+        times = LETTERS[level]
+        lines[:] = [f"{times}=-(-{count}//{recipe.yields})"]
+        for part, units in mistakes(_made(world, recipe)).items():
+            yield from make(part, f"{units}*{times}", level + 1)
+        lines.append(_craft(recipe, times))
+
+    for item, count in targets.items():
+        yield from make(item, str(count), 0)
+    lines[-1] = f"finish({lines[-1]})"
+    yield "\n".join(lines)
+
+
+def _look_up(item: str) -> str:
+    """Shows the recipe, and which of its ingredients have to be made."""
+    return (
+        f"i,=await get_info(['{item}'])\n"
+        "r=i['recipes'][0]\n"
+        "r,[x['item'] for x in await get_info(list(r['ingredients'])) if not x['is_base']]"
+    )
+
+
+def _launch(goal: str) -> str:
+    return f"launch_subagent({goal})"
+
+
+def _craft(recipe: Recipe, times: str) -> str:
+    ingredients = ",".join(f"'{part}':{units}*{times}" for part, units in recipe.ingredients.items())
+    return f"await craft({{{ingredients}}},('{recipe.item}',{recipe.yields}*{times}))"
+
+
+def _made(world: World, recipe: Recipe) -> dict[str, int]:
+    return {part: units for part, units in recipe.ingredients.items() if not world.is_base(part)}
