@@ -178,6 +178,7 @@ class Decoder:
         if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
             raise TraceError("not an event: an object with a kind is expected")
         check_version(raw)
+        raw.pop("schema_version", None)
         kind = raw.pop("kind")
         if kind != "blob" and kind not in _KINDS:
             raise TraceError(f"events of kind {kind!r} are unknown to this version of rao; update it to read this file")
@@ -225,7 +226,7 @@ class Decoder:
 
 def check_version(line: Mapping[str, Any]) -> None:
     """Raises TraceError for a line that says it was written by an incompatible version of rao."""
-    version = line.get("schema_version", SCHEMA_VERSION)
+    version = line.get("schema_version", SCHEMA_VERSION)  # the first line gives it; others only in a mixed file
     if type(version) is not int:
         raise TraceError(f"schema_version is {version!r} instead of a number")
     if version != SCHEMA_VERSION:

@@ -32,10 +32,9 @@ _CHUNK = 1 << 16
 
 
 def trace_path(directory: str | Path, run: str, started: float | None = None) -> Path:
-    """Where a run's trace goes: names sort by start (now, unless given) and end in the run's id, made fit for a name."""
-    stamp = (
-        datetime.fromtimestamp(time.time() if started is None else started, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
-    )
+    """Where a run's trace goes: names sort by start (now, unless given) and end in the run's id."""
+    at = datetime.fromtimestamp(time.time() if started is None else started, UTC)
+    stamp = at.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
     return Path(directory) / f"{stamp}-{re.sub(r'[^A-Za-z0-9_-]', '_', run)[:100]}{SUFFIX}"
 
 
