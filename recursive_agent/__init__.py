@@ -1,8 +1,8 @@
 """Recursive agents: write Python in a sandbox, launch copies of themselves, within one budget.
 
-    from recursive_agent import Agent
+from recursive_agent import Agent
 
-    result = await Agent(model="…", base_url="http://localhost:8000/v1").solve("…")
+result = await Agent(model="…", base_url="http://localhost:8000/v1").solve("…")
 """
 
 from ._version import __version__

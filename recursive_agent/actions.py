@@ -24,7 +24,9 @@ PYTHON_TOOL: dict[str, Any] = {
 }
 
 # A fence may be longer than three backticks, and its code may hold shorter ones.
-_FENCE = re.compile(r"^[ \t]*(?P<fence>`{3,})[ \t]*(?P<label>[\w+-]*)[^\n`]*\n(?P<code>.*?)(?:^[ \t]*(?P=fence)[ \t]*$|\Z)", re.M | re.S)
+_FENCE = re.compile(
+    r"^[ \t]*(?P<fence>`{3,})[ \t]*(?P<label>[\w+-]*)[^\n`]*\n(?P<code>.*?)(?:^[ \t]*(?P=fence)[ \t]*$|\Z)", re.M | re.S
+)
 _TAG = re.compile(r"<python>(?P<code>.*?)(?:</python>|\Z)", re.S | re.I)
 _LABELS = frozenset({"python", "py", "python3", "repl"})
 
@@ -59,7 +61,11 @@ def parse_action(completion: Completion, action_format: ActionFormat) -> Action:
         )
     if not first["code"].strip():
         return Action(None, f"The code block of your answer was empty. Answer with one {asked} with code in it.")
-    note = f"Only the first of your {len(blocks)} code blocks was run; write one for each answer." if len(blocks) > 1 else None
+    note = (
+        f"Only the first of your {len(blocks)} code blocks was run; write one for each answer."
+        if len(blocks) > 1
+        else None
+    )
     return Action(first["code"].strip("\n"), note)
 
 
@@ -81,5 +87,9 @@ def _from_tool_call(completion: Completion, action_format: ActionFormat) -> Acti
         return Action(None, f"The arguments of your tool call could not be read. {asked}")
     if not isinstance(code, str) or not code.strip():
         return Action(None, f"The code of your tool call was empty. {asked}")
-    note = "Only the first of your tool calls was run; make one for each answer." if len(completion.tool_calls) > 1 else None
+    note = (
+        "Only the first of your tool calls was run; make one for each answer."
+        if len(completion.tool_calls) > 1
+        else None
+    )
     return Action(code, note)

@@ -34,9 +34,10 @@ class Agent:
 
     `model` is a name at an OpenAI-compatible endpoint, or a `Model` object. `model`, `base_url` and `api_key` default to
     RAO_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY. `prices` (per million tokens) are needed for `Limits.max_cost`.
-    `context_limit` caps each agent's context window below the model's own. With `require="kernel"` runs refuse to start on a
-    machine whose kernel cannot lock the sandbox; `sandbox` is also an open `Sandbox` of yours, shared by many agents. One Agent may run many goals at once. `async with agent:` keeps the
-    connection and the sandbox's helper process between runs.
+    `context_limit` caps each agent's context window below the model's own. With `require="kernel"` runs refuse to start
+    on a machine whose kernel cannot lock the sandbox; `sandbox` may also be an open `Sandbox` that many agents share. One
+    Agent may run many goals at once. `async with agent:` keeps the connection and the sandbox's helper process between
+    runs.
 
     Raises ConfigurationError for settings that make no sense.
     """
@@ -148,11 +149,12 @@ class Agent:
             await stack.__aexit__(*exc)
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Model, Sandbox]:
-        sandbox = self._sandbox
-        if isinstance(sandbox, str):
+        if isinstance(self._sandbox, str):
             from .repl import make_sandbox
 
-            sandbox = await stack.enter_async_context(make_sandbox(sandbox, require=self._require))
+            sandbox = await stack.enter_async_context(make_sandbox(self._sandbox, require=self._require))
+        else:
+            sandbox = self._sandbox
         if self._given_model is not None:
             return self._given_model, sandbox
         from .model import connect
@@ -228,5 +230,3 @@ class Agent:
             "sandbox": type(sandbox).__name__,
             "enforced": sorted(sandbox.enforced),
         }
-
-

@@ -19,11 +19,6 @@ What an *agent* does wrong is no exception but a `Status` on the result. Inside 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .usage import Usage
-
 
 class RaoError(Exception):
     """Base of every exception raised by this package."""

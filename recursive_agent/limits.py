@@ -56,10 +56,14 @@ class Limits:
             whole = "int" in str(item.type)
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 kind = "a whole number" if whole else "a number"
-                raise ConfigurationError(f"Limits.{item.name} must be {kind}{' or None' if optional else ''}: {value!r}")
+                raise ConfigurationError(
+                    f"Limits.{item.name} must be {kind}{' or None' if optional else ''}: {value!r}"
+                )
             least = 0 if item.name in ("max_depth", "max_children") else 1 if whole else 0
             if value < least or (not whole and value <= 0):
-                raise ConfigurationError(f"Limits.{item.name} must be {'more than 0' if not whole else f'at least {least}'}: {value!r}")
+                raise ConfigurationError(
+                    f"Limits.{item.name} must be {'more than 0' if not whole else f'at least {least}'}: {value!r}"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the trace."""

@@ -328,7 +328,9 @@ class AgentNode:
             share = account.share(wanted.max_tokens)
             if share is None:
                 free = int(max(0, account.tokens.free))
-                raise HostCallError("LaunchRefused", f"a share of {wanted.max_tokens:,} tokens was asked for, {free:,} are free")
+                raise HostCallError(
+                    "LaunchRefused", f"a share of {wanted.max_tokens:,} tokens was asked for, {free:,} are free"
+                )
             account = share
         limits = self.tree.config.limits
         launch = Launch(

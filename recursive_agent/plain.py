@@ -14,7 +14,10 @@ def plain(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
     if isinstance(value, dict):
-        return {key if type(key) in (str, int, float, bool) or key is None else str(key): plain(v) for key, v in value.items()}
+        return {
+            key if type(key) in (str, int, float, bool) or key is None else str(key): plain(v)
+            for key, v in value.items()
+        }
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):

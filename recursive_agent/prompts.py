@@ -31,7 +31,8 @@ statistics, itertools, collections, datetime and similar modules can be imported
 
 Always available:
   finish(value)
-      ends your work with `value` as the result. Call it as soon as the goal is reached, with a value that really is the answer.
+      ends your work with `value` as the result. Call it as soon as the goal is reached, with a value that really is the \
+answer.
   context
       the data you were given with the goal (None if there was none). Look at parts of it; do not print all of a large one.
 {launcher}{tools}{instructions}"""
@@ -78,7 +79,9 @@ def opening(style: PromptStyle, action_format: ActionFormat, situation: Situatio
     if situation.context is not None:
         parts.append(f"`context` holds {describe_data(situation.context)}.")
     if situation.schema is not None:
-        parts.append(f"finish(value) takes a value of this JSON schema: {json.dumps(situation.schema, ensure_ascii=False)}")
+        parts.append(
+            f"finish(value) takes a value of this JSON schema: {json.dumps(situation.schema, ensure_ascii=False)}"
+        )
     if situation.launcher and not situation.can_launch:
         parts.append("You are at the deepest level: launch_subagent is not available to you. Do the work yourself.")
     parts.append(status_line(step=0, max_steps=situation.max_steps, tokens_left=None, situation=situation))

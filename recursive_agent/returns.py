@@ -35,7 +35,9 @@ class Returns:
             self._adapter = TypeAdapter(returns)
             self.schema = self._adapter.json_schema()
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise ConfigurationError(f"returns must be a type pydantic knows or a JSON schema, not {returns!r}") from error
+            raise ConfigurationError(
+                f"returns must be a type pydantic knows or a JSON schema, not {returns!r}"
+            ) from error
 
     def validate(self, value: Any) -> Any:
         """`value` as the asked type. Raises ValueError with one readable reason."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Self
 from weakref import ref
 
@@ -95,10 +96,9 @@ class _Outlet:
 
 async def _produce(run: Runner, send: Any, outlet: _Outlet) -> None:
     def watch(event: Event) -> None:
-        try:
+        # The reader may have left: then the run is being stopped.
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             send.send_nowait(event)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass  # the reader has left; the run is being stopped
 
     with send:
         try:

@@ -21,7 +21,7 @@ from .tools import Tool
 from .trace.schema import ROOT, Event, RunEnded, RunStarted, Scored
 from .trace.tree import ExecutionTree, Node
 
-Scorer = Callable[[Node], "float | None | Awaitable[float | None]"]
+Scorer = Callable[[Node], "float | Awaitable[float | None] | None"]
 Sink = Callable[[Event], None]
 
 
@@ -158,6 +158,10 @@ class Tree:
                 )
             except Exception as error:  # a scorer is the caller's code: its failure must not lose the run
                 scored = Scored(
-                    time=time.time(), node=node.id, score=None, status="judge_error", source=f"{type(error).__name__}: {error}"
+                    time=time.time(),
+                    node=node.id,
+                    score=None,
+                    status="judge_error",
+                    source=f"{type(error).__name__}: {error}",
                 )
             self.emit(scored)

@@ -1,0 +1,29 @@
+"""Short ways to say what a scripted model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import Any
+
+from recursive_agent import Agent, Limits
+from recursive_agent.testing import ScriptedEndpoint
+
+
+def py(code: str) -> str:
+    """An answer with one block of code."""
+    return f"```python\n{cleandoc(code)}\n```"
+
+
+def agent_on(endpoint: ScriptedEndpoint, *, tools: tuple[Callable[..., Any], ...] = (), **settings: Any) -> Agent:
+    """An agent that talks to the scripted endpoint; `Limits` fields may be given directly."""
+    limits = {name: settings.pop(name) for name in list(settings) if name in Limits.__dataclass_fields__}
+    return Agent(
+        "scripted", endpoint.base_url, "sk-secret-of-the-test", tools=tools, limits=Limits(**limits), **settings
+    )
+
+
+def observations(result: Any, node: str = "0") -> list[str]:
+    """What a node was shown after each step, oldest first, its opening left out."""
+    steps = result.tree.nodes[node].steps
+    return [message.content for step in steps[1:] for message in step.model.messages]
