@@ -158,10 +158,7 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="scripted-endpoint", daemon=True)
         self._thread.start()
         self._started.wait()
-        error = self._error
-        if error is not None:
-            self.stop()
-            raise error
+        self._raise_error()
 
     def stop(self) -> None:
         """Close every connection and the port, and wait for the thread. Safe to call twice."""
@@ -171,6 +168,11 @@ class HttpServer:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._thread = None
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            self.stop()
+            raise self._error
 
     def _run(self) -> None:
         try:

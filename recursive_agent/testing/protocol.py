@@ -63,12 +63,13 @@ def stream_bodies(
     envelope = _envelope(request, "chat.completion.chunk" if chat else "text_completion", fingerprint)
     for index, choice in enumerate(choices):
         if chat:
-            yield {**envelope, "choices": [{"index": index, "delta": {"role": "assistant"}, "finish_reason": None}]}
+            opening = {"index": index, "delta": {"role": "assistant"}, "finish_reason": None}
+            yield {**envelope, "choices": [opening]}
         for piece in _pieces(request, choice, ids):
             yield {**envelope, "choices": [{"index": index, "finish_reason": None, **piece}]}
         last: dict[str, Any] = {"index": index, "finish_reason": choice.finish_reason}
         last["stop_reason"] = choice.stop_reason
-        last |= {"delta": {}} if chat else {"text": ""}
+        last["delta" if chat else "text"] = {} if chat else ""
         yield {**envelope, "choices": [last]}
     options = request.body.get("stream_options") or {}
     if usage is not None and options.get("include_usage"):

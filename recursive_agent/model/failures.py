@@ -1,0 +1,137 @@
+"""What can go wrong with one attempt, and the sentence that says so once all attempts are used up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import AuthenticationFailed, BadRequest, ContextOverflow, EndpointUnavailable, ModelError
+from .endpoint import Endpoint
+
+_RETRIED = frozenset({408, 409, 429})
+_OVERFLOW = re.compile(
+    r"context.?length|context window|context size|maximum context|maximum model length|max_model_len|"
+    r"exceed_context_size|exceeds? the context|(prompt|input) (is )?too long|input length exceeds|"
+    r"too many input tokens",
+    re.IGNORECASE,
+)
+_UNKNOWN_MODEL = re.compile(r"model.{0,80}(not found|does not exist|not exist|unknown)|unknown model", re.IGNORECASE)
+_OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_WINDOW = re.compile(r"maximum context length is (\d+)|available context size \((\d+)", re.IGNORECASE)
+_PROMPT = re.compile(
+    r"prompt contains (?:at least )?(\d+)|has (\d+) input tokens|passed (\d+) input tokens|"
+    r"\((\d+) in the messages|request \((\d+) tokens\)",
+    re.IGNORECASE,
+)
+
+
+class Failure(Exception):
+    """One attempt failed. `lost` means that the request may have been billed although no usable answer came.
+
+    `spent` is what it was billed for, in tokens, where that is known after all.
+    """
+
+    def __init__(
+        self, reason: str, *, lost: bool = False, retryable: bool = True, spent: int | None = None, wait: float = 0.0
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.lost = lost
+        self.retryable = retryable
+        self.spent = spent
+        self.wait = wait
+        """Seconds the endpoint asked to wait."""
+
+
+class Rejected(Failure):
+    """The endpoint answered with an HTTP error, so nothing was billed."""
+
+    def __init__(self, status: int, message: str, *, code: str = "", kind: str = "", wait: float = 0.0) -> None:
+        super().__init__(f"HTTP {status}: {message}" if message else f"HTTP {status}", wait=wait)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.kind = kind
+        fatal = self.out_of_quota or self.is_overflow
+        self.retryable = (status in _RETRIED or status >= 500) and not fatal
+
+    @property
+    def out_of_quota(self) -> bool:
+        """Whether waiting will not help: the account has nothing left."""
+        return self.status == 402 or self.code in _OUT_OF_QUOTA or self.kind in _OUT_OF_QUOTA
+
+    @property
+    def is_overflow(self) -> bool:
+        """Whether the prompt (or prompt and answer) does not fit the context window."""
+        if self.status not in (400, 413, 422, 500):
+            return False
+        return bool(self.code == "context_length_exceeded" or _OVERFLOW.search(f"{self.kind} {self.message}"))
+
+    @property
+    def is_unknown_model(self) -> bool:
+        """Whether the endpoint says that it has no such model (or no such path)."""
+        if self.status == 404 or self.code == "model_not_found":
+            return True
+        return self.status in (400, 403, 422) and bool(_UNKNOWN_MODEL.search(self.message))
+
+    def sizes(self) -> tuple[int, int] | None:
+        """(context window, prompt) in tokens, where the message of an overflow names both."""
+        window, prompt = _WINDOW.search(self.message), _PROMPT.search(self.message)
+        if window is None or prompt is None:
+            return None
+        return _number(window), _number(prompt)
+
+
+def rejected(status: int, body: Any, headers: Mapping[str, str], *, wait: float, secret: str) -> Rejected:
+    """Read an HTTP error: OpenAI's shape, FastAPI's `detail`, Ollama's bare string, or plain text."""
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    code = kind = ""
+    if isinstance(error, Mapping):
+        code, kind = str(error.get("code") or ""), str(error.get("type") or "")
+        error = error.get("message") or error.get("detail") or ""
+    html = "html" in headers.get("content-type", "")
+    text = "a web page instead of JSON" if html else str(error or "")
+    return Rejected(status, scrub(text, secret), code=code, kind=kind, wait=wait)
+
+
+def scrub(text: str, secret: str, limit: int = 400) -> str:
+    """One line of `text`, at most `limit` characters, without `secret`."""
+    line = " ".join(text.replace(secret, "***").split()) if secret else " ".join(text.split())
+    return line if len(line) <= limit else line[:limit] + "…"
+
+
+def explain(failure: Failure, endpoint: Endpoint, *, attempts: int, unconfirmed: int) -> ModelError:
+    """The error for the caller: one sentence on what happened and what to do."""
+    at = endpoint.shown_url
+    if isinstance(failure, Rejected):
+        said = f"{failure.status}: {failure.message}".rstrip(".: ")
+        if failure.is_overflow:
+            return ContextOverflow(
+                f"The conversation does not fit the context window of {endpoint.model} ({said}).",
+                unconfirmed=unconfirmed,
+            )
+        if failure.out_of_quota:
+            return AuthenticationFailed(
+                f"The account at {at} has no quota left ({said}); add credit or use another key.",
+                unconfirmed=unconfirmed,
+            )
+        if failure.status in (401, 403):
+            return AuthenticationFailed(
+                f"{at} refused the API key ({said}); pass api_key=… or set OPENAI_API_KEY.", unconfirmed=unconfirmed
+            )
+        if not failure.retryable:
+            return BadRequest(
+                f"{at} refused the request ({said}); check `sampling` and what {endpoint.model} supports.",
+                unconfirmed=unconfirmed,
+            )
+    tried = "one attempt" if attempts == 1 else f"{attempts} attempts"
+    return EndpointUnavailable(
+        f"{at} gave no usable answer in {tried} (last: {failure.reason.rstrip('.')}); check that it is running and "
+        "that the base URL is right.",
+        unconfirmed=unconfirmed,
+    )
+
+
+def _number(match: re.Match[str]) -> int:
+    return int(next(group for group in match.groups() if group is not None))

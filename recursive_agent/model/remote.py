@@ -1,0 +1,151 @@
+"""What both interfaces to an endpoint share: one client, retries, errors, the context window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..errors import CapabilityMissing, ConfigurationError, ModelError, ModelNotFound
+from ..usage import Usage
+from .base import OnText, Sampling
+from .endpoint import Endpoint
+from .failures import Failure, Rejected, explain
+from .retry import Exhausted, Retries
+from .stream import assemble
+from .wire import Wire
+
+_PROBE_TIMEOUT = 10.0
+_OURS = frozenset({"best_of", "max_completion_tokens", "messages", "model", "n", "prompt", "stream", "tools"})
+
+
+class RemoteModel:
+    """A model at an OpenAI-compatible endpoint. `timeout` is for one attempt, in seconds."""
+
+    interface: Literal["chat", "tokens"]
+    path: str
+
+    def __init__(self, endpoint: Endpoint, *, sampling: Sampling, timeout: float, retries: Retries) -> None:
+        if ours := sorted(_OURS & set(sampling.extra)):
+            raise ConfigurationError(f"sampling must not set {', '.join(ours)}: the conversation and the budget do.")
+        self.name = endpoint.model
+        self.endpoint = endpoint
+        self.sampling = sampling
+        self.retries = retries
+        self.wire = Wire(endpoint, timeout=timeout)
+        self._window: int | None = None
+        self._window_known = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, base_url={self.endpoint.shown_url!r})"
+
+    async def context_length(self) -> int | None:
+        """`max_model_len` of /v1/models (vLLM and alike), asked once; None where the endpoint does not say."""
+        if not self._window_known:
+            try:
+                cards = await self._cards()
+            except Failure as failure:
+                # An endpoint without the path will not grow one; one that is down may come back.
+                self._window_known = not failure.retryable
+                return None
+            for card in cards:
+                length = card.get("max_model_len")
+                if card.get("id") == self.name and isinstance(length, int) and length > 0:
+                    self._window = length
+            self._window_known = True
+        return self._window
+
+    async def aclose(self) -> None:
+        """Close connections. Safe to call twice; the next call opens new ones."""
+        await self.wire.aclose()
+
+    def body(self, *, seed: int | None) -> dict[str, Any]:
+        """What every request says: model and sampling."""
+        sampling = self.sampling
+        body: dict[str, Any] = {**sampling.extra, "model": self.name}
+        if sampling.temperature is not None:
+            body["temperature"] = sampling.temperature
+        if sampling.top_p is not None:
+            body["top_p"] = sampling.top_p
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if seed is not None:
+            body["seed"] = seed
+        return body
+
+    async def ask(self, body: dict[str, Any], on_text: OnText | None) -> dict[str, Any]:
+        """One attempt at an answer, streamed where somebody listens. Raises Failure."""
+        if on_text is None:
+            return await self.wire.post(self.path, body)
+        streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        async with self.wire.stream(self.path, streamed) as chunks:
+            return await assemble(chunks, on_text)
+
+    async def failed(self, exhausted: Exhausted) -> ModelError:
+        """The error that says what happened."""
+        failure, lost = exhausted.failure, exhausted.unconfirmed
+        if isinstance(failure, Rejected) and failure.is_unknown_model:
+            return await self._unknown(failure, lost)
+        return explain(failure, self.endpoint, attempts=exhausted.attempts, unconfirmed=lost)
+
+    async def _unknown(self, failure: Rejected, lost: int) -> ModelError:
+        at = self.endpoint.shown_url
+        try:
+            names = [str(card["id"]) for card in await self._cards() if "id" in card]
+        except Failure:
+            hint = "" if at.endswith("/v1") else "; most endpoints want a base URL that ends in /v1"
+            said = failure.reason.rstrip(".")
+            return ModelNotFound(
+                f"{at} knows neither the model {self.name!r} nor a list of models ({said}){hint}.", unconfirmed=lost
+            )
+        if self.name in names:
+            return CapabilityMissing(
+                f"{at} serves {self.name!r} but not {self.path} ({failure.reason.rstrip('.')}), which "
+                f"interface={self.interface!r} needs.",
+                unconfirmed=lost,
+            )
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        return ModelNotFound(
+            f"{at} has no model {self.name!r}; on offer: {shown or 'nothing'}.",
+            unconfirmed=lost,
+        )
+
+    async def _cards(self) -> list[Mapping[str, Any]]:
+        data = (await self.wire.get("/models", timeout=_PROBE_TIMEOUT)).get("data")
+        return [card for card in data if isinstance(card, dict)] if isinstance(data, list) else []
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._started
+
+
+def reported_usage(body: Mapping[str, Any]) -> Usage | None:
+    """The usage of an answer as the endpoint states it; None where it states none (or nonsense)."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    if not isinstance(prompt, int) or not isinstance(completion, int) or prompt < 0 or completion < 0:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
+    return Usage(
+        calls=1,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached if isinstance(cached, int) else 0,
+    )
+
+
+def first_choice(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The first choice, {} where there is none."""
+    choices = body.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}

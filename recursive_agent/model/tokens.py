@@ -1,0 +1,233 @@
+"""The `tokens` interface: prompt ids in, sampled ids and log-probs out, over /v1/completions of vLLM and alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..errors import CapabilityMissing, ConfigurationError, ContextOverflow
+from ..usage import Usage
+from .base import Completion, Message, OnLost, OnText, Sampling
+from .endpoint import Endpoint
+from .failures import Failure, Rejected
+from .remote import RemoteModel, Stopwatch, first_choice, reported_usage
+from .retry import Exhausted, Retries, call_with_retries
+from .template import EndpointRenderer, Renderer
+
+_NO_IDS = "use vLLM 0.10.2 or newer, or interface='chat'"
+
+
+class TokensModel(RemoteModel):
+    """A model behind /v1/completions that gives token ids and log-probs.
+
+    `renderer` applies the chat template; without one the endpoint's /tokenize does.
+    """
+
+    interface: Literal["chat", "tokens"] = "tokens"
+    path = "/completions"
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        renderer: Renderer | None = None,
+        sampling: Sampling | None = None,
+        timeout: float = 600.0,
+        retries: Retries | None = None,
+    ) -> None:
+        super().__init__(endpoint, sampling=sampling or Sampling(), timeout=timeout, retries=retries or Retries())
+        source = f"{self.name} at {endpoint.shown_url}"
+        self.renderer: Renderer = renderer or EndpointRenderer(self._tokenize, source=source)
+
+    def conversation(self, *, tools: Sequence[Mapping[str, Any]] = ()) -> TokensConversation:
+        """A new, empty conversation. Raises ConfigurationError for native tools, which only `chat` has."""
+        if tools:
+            raise ConfigurationError(
+                "Native tool calls need interface='chat'; with interface='tokens' use action_format='fenced' or 'tags'."
+            )
+        return TokensConversation(self)
+
+    async def _tokenize(self, body: dict[str, Any]) -> Mapping[str, Any]:
+        root = self.endpoint.base_url.removesuffix("/v1")
+        try:
+            answered = await call_with_retries(
+                lambda: self.wire.post(f"{root}/tokenize", {"model": self.name, **body}),
+                self.retries,
+                bound=0,
+                on_lost=None,
+            )
+        except Exhausted as exhausted:
+            failure = exhausted.failure
+            if isinstance(failure, Rejected) and failure.status in (404, 405, 501):
+                offered = await self.failed(exhausted)
+                if not isinstance(offered, CapabilityMissing):
+                    raise offered from None
+                raise CapabilityMissing(
+                    f"{self.endpoint.shown_url} has no /tokenize, which interface='tokens' needs to apply the chat "
+                    f"template: {_NO_IDS}."
+                ) from None
+            raise await self.failed(exhausted) from None
+        return answered.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampled:
+    """An answer whose every token is accounted for."""
+
+    data: Mapping[str, Any]
+    choice: Mapping[str, Any]
+    token_ids: list[int]
+    logprobs: list[float]
+
+
+class TokensConversation:
+    """One node's exchange as ids: each prompt is the previous one, what was sampled, and more. Counts are exact."""
+
+    exact = True
+
+    def __init__(self, model: TokensModel) -> None:
+        self.messages: list[Message] = []
+        self._model = model
+        self._ids: list[int] = []
+        """The last prompt and what was sampled after it."""
+        self._sampled: list[int] = []
+        self._seen = 0
+        """Messages that `_ids` stands for."""
+        self._prompt: tuple[int, list[int]] | None = None
+        """The next prompt, and the number of messages it stands for."""
+
+    def add(self, *messages: Message) -> None:
+        """Append messages."""
+        self.messages.extend(messages)
+
+    async def prompt_tokens(self) -> int:
+        """Tokens of the next prompt, exactly."""
+        return len(await self._next_prompt())
+
+    async def complete(
+        self,
+        *,
+        max_tokens: int,
+        seed: int | None = None,
+        on_text: OnText | None = None,
+        on_lost: OnLost | None = None,
+    ) -> Completion:
+        """One model call; see `Conversation.complete`."""
+        model, watch = self._model, Stopwatch()
+        prompt = await self._next_prompt()
+        sent = len(self.messages)
+        max_tokens = max(1, min(max_tokens, model.sampling.max_tokens))
+        window = await model.context_length()
+        if window is not None:
+            if len(prompt) + 1 > window:
+                raise ContextOverflow(
+                    f"The conversation has {len(prompt)} tokens and the context window of {model.name} is {window}."
+                )
+            max_tokens = min(max_tokens, window - len(prompt))
+        body = {
+            "logprobs": 1,
+            "return_token_ids": True,
+            "stop_token_ids": [await model.renderer.end_of_turn()],
+            **model.body(seed=seed),
+            "prompt": prompt,
+            "max_tokens": max_tokens,
+        }
+        attempts = _Attempts(model, prompt)
+        try:
+            answered = await call_with_retries(
+                lambda: attempts.one(body, on_text), model.retries, bound=len(prompt) + max_tokens, on_lost=on_lost
+            )
+        except Exhausted as exhausted:
+            if isinstance(exhausted.failure, _Incapable):
+                raise CapabilityMissing(exhausted.failure.reason, unconfirmed=exhausted.unconfirmed) from None
+            raise await model.failed(exhausted) from None
+        sampled = answered.value
+        text = str(sampled.choice.get("text") or "")
+        self.messages.insert(sent, Message("assistant", text))
+        self._ids, self._sampled, self._seen, self._prompt = (
+            prompt + sampled.token_ids,
+            sampled.token_ids,
+            sent + 1,
+            None,
+        )
+        # Both counts are known without the endpoint's help where it states none.
+        counted = Usage(calls=1, prompt_tokens=len(prompt), completion_tokens=len(sampled.token_ids))
+        usage = reported_usage(sampled.data) or counted
+        fingerprint = sampled.data.get("system_fingerprint")
+        return Completion(
+            text=text,
+            finish_reason=str(sampled.choice.get("finish_reason") or ("stop" if sampled.choice else "empty")),
+            usage=replace(usage, unconfirmed=answered.unconfirmed),
+            model=str(sampled.data.get("model") or model.name),
+            version=str(fingerprint) if fingerprint else None,
+            prompt_token_ids=tuple(prompt),
+            token_ids=tuple(sampled.token_ids),
+            logprobs=tuple(sampled.logprobs),
+            latency=watch.seconds,
+            attempts=answered.attempts,
+        )
+
+    async def _next_prompt(self) -> list[int]:
+        count = len(self.messages)
+        if self._prompt is None or self._prompt[0] != count:
+            added = self.messages[self._seen : count]
+            renderer = self._model.renderer
+            if self._seen:
+                ids = self._ids + await renderer.turn(self._sampled, added)
+            else:
+                ids = await renderer.start(added)
+            self._prompt = (count, ids)
+        return self._prompt[1]
+
+
+class _Incapable(Failure):
+    """The endpoint answered, but without what exact training needs."""
+
+
+class _Attempts:
+    """The attempts of one call, each checked: a 200 proves nothing."""
+
+    def __init__(self, model: TokensModel, prompt: list[int]) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._not_finite = 0
+
+    async def one(self, body: dict[str, Any], on_text: OnText | None) -> _Sampled:
+        data = await self._model.ask(body, on_text)
+        choice = first_choice(data)
+        if not choice:
+            return _Sampled(data, choice, [], [])
+        usage = reported_usage(data)
+        spent = usage.total_tokens if usage is not None else None
+        token_ids = _ids(choice.get("token_ids"))
+        prompt_ids = _ids(choice.get("prompt_token_ids", data.get("prompt_token_ids")))
+        logprobs = (choice.get("logprobs") or {}).get("token_logprobs")
+        if token_ids is None or prompt_ids is None:
+            raise self._incapable(f"ignores return_token_ids, which interface='tokens' needs: {_NO_IDS}", spent)
+        if not isinstance(logprobs, list):
+            raise self._incapable(f"gives no log-probs, which interface='tokens' needs: {_NO_IDS}", spent)
+        if prompt_ids != self._prompt:
+            raise self._incapable(
+                "answered another prompt than the ids it was sent, so nothing it samples is exact", spent
+            )
+        completion = usage.completion_tokens if usage is not None else len(token_ids)
+        if not len(token_ids) == len(logprobs) == completion:
+            raise self._incapable(
+                f"gave {len(token_ids)} token ids and {len(logprobs)} log-probs for {completion} tokens, so they do "
+                "not belong together",
+                spent,
+            )
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in logprobs):
+            # Seen from vLLM for tokens of probability 1. One more try, since the batch around it changes the rounding.
+            self._not_finite += 1
+            raise Failure("a log-prob is not a finite number", lost=True, spent=spent, retryable=self._not_finite < 2)
+        return _Sampled(data, choice, token_ids, [float(value) for value in logprobs])
+
+    def _incapable(self, what: str, spent: int | None) -> _Incapable:
+        return _Incapable(f"{self._model.endpoint.shown_url} {what}.", lost=True, retryable=False, spent=spent)
+
+
+def _ids(value: Any) -> list[int] | None:
+    return value if isinstance(value, list) and all(isinstance(token, int) for token in value) else None
