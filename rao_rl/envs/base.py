@@ -36,8 +36,10 @@ class Environment(Protocol):
     name: str
     max_depth: int
 
-    def tasks(self, split: str, seed: int) -> Iterable[Task]:
-        """The tasks of a split, in order."""
+    def tasks(
+        self, split: str, seed: int = 0, *, difficulty: str | None = None, limit: int | None = None
+    ) -> Iterable[Task]:
+        """The tasks of a split, in order; of one difficulty, and at most `limit`, where these are given."""
 
     def session(self, task: Task) -> Session:
         """A fresh state for one attempt at `task`."""

@@ -218,7 +218,7 @@ async def test_max_concurrency_limits_model_calls_and_never_blocks_a_deep_tree(w
 
 
 async def test_context_overflow_is_a_status() -> None:
-    with ScriptedEndpoint(replies([], then=py("print('x' * 400)")), context_length=1_000) as endpoint:
+    with ScriptedEndpoint(replies([], then=py("print('x' * 400)")), max_model_len=1_000) as endpoint:
         result = await agent_on(endpoint, **TOKENS).solve("go")
     assert result.status is Status.CONTEXT_OVERFLOW
     with ScriptedEndpoint(replies([], then=py("print('x' * 400)"))) as endpoint:
