@@ -95,11 +95,15 @@ class Model(Protocol):
 
     name: str
     interface: Literal["chat", "tokens"]
+    sampling: Sampling
+    """What conversations sample with where they are not told otherwise."""
 
     async def context_length(self) -> int | None:
         """The model's context window in tokens, None where the endpoint does not say."""
 
-    def conversation(self, *, tools: Sequence[Mapping[str, Any]] = ()) -> Conversation:
+    def conversation(
+        self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
+    ) -> Conversation:
         """A new, empty conversation; `tools` are native tool definitions in OpenAI's format."""
 
     async def aclose(self) -> None:
@@ -122,12 +126,23 @@ class Sampling:
     @classmethod
     def of(cls, settings: Mapping[str, Any] | None) -> Sampling:
         """From the user's plain mapping. Raises TypeError or ValueError on a value that makes no sense."""
-        known = dict(settings or {})
-        stop = known.pop("stop", ())
-        return cls(
-            temperature=known.pop("temperature", None),
-            top_p=known.pop("top_p", None),
-            max_tokens=int(known.pop("max_tokens", 4096)),
+        return cls().updated(settings)
+
+    def updated(self, settings: Mapping[str, Any] | None) -> Sampling:
+        """These settings with those of a plain mapping on top. Raises TypeError or ValueError as `of` does."""
+        given = dict(settings or {})
+        stop = given.pop("stop", self.stop)
+        temperature, top_p = given.pop("temperature", self.temperature), given.pop("top_p", self.top_p)
+        max_tokens = given.pop("max_tokens", self.max_tokens)
+        if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+            raise ValueError(f"max_tokens must be a whole number of at least 1, not {max_tokens!r}")
+        for name, value, most in (("temperature", temperature, None), ("top_p", top_p, 1)):
+            if value is not None and not (0 <= float(value) and (most is None or float(value) <= most)):
+                raise ValueError(f"{name} must be at least 0{'' if most is None else f' and at most {most}'}, not {value!r}")
+        return Sampling(
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
-            extra=known,
+            extra={**self.extra, **given},
         )

@@ -40,9 +40,11 @@ class ChatModel(RemoteModel):
         # OpenAI's reasoning models know only the new name, most other servers only the old one.
         self._limit_name = "max_completion_tokens" if endpoint.base_url == OPENAI_URL else "max_tokens"
 
-    def conversation(self, *, tools: Sequence[Mapping[str, Any]] = ()) -> ChatConversation:
+    def conversation(
+        self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
+    ) -> ChatConversation:
         """A new, empty conversation."""
-        return ChatConversation(self, tools)
+        return ChatConversation(self, tools, self.sampling_or_own(sampling))
 
     async def answer(self, body: dict[str, Any], max_tokens: int, on_text: OnText | None) -> dict[str, Any]:
         """One attempt, corrected where the endpoint says how: the limit's name, an answer too long for the window."""
@@ -65,9 +67,10 @@ class ChatConversation:
 
     exact = False
 
-    def __init__(self, model: ChatModel, tools: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, model: ChatModel, tools: Sequence[Mapping[str, Any]], sampling: Sampling) -> None:
         self.messages: list[Message] = []
         self._model = model
+        self._sampling = sampling
         self._tools = [dict(tool) for tool in tools]
         self._known = _FIXED_OVERHEAD
         """Upper bound of the tokens of the first `_counted` messages, tools included."""
@@ -93,9 +96,9 @@ class ChatConversation:
     ) -> Completion:
         """One model call; see `Conversation.complete`."""
         model, watch = self._model, Stopwatch()
-        max_tokens = max(1, min(max_tokens, model.sampling.max_tokens))
+        max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
         sent, bound = len(self.messages), self._bound()
-        body = {**model.body(seed=seed), "messages": [_plain(message) for message in self.messages]}
+        body = {**model.body(self._sampling, seed=seed), "messages": [_plain(message) for message in self.messages]}
         if self._tools:
             body["tools"] = self._tools
         try:

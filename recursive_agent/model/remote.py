@@ -26,8 +26,7 @@ class RemoteModel:
     path: str
 
     def __init__(self, endpoint: Endpoint, *, sampling: Sampling, timeout: float, retries: Retries) -> None:
-        if ours := sorted(_OURS & set(sampling.extra)):
-            raise ConfigurationError(f"sampling must not set {', '.join(ours)}: the conversation and the budget do.")
+        _check(sampling)
         self.name = endpoint.model
         self.endpoint = endpoint
         self.sampling = sampling
@@ -59,9 +58,15 @@ class RemoteModel:
         """Close connections. Safe to call twice; the next call opens new ones."""
         await self.wire.aclose()
 
-    def body(self, *, seed: int | None) -> dict[str, Any]:
+    def sampling_or_own(self, sampling: Sampling | None) -> Sampling:
+        """What a conversation samples with. Raises ConfigurationError for settings that are not the caller's to make."""
+        if sampling is None:
+            return self.sampling
+        _check(sampling)
+        return sampling
+
+    def body(self, sampling: Sampling, *, seed: int | None) -> dict[str, Any]:
         """What every request says: model and sampling."""
-        sampling = self.sampling
         body: dict[str, Any] = {**sampling.extra, "model": self.name}
         if sampling.temperature is not None:
             body["temperature"] = sampling.temperature
@@ -149,3 +154,8 @@ def first_choice(body: Mapping[str, Any]) -> dict[str, Any]:
     """The first choice, {} where there is none."""
     choices = body.get("choices")
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _check(sampling: Sampling) -> None:
+    if ours := sorted(_OURS & set(sampling.extra)):
+        raise ConfigurationError(f"sampling must not set {', '.join(ours)}: the conversation and the budget do.")

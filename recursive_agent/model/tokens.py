@@ -41,13 +41,15 @@ class TokensModel(RemoteModel):
         source = f"{self.name} at {endpoint.shown_url}"
         self.renderer: Renderer = renderer or EndpointRenderer(self._tokenize, source=source)
 
-    def conversation(self, *, tools: Sequence[Mapping[str, Any]] = ()) -> TokensConversation:
+    def conversation(
+        self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
+    ) -> TokensConversation:
         """A new, empty conversation. Raises ConfigurationError for native tools, which only `chat` has."""
         if tools:
             raise ConfigurationError(
                 "Native tool calls need interface='chat'; with interface='tokens' use action_format='fenced' or 'tags'."
             )
-        return TokensConversation(self)
+        return TokensConversation(self, self.sampling_or_own(sampling))
 
     async def _tokenize(self, body: dict[str, Any]) -> Mapping[str, Any]:
         root = self.endpoint.base_url.removesuffix("/v1")
@@ -87,9 +89,10 @@ class TokensConversation:
 
     exact = True
 
-    def __init__(self, model: TokensModel) -> None:
+    def __init__(self, model: TokensModel, sampling: Sampling) -> None:
         self.messages: list[Message] = []
         self._model = model
+        self._sampling = sampling
         self._ids: list[int] = []
         """The last prompt and what was sampled after it."""
         self._sampled: list[int] = []
@@ -118,7 +121,7 @@ class TokensConversation:
         model, watch = self._model, Stopwatch()
         prompt = await self._next_prompt()
         sent = len(self.messages)
-        max_tokens = max(1, min(max_tokens, model.sampling.max_tokens))
+        max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
         window = await model.context_length()
         if window is not None:
             if len(prompt) + 1 > window:
@@ -130,7 +133,7 @@ class TokensConversation:
             "logprobs": 1,
             "return_token_ids": True,
             "stop_token_ids": [await model.renderer.end_of_turn()],
-            **model.body(seed=seed),
+            **model.body(self._sampling, seed=seed),
             "prompt": prompt,
             "max_tokens": max_tokens,
         }

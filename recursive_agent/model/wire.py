@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,32 +20,45 @@ from .failures import Failure, rejected, scrub
 from .retry import retry_after
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
     import openai
 
 _CONNECT_TIMEOUT = 10.0
+_CALLS_PER_CLIENT = 16
+"""A connection pool looks at all its connections whenever a call comes or goes: small pools keep many calls cheap."""
 _KEEPALIVE = 4.0
 """Seconds an idle connection is kept: uvicorn, and so vLLM, closes them after five."""
+
+
+@dataclass(slots=True)
+class _Client:
+    """One connection pool."""
+
+    sdk: openai.AsyncOpenAI
+    active: int = 0
 
 
 class Wire:
     """Connections to one endpoint. `timeout` is for one whole attempt, in seconds.
 
-    Connections belong to an event loop, so there is one client for each loop this is used from. Opens again when used
+    Connections belong to an event loop, so each loop this is used from has clients of its own. Opens again when used
     after `aclose`.
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
-        self._clients: dict[EventLoopToken, openai.AsyncOpenAI] = {}
+        self._clients: dict[EventLoopToken, list[_Client]] = {}
+        self._tls: ssl.SSLContext | None = None
 
     async def aclose(self) -> None:
         """Close the connections made from this event loop."""
-        client = self._clients.pop(current_token(), None)
-        if client is not None:
-            with anyio.CancelScope(shield=True):
-                await client.close()
+        clients = self._clients.pop(current_token(), [])
+        with anyio.CancelScope(shield=True):
+            for client in clients:
+                await client.sdk.close()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One attempt at a JSON answer. Raises Failure."""
@@ -87,9 +101,10 @@ class Wire:
 
         timeout = timeout or self.timeout
         client = self._client()
+        client.active += 1
         try:
             with anyio.fail_after(timeout):
-                response = await self._send(client, method, path, body, stream)
+                response = await self._send(client.sdk, method, path, body, stream)
                 try:
                     yield response
                 finally:
@@ -107,6 +122,8 @@ class Wire:
             raise self._broken(error) from None
         except TimeoutError:
             raise Failure(f"no whole answer within {timeout:g} s", lost=True) from None
+        finally:
+            client.active -= 1
 
     async def _send(
         self, client: openai.AsyncOpenAI, method: str, path: str, body: Mapping[str, Any] | None, stream: bool
@@ -133,22 +150,29 @@ class Wire:
         assert isinstance(response, httpx2.Response)
         return response
 
-    def _client(self) -> openai.AsyncOpenAI:
-        token = current_token()
-        client = self._clients.get(token)
-        if client is None:
-            client = self._clients[token] = self._make_client()
-        return client
+    def _client(self) -> _Client:
+        clients = self._clients.setdefault(current_token(), [])
+        for client in clients:
+            # The first with room: few calls at once share few connections, and use them again.
+            if client.active < _CALLS_PER_CLIENT:
+                return client
+        clients.append(_Client(self._make_client()))
+        return clients[-1]
 
     def _make_client(self) -> openai.AsyncOpenAI:
         import httpx2
         import openai
 
+        if self._tls is None:  # takes longer to make than everything else, and can be shared
+            self._tls = httpx2.create_ssl_context(trust_env=not self.endpoint.is_loopback)
         connect = min(_CONNECT_TIMEOUT, self.timeout / 2)
         http_client = openai.DefaultAsyncHttpxClient(
             # The budget limits concurrency, per model call; the pool must never be what calls wait for.
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=1024, keepalive_expiry=_KEEPALIVE),
+            limits=httpx2.Limits(
+                max_connections=None, max_keepalive_connections=_CALLS_PER_CLIENT, keepalive_expiry=_KEEPALIVE
+            ),
             timeout=httpx2.Timeout(self.timeout, connect=connect, pool=None),
+            verify=self._tls,
             trust_env=not self.endpoint.is_loopback,
         )
         return openai.AsyncOpenAI(
