@@ -14,7 +14,9 @@ from ._version import __version__
 from .checkpoint import ActionFormat, CheckpointSettings, PromptStyle
 from .errors import ConfigurationError, ModelError
 from .limits import Limits, Prices
+from .model import connect, resolve_endpoint
 from .model.base import Model, Sampling
+from .model.endpoint import PLACEHOLDER_KEY
 from .repl.base import Sandbox
 from .result import Result
 from .returns import Returns
@@ -73,7 +75,8 @@ class Agent:
         self.action_format: ActionFormat = action_format or (settings.action_format if settings else "fenced")
         self.context_limit = context_limit
         try:
-            self.sampling = Sampling.of({**(settings.sampling if settings else {}), **(sampling or {})})
+            own = model.sampling if isinstance(model, Model) else Sampling()
+            self.sampling = own.updated(sampling)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"sampling: {error}") from error
         self._sandbox: SandboxName | Sandbox = sandbox
@@ -83,11 +86,10 @@ class Agent:
         self._given_model: Model | None = None
         self._secrets: tuple[str, ...] = ()
         if model is None or isinstance(model, str):
-            from .model import resolve_endpoint  # the openai package is slow to import: only those who use it pay
-
             self._endpoint = resolve_endpoint(model, base_url, api_key)
             self._interface: Literal["chat", "tokens"] = interface
-            self._secrets = (self._endpoint.api_key,)
+            # The placeholder of endpoints without a key is no secret, and redacting it would harm the trace.
+            self._secrets = () if self._endpoint.api_key == PLACEHOLDER_KEY else (self._endpoint.api_key,)
         else:
             self._given_model = model
         self._kept: tuple[Model, Sandbox] | None = None
@@ -157,8 +159,6 @@ class Agent:
             sandbox = self._sandbox
         if self._given_model is not None:
             return self._given_model, sandbox
-        from .model import connect
-
         model = connect(self._endpoint, interface=self._interface, sampling=self.sampling)
         stack.push_async_callback(model.aclose)
         return model, sandbox

@@ -129,7 +129,9 @@ class AgentNode:
 
     async def _live(self) -> Outcome:
         config = self.tree.config
-        conversation = config.model.conversation(tools=[PYTHON_TOOL] if config.action_format == "tool" else ())
+        conversation = config.model.conversation(
+            tools=[PYTHON_TOOL] if config.action_format == "tool" else (), sampling=config.sampling
+        )
         conversation.add(*opening(config.prompt_style, config.action_format, self._situation))
         workplace = _Workplace(self._open_repl)
         try:
