@@ -19,8 +19,8 @@ from .names import Naming
 from .scripts import Noise, node_script, single_script
 from .session import TextCraftSession
 from .solver import generous_needs, tree_nodes
-from .tasks import FIXED_SEED, Difficulty, difficulty, split_fixed, stream_seed
-from .world import MAX_INGREDIENTS, Recipe, World, make_world
+from .tasks import FIXED_SEED, Difficulty, settings_of, split_fixed, stream_seed
+from .world import MAX_INGREDIENTS, Recipe, World, build_world, make_world
 
 TOOLS = ("get_info", "view_inventory", "craft")
 FUNCTIONS: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
@@ -96,7 +96,7 @@ def demonstrations(
     the recipe is made up for the occasion, with 1 to 6 ingredients and any yield, so that neither goes with a height;
     with probability `several` the goal names two or three items. `max_turns` leaves out longer ones.
     """
-    levels = [difficulty(name) for name in difficulties]
+    levels = [settings_of(name) for name in difficulties]
     if not levels or mode not in FUNCTIONS:
         raise ConfigurationError("demonstrations needs at least one difficulty, and a mode: recursive or single")
     return _stream(rng, mode, names, levels, balance, vary, several, Noise(drop_child, wrong_count), max_turns)
@@ -162,7 +162,7 @@ class _Nodes:
 
 def _new_world(rng: random.Random, names: Naming) -> World:
     if names == "words":
-        return make_world(stream_seed("train", rng.getrandbits(48)), names)
+        return build_world(stream_seed("train", rng.getrandbits(48)), names)
     # The targets of test tasks stay unseen as targets; what they are made of is shared, as in the authors' setting.
     world = make_world(FIXED_SEED, names)
     return replace(world, by_tier=tuple(map(tuple, split_fixed(world, "train"))))

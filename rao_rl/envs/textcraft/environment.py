@@ -11,7 +11,7 @@ from ..base import Task
 from .goals import PREFIX, parse_goal
 from .names import Naming
 from .session import TextCraftSession
-from .tasks import FIXED_SEED, SPLITS, Inventory, Split, difficulty, generate, make_task, world_seed
+from .tasks import FIXED_SEED, SPLITS, Inventory, Split, generate, make_task, settings_of, world_seed
 from .world import MAX_TIER, make_world
 
 Mode = Literal["recursive", "single"]
@@ -43,16 +43,17 @@ class TextCraft:
     def tasks(
         self, split: str, seed: int = 0, *, difficulty: str | None = None, limit: int | None = None
     ) -> Iterator[Task]:
-        """The tasks of a split (`train`, `validation`, `test`): all difficulties shuffled, or one; at most `limit`.
+        """The tasks of a split (`train`, `test`, `validation` with `words`): all difficulties shuffled, or one.
 
-        The same arguments give the same tasks everywhere, whatever the mode. Raises ConfigurationError for an unknown
-        split or difficulty.
+        At most `limit`; of one difficulty in `words`, as many as `limit` says. The same arguments give the same tasks
+        everywhere, whatever the mode. Raises ConfigurationError for an unknown split or difficulty.
         """
-        level = _checked_level(difficulty)
+        if difficulty is not None:
+            settings_of(difficulty)
         if limit is not None and limit < 0:
             raise ConfigurationError(f"limit must not be negative, not {limit}")
         return generate(
-            _checked_split(split), seed, names=self.names, inventory=self.inventory, level=level, limit=limit
+            self._checked(split), seed, names=self.names, inventory=self.inventory, level=difficulty, limit=limit
         )
 
     def task(self, goal: str, seed: int = 0) -> Task:
@@ -79,15 +80,10 @@ class TextCraft:
         """A fresh state for one attempt at `task`."""
         return TextCraftSession(make_world(task.data["world"], task.data["names"]), task.data["inventory"])
 
-
-def _checked_split(split: str) -> Split:
-    for known in SPLITS:
-        if split == known:
-            return known
-    raise ConfigurationError(f"there is no split {split!r}; choose from {', '.join(SPLITS)}")
-
-
-def _checked_level(name: str | None) -> str | None:
-    if name is not None:
-        difficulty(name)
-    return name
+    def _checked(self, split: str) -> Split:
+        # The authors' one world is cut in two, and there is no third part.
+        known: tuple[Split, ...] = ("train", "test") if self.names == "fixed" else SPLITS
+        for name in known:
+            if split == name:
+                return name
+        raise ConfigurationError(f"textcraft: there is no split {split!r}; choose from {', '.join(known)}")

@@ -80,11 +80,12 @@ class TextCraftSession:
 
         Returns what was crafted, or a message that begins with "Error" and says what was wrong; then nothing happened.
         """
-        problem = self._problem(ingredients, target)
-        if problem is not None:
-            return f"Error: {problem}"
+        needed = self._needed(ingredients, target)
+        if isinstance(needed, str):
+            return f"Error: {needed}"
         item, count = target
-        self.inventory.subtract(ingredients)
+        # What the recipe says, not what the agent wrote: 2.0 equals 2 but must not get into the inventory.
+        self.inventory.subtract(needed)
         self.inventory[item] += count
         self.ledger.record(ctx.node, item, count)
         return f"Crafted {count}x {item}"
@@ -115,8 +116,8 @@ class TextCraftSession:
             info["error"] = f"there is no item called {item!r}"
         return info
 
-    def _problem(self, ingredients: object, target: object) -> str | None:
-        """Why this call of `craft` cannot be carried out. Agents write the arguments: nothing about them is certain."""
+    def _needed(self, ingredients: object, target: object) -> dict[str, int] | str:
+        """What a craft uses up, or why it cannot be carried out. Agents write the arguments: nothing is certain."""
         if not isinstance(target, tuple | list) or len(target) != 2:
             return f"target must be a pair (item, count), not {target!r}"
         item, count = target
@@ -138,4 +139,4 @@ class TextCraftSession:
             for part, units in needed.items()
             if self.inventory.get(part, 0) < units
         ]
-        return "; ".join(missing) or None
+        return "; ".join(missing) or needed

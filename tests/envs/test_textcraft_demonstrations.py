@@ -1,0 +1,155 @@
+"""Demonstrations: really executed, in the documented style, and varied enough to learn every height from."""
+
+import asyncio
+import random
+import statistics
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from rao_rl.envs.textcraft import TextCraft, demonstrate, demonstrations, parse_goal
+from rao_rl.envs.textcraft.cells import Cells, step
+from recursive_agent import ConfigurationError
+
+from .worlds import SMALL, small_session
+
+
+def code_of(completion: str) -> str:
+    assert completion.startswith("```python\n")
+    assert completion.endswith("\n```")
+    return completion[len("```python\n") : -len("\n```")]
+
+
+def test_a_node_looks_up_delegates_and_crafts() -> None:
+    made = demonstrate(SMALL, {"pine_wheel": 2})
+    assert made.goal == "Craft the following items: 2x pine_wheel"
+    assert made.functions == ("get_info", "view_inventory", "craft", "launch_subagent", "finish")
+    (first, seen), (second, end) = made.turns
+    assert code_of(first) == (
+        "i,=await get_info(['pine_wheel'])\n"
+        "r=i['recipes'][0]\n"
+        "r,[x['item'] for x in await get_info(list(r['ingredients'])) if not x['is_base']]"
+    )
+    assert seen == "({'ingredients': {'copper_gear': 1, 'oak_frame': 1}, 'yields': 1}, ['copper_gear', 'oak_frame'])"
+    assert code_of(second) == (
+        "k=-(-2//1)\n"
+        "await asyncio.gather(launch_subagent(f'Craft the following items: {1*k}x copper_gear'),"
+        "launch_subagent(f'Craft the following items: {1*k}x oak_frame'))\n"
+        "finish(await craft({'copper_gear':1*k,'oak_frame':1*k},('pine_wheel',1*k)))"
+    )
+    assert end is None
+    assert made.success
+
+
+def test_a_leaf_crafts_at_once() -> None:
+    made = demonstrate(SMALL, {"oak_frame": 4})
+    assert made.turns[0][1] == "({'ingredients': {'oak_beam': 3}, 'yields': 3}, [])"
+    assert code_of(made.turns[1][0]) == "k=-(-4//3)\nfinish(await craft({'oak_beam':3*k},('oak_frame',3*k)))"
+
+
+def test_a_goal_of_several_items_is_split() -> None:
+    made = demonstrate(SMALL, {"copper_gear": 2, "oak_frame": 1})
+    assert [(code_of(text), seen) for text, seen in made.turns] == [
+        (
+            "finish(await asyncio.gather(launch_subagent('Craft the following items: 2x copper_gear'),"
+            "launch_subagent('Craft the following items: 1x oak_frame')))",
+            None,
+        )
+    ]
+    assert made.success
+
+
+def test_a_single_agent_goes_depth_first_and_crafts_as_soon_as_it_can() -> None:
+    made = demonstrate(SMALL, {"pine_wheel": 2}, mode="single")
+    assert made.functions == ("get_info", "view_inventory", "craft", "finish")
+    own_lines = [code_of(text).partition("i,=await")[0] for text, _ in made.turns]
+    assert own_lines == [
+        "",
+        "a=-(-2//1)\n",
+        "b=-(-1*a//2)\n",
+        "c=-(-2*b//3)\n"
+        "await craft({'oak_beam':3*c},('oak_frame',3*c))\n"
+        "await craft({'oak_frame':2*b,'iron_rod':1*b},('copper_gear',2*b))\n",
+        "b=-(-1*a//3)\n"
+        "await craft({'oak_beam':3*b},('oak_frame',3*b))\n"
+        "finish(await craft({'copper_gear':1*a,'oak_frame':1*a},('pine_wheel',1*a)))",
+    ]
+    assert [seen for _, seen in made.turns][-2:] == ["({'ingredients': {'oak_beam': 3}, 'yields': 3}, [])", None]
+    assert made.success
+
+
+@pytest.mark.parametrize("names", ["words", "fixed"])
+@pytest.mark.parametrize("mode", ["recursive", "single"])
+def test_without_noise_every_demonstration_succeeds(mode: str, names: str) -> None:
+    stream = demonstrations(
+        random.Random(3),
+        mode="single" if mode == "single" else "recursive",
+        names="fixed" if names == "fixed" else "words",
+        difficulties=("easy", "medium"),
+        several=0.1,
+    )
+    for made in islice(stream, 60):
+        assert made.success
+        assert parse_goal(made.goal)
+        assert [seen is None for _, seen in made.turns] == [False] * (len(made.turns) - 1) + [True]
+
+
+def test_single_demonstrations_of_real_tasks_succeed_at_any_depth() -> None:
+    environment = TextCraft()
+    for level in ("easy", "medium", "hard"):
+        for task in environment.tasks("test", 0, difficulty=level, limit=2):
+            session = environment.session(task)
+            made = demonstrate(session.world, task.data["targets"], mode="single")
+            cells = Cells(session, task.goal)
+            assert [cells.run(code_of(text)) for text, _ in made.turns] == [seen for _, seen in made.turns]
+            assert step(cells.score()) == 1.0
+
+
+def test_noise_fails_about_as_often_as_it_should() -> None:
+    """A dropped child always ruins a delegation, a count too small nearly always."""
+    made = list(islice(demonstrations(random.Random(5), difficulties=("medium",), drop_child=0.5), 600))
+    delegating = [one for one in made if "gather" in one.turns[-1][0] or not one.success]
+    assert 0.4 < 1 - statistics.mean(one.success for one in delegating) < 0.6
+    wrong = list(islice(demonstrations(random.Random(5), difficulties=("medium",), wrong_count=1.0), 600))
+    assert 0.05 < 1 - statistics.mean(one.success for one in wrong) < 0.9
+
+
+def test_balanced_nodes_show_every_height_equally() -> None:
+    made = Counter(one.tier for one in islice(demonstrations(random.Random(1), several=0.0), 1800))
+    assert set(made) == set(range(1, 10))
+    assert max(made.values()) < 2 * min(made.values())
+    natural = Counter(one.tier for one in islice(demonstrations(random.Random(1), balance=False, several=0.0), 900))
+    assert natural[1] > 3 * natural[7]
+
+
+def test_recipes_and_counts_vary_at_every_height() -> None:
+    sizes: dict[int, set[int]] = {}
+    yields, counts = set(), set()
+    for made in islice(demonstrations(random.Random(2), several=0.0), 3000):
+        recipe = eval(made.turns[0][1] or "")[0]
+        sizes.setdefault(made.tier, set()).add(len(recipe["ingredients"]))
+        yields.add(recipe["yields"])
+        counts |= set((parse_goal(made.goal) or {}).values())
+    assert all(seen >= {1, 2, 3, 4, 5, 6} for seen in sizes.values())
+    assert yields == {1, 2, 3, 4}
+    assert counts >= set(range(1, 13))
+
+
+def test_max_turns_leaves_the_long_ones_out() -> None:
+    stream = demonstrations(random.Random(4), mode="single", difficulties=("easy", "medium"), max_turns=12)
+    assert max(len(made.turns) for made in islice(stream, 40)) <= 12
+
+
+def test_wrong_settings_are_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="at least one difficulty"):
+        demonstrations(random.Random(0), difficulties=())
+    with pytest.raises(ConfigurationError, match="easy, medium, hard, extreme"):
+        demonstrations(random.Random(0), difficulties=("epic",))
+
+
+def test_a_cell_that_waits_is_a_bug_and_says_so() -> None:
+    cells = Cells(small_session(), "")
+    cells._names["sleep"] = asyncio.sleep
+    with pytest.raises(RuntimeError, match="waited"):
+        cells.run("await sleep(0)")
