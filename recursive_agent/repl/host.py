@@ -1,0 +1,267 @@
+"""The host's side of the `process` sandbox: owns the zygote, the workers and every descriptor to them."""
+
+from __future__ import annotations
+
+import array
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import anyio
+import anyio.abc
+
+from ..errors import SandboxError
+from . import kernel, zygote
+from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
+from .connection import Files, Worker, WorkerRepl
+
+_START_SECONDS = 30.0
+_WORKER_PACKAGES = ("msgpack", "RestrictedPython")
+_REQUIRED = {"kernel": kernel.KERNEL_LAYERS}
+
+
+class ProcessSandbox:
+    """A locked process for each REPL, forked from a zygote that shares nothing with this process.
+
+    `spares` workers are kept forked and locked ahead of need. `policy=False` leaves the kernel as the only boundary: the
+    code is then plain Python (meant for tests of that boundary). `require="kernel"` refuses to start, with SandboxError,
+    where a layer of the kernel does not hold.
+    """
+
+    def __init__(
+        self, *, require: Literal["kernel"] | None = None, spares: int = 8, policy: bool = True
+    ) -> None:
+        self.enforced: frozenset[str] = frozenset()
+        self._required = _REQUIRED[require] if require is not None else frozenset()
+        self._spare_target = spares
+        self._policy = policy
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._spares: deque[Worker] = deque()
+        self._coming = 0
+        self._waiting: deque[_Waiter] = deque()
+        self._failure: str | None = None
+        self._repls: set[WorkerRepl] = set()
+        self._files = Files()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._start()
+        try:
+            self._tasks = await anyio.create_task_group().__aenter__()
+            self._tasks.start_soon(self._receive_workers)
+            with anyio.fail_after(_START_SECONDS):
+                first = await self._take()
+                self.enforced = self._holding(await first.ready())
+            self._spares.appendleft(first)
+            missing = self._required - self.enforced
+            if missing:
+                raise SandboxError(f"this machine does not enforce {', '.join(sorted(missing))}, which require= asks for")
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            if isinstance(error, TimeoutError):
+                raise SandboxError("the sandbox's zygote did not start") from error
+            raise
+        return self
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        paths = {str(Path(place).parent) for name in _WORKER_PACKAGES for place in _locations(name)}
+        with theirs:
+            self._zygote = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", "-X", "utf8", "-c", zygote.BOOT),
+                    *(str(Path(__file__).parent), ":".join(sorted(paths)), str(theirs.fileno())),
+                    "policy" if self._policy else "raw",
+                ],
+                env={},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._socket = ours
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._fail("the sandbox is closed")
+        try:
+            with anyio.CancelScope(shield=True):
+                for repl in list(self._repls):
+                    await repl.aclose()
+            if self._tasks is not None:
+                self._tasks.cancel_scope.cancel()
+                await self._tasks.__aexit__(None, None, None)
+        finally:
+            self._tasks = None
+            while self._spares:
+                self._spares.popleft().kill()
+            if self._socket is not None:
+                self._socket.close()
+            if self._zygote is not None:
+                with anyio.CancelScope(shield=True):
+                    await _wait(self._zygote)
+            self._files.close()
+
+    def _holding(self, layers: list[str]) -> frozenset[str]:
+        return frozenset(layers) | {"process"} | ({"policy"} if self._policy else set())
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def _fail(self, reason: str) -> None:
+        self._failure = self._failure or reason
+        while self._waiting:
+            self._waiting.popleft().event.set()
+
+    def _order(self) -> None:
+        """Ask the zygote for as many workers as are waited for, and the spares."""
+        wanted = len(self._waiting) + self._spare_target - len(self._spares) - self._coming
+        if wanted > 0 and self._socket is not None and self._failure is None:
+            try:
+                self._socket.send(zygote.REQUEST.pack(min(wanted, 0xFFFF)))
+            except OSError as error:
+                self._fail(f"the sandbox's zygote is gone ({error.strerror})")
+            else:
+                self._coming += wanted
+
+    async def _receive_workers(self) -> None:
+        assert self._socket is not None
+        room = socket.CMSG_SPACE(2 * array.array("i").itemsize)
+        while True:
+            await anyio.wait_readable(self._socket)
+            try:
+                data, ancillary, _, _ = self._socket.recvmsg(zygote.BORN.size, room, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data, ancillary = b"", []
+            fds = array.array("i")
+            for _, _, part in ancillary:
+                fds.frombytes(part)
+            if len(fds) != 2:
+                for fd in fds:
+                    os.close(fd)
+                exhausted = bool(data)
+                self._fail(
+                    "no descriptors left for another REPL: raise RLIMIT_NOFILE (ulimit -n)"
+                    if exhausted
+                    else "the sandbox's zygote has ended"
+                )
+                return
+            self._coming -= 1
+            worker = Worker(socket.socket(fileno=fds[0]), fds[1], zygote.BORN.unpack(data)[0])
+            if self._waiting:
+                waiter = self._waiting.popleft()
+                waiter.worker = worker
+                waiter.event.set()
+            else:
+                self._spares.append(worker)
+
+    async def _take(self) -> Worker:
+        if self._failure is not None:
+            raise SandboxError(self._failure)
+        if self._spares:
+            worker = self._spares.popleft()
+            self._order()
+            return worker
+        waiter = _Waiter()
+        self._waiting.append(waiter)
+        self._order()
+        try:
+            await waiter.event.wait()
+        except BaseException:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            elif waiter.worker is not None:
+                self._spares.append(waiter.worker)
+            raise
+        if waiter.worker is None:
+            raise SandboxError(self._failure or "no worker")
+        return waiter.worker
+
+    async def worker(self) -> Worker:
+        """A locked worker that nobody uses yet. Raises SandboxError."""
+        for _ in range(3):
+            worker = await self._take()
+            try:
+                holding = self._holding(await worker.ready())
+            except SandboxError:  # a spare that died while it waited
+                worker.kill()
+                continue
+            except BaseException:
+                worker.kill()
+                raise
+            if not holding >= self.enforced:
+                worker.kill()
+                raise SandboxError(f"a worker lacks {', '.join(sorted(self.enforced - holding))}")
+            return worker
+        raise SandboxError("workers die before they can be used")
+
+    async def open(
+        self,
+        *,
+        call: HostCall,
+        functions: Sequence[HostFunction] = (),
+        context: Any = None,
+        launcher: bool = True,
+        limits: ReplLimits = DEFAULT_LIMITS,
+    ) -> Repl:
+        """A fresh REPL in a process of its own; see `Sandbox.open`."""
+        if self._tasks is None or self._failure is not None:
+            raise SandboxError(self._failure or "enter the sandbox first: `async with ProcessSandbox() as sandbox:`")
+        repl = WorkerRepl(
+            self.worker,
+            self._tasks,
+            self._files,
+            call=call,
+            functions=functions,
+            context=context,
+            launcher=launcher,
+            limits=limits,
+            on_close=self._repls.discard,
+        )
+        self._repls.add(repl)
+        try:
+            await repl.start()
+        except BaseException:
+            await repl.aclose()
+            raise
+        return repl
+
+
+def _locations(package: str) -> list[str]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        raise SandboxError(f"the package {package} is missing: pip install {package}")
+    return list(spec.submodule_search_locations)
+
+
+class _Waiter:
+    __slots__ = ("event", "worker")
+
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+        self.worker: Worker | None = None
+
+
+async def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the zygote, which ends by itself when its socket is closed."""
+    fd = os.pidfd_open(process.pid)
+    try:
+        with anyio.move_on_after(5):
+            await anyio.wait_readable(fd)
+        if process.poll() is None:
+            process.kill()
+            await anyio.wait_readable(fd)
+        process.wait()
+    finally:
+        os.close(fd)

@@ -1,0 +1,146 @@
+"""The `inprocess` sandbox: cells in a thread of this process. For trusted code and tests; it isolates nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self
+
+import anyio
+import anyio.abc
+
+from ..errors import SandboxError
+from . import worker as worker_side
+from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
+from .calls import Disconnected, TimedOut
+from .connection import Worker, WorkerRepl
+from .files import Files
+from .interpreter import Interpreter
+
+
+class TrustedCodeWarning(UserWarning):
+    """Cells run inside this process: nothing stands between the agent's code and your files, keys and network."""
+
+
+_warned = False
+
+
+def _warn_once() -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            'sandbox="inprocess" isolates nothing and cannot stop every runaway cell: use it for code you trust',
+            TrustedCodeWarning,
+            stacklevel=3,
+        )
+
+
+class InProcessSandbox:
+    """Cells behave as in the `process` sandbox, but run in threads of this process under the policy alone."""
+
+    def __init__(self) -> None:
+        _warn_once()
+        self.enforced: frozenset[str] = frozenset({"policy"})
+        self._repls: set[WorkerRepl] = set()
+        self._files = Files()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            with anyio.CancelScope(shield=True):
+                for repl in list(self._repls):
+                    await repl.aclose()
+            if self._tasks is not None:
+                self._tasks.cancel_scope.cancel()
+                await self._tasks.__aexit__(None, None, None)
+        finally:
+            self._tasks = None
+            self._files.close()
+
+    async def _worker(self) -> Worker:
+        ours, theirs = socket.socketpair()
+        threading.Thread(target=_serve, args=(theirs,), name="rao-cells", daemon=True).start()
+        return Worker(ours, None, threading.get_native_id())
+
+    async def open(
+        self,
+        *,
+        call: HostCall,
+        functions: Sequence[HostFunction] = (),
+        context: Any = None,
+        launcher: bool = True,
+        limits: ReplLimits = DEFAULT_LIMITS,
+    ) -> Repl:
+        """A fresh REPL in a thread; see `Sandbox.open`."""
+        if self._tasks is None:
+            raise SandboxError("enter the sandbox first: `async with InProcessSandbox() as sandbox:`")
+        repl = WorkerRepl(
+            self._worker,
+            self._tasks,
+            self._files,
+            call=call,
+            functions=functions,
+            context=context,
+            launcher=launcher,
+            limits=limits,
+            on_close=self._repls.discard,
+        )
+        self._repls.add(repl)
+        try:
+            await repl.start()
+        except BaseException:
+            await repl.aclose()
+            raise
+        return repl
+
+
+class _ThreadLimiter(worker_side.Limiter):
+    """Interrupts the thread's bytecode from a timer thread; memory and CPU cannot be limited."""
+
+    def __init__(self) -> None:
+        self.interpreter: Interpreter | None = None
+        self._thread = threading.get_ident()
+        self._over = threading.Event()
+
+    def allow(self, memory: int) -> None:
+        """A thread's memory cannot be limited."""
+
+    def start(self, seconds: float) -> None:
+        """Watch the cell."""
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, args=(self._over, seconds), name="rao-limit", daemon=True).start()
+
+    def hurry(self) -> None:
+        """`finish` raises in the thread itself; nothing else to do."""
+
+    def stop(self) -> None:
+        """The cell is over."""
+        self._over.set()
+
+    def _watch(self, over: threading.Event, seconds: float) -> None:
+        interpreter = self.interpreter
+        left = seconds
+        while interpreter is not None and not over.wait(max(left, 0.02)):
+            left = interpreter.remaining()
+            if left <= 0 and not over.is_set() and not interpreter.finished:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(TimedOut))
+
+
+def _serve(sock: socket.socket) -> None:
+    loop = worker_side.make_loop()
+    try:
+        with sock, contextlib.suppress(Disconnected, ConnectionError, TimedOut):
+            connection = worker_side.Connection(sock)
+            connection.send(worker_side.pack(["ready", []]))
+            worker_side.serve(connection, loop, _ThreadLimiter(), policy=True, process=False)
+    finally:
+        loop.close()

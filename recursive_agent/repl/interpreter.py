@@ -1,0 +1,374 @@
+"""One agent's interpreter, on the worker's side: runs cells, makes calls of the host, keeps the variables.
+
+The agent's code runs only while a cell runs. Replies that arrive in between are taken in before the next cell starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+from . import names
+from .calls import ERRORS, CellExit, Disconnected, Finished, HostCall, Subagent, TimedOut, make_error
+from .guards import make_builtins
+from .modules import import_facade
+from .output import CutText, cell_name, describe, remember_source
+from .policy import compile_cell
+from .protocol import SHARED_STRING, NotPlainData, msgpack, pack, pack_default
+from .returns import describe_type
+
+MAX_IN_FLIGHT = 1024
+"""Host calls of one REPL under way at once; further ones wait for their turn."""
+_SETTLING = 8
+_UNWINDING = 3
+
+
+class Limiter(Protocol):
+    """Stops a cell at its limits; one for a process of its own, one for a thread."""
+
+    def start(self, seconds: float) -> None:
+        """The cell starts: it may run for so long."""
+
+    def hurry(self) -> None:
+        """The cell has called `finish`: interrupt whatever keeps it."""
+
+    def stop(self) -> None:
+        """The cell is over."""
+
+
+class Interpreter:
+    """Runs cells. `send` takes a frame for the host."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, send: Callable[[bytes], None], limiter: Limiter, *, policy: bool
+    ) -> None:
+        self.loop = loop
+        self.limiter = limiter
+        self.in_cell = False
+        self._send = send
+        self._policy = policy
+        self._cell = 0
+        self._next_id = 1
+        self._pending: dict[int, HostCall] = {}
+        self._calls: list[HostCall] = []
+        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._subagents: list[Subagent] = []
+        self._shared: dict[int, tuple[int, str]] = {}
+        self._variables: dict[str, Any] = {"__name__": "__main__"}
+        self._started = self._waited = 0.0
+        self._finished = False
+        self._error: BaseException | None = None
+        self._output = CutText(0)
+        self.seconds = 30.0
+        self._output_chars = self._message_bytes = 0
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    def open(self, settings: dict[str, Any], context: Any, shared: list[str]) -> None:
+        """Set the REPL up; `shared` are the strings of `context` that came by memory file, in order."""
+        self.seconds = settings["cell_timeout"]
+        self._output_chars = settings["output_chars"]
+        self._message_bytes = settings["message_bytes"]
+        self._shared = {id(text): (index, text) for index, text in enumerate(shared)}
+        if self._policy:
+            known = make_builtins(self._variables, import_facade)
+        else:
+            import builtins
+
+            known = dict(vars(builtins))
+        known[names.EXIT] = CellExit
+        known[names.ECHO] = self._echo
+        known.update(ERRORS, print=self._print, finish=self._finish)
+        for name, doc in settings["functions"]:
+            known[name] = self._host_function(name, doc)
+        if settings["launcher"]:
+            known.update(launch_subagent=self._launcher(), subagents=self._subagents)
+        self._variables["__builtins__"] = known
+        self._variables["context"] = context
+
+    def _host_function(self, name: str, doc: str) -> Callable[..., HostCall]:
+        def function(*args: Any, **kwargs: Any) -> HostCall:
+            call = HostCall(self, name, args, kwargs)
+            self._calls.append(call)
+            return call
+
+        function.__name__ = function.__qualname__ = name
+        function.__doc__ = doc
+        return _HostFunction(function)
+
+    def _launcher(self) -> Callable[..., HostCall]:
+        def launch_subagent(
+            goal: str, context: Any = None, returns: Any = None, max_steps: int | None = None, max_tokens: int | None = None
+        ) -> HostCall:
+            """Start a sub-agent on `goal`; await the call for its result."""
+            if not isinstance(goal, str):
+                raise TypeError(f"launch_subagent: goal must be text, not {type(goal).__name__}")
+            schema, build = (None, None) if returns is None else describe_type(returns)
+            kwargs = {"goal": goal, "context": context, "returns": schema, "max_steps": max_steps, "max_tokens": max_tokens}
+            call = Subagent(self, kwargs, build)
+            self._calls.append(call)
+            return call
+
+        return _HostFunction(launch_subagent)
+
+    # -- what cells call ---------------------------------------------------------------------------------------------
+
+    def _print(self, *values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False) -> None:
+        print(*values, sep=sep, end=end, file=self._output if file is None else file)
+
+    def _echo(self, value: Any) -> None:
+        if value is not None:
+            self._variables["_"] = value
+            self._output.write(repr(value) + "\n")
+
+    def write(self, text: str) -> None:
+        """Add to the output of the cell (warnings, say)."""
+        self._output.write(text)
+
+    def _finish(self, value: Any = None) -> NoReturn:
+        frame = self._pack("finish", ["finish", value])
+        self._finished = True
+        self._send(frame)
+        self.limiter.hurry()
+        raise Finished
+
+    def _pack(self, what: str, message: list[Any]) -> bytes:
+        if self._shared:
+            message = self._by_reference(message)
+        try:
+            frame = pack(message, _plain, errors="strict")
+        except NotPlainData as error:
+            raise TypeError(f"{what}: {error}") from None
+        if len(frame) > self._message_bytes:
+            raise ValueError(f"{what}: {len(frame):,} bytes are more than the limit of {self._message_bytes:,}")
+        return frame
+
+    def _by_reference(self, value: Any, depth: int = 0) -> Any:
+        """Name the strings that came by memory file instead of sending them back."""
+        if type(value) is str:
+            known = self._shared.get(id(value))
+            return value if known is None else msgpack.ExtType(SHARED_STRING, known[0].to_bytes(4, "little"))
+        if depth < 20 and type(value) in (list, tuple):
+            return [self._by_reference(item, depth + 1) for item in value]
+        if depth < 20 and type(value) is dict:
+            return {key: self._by_reference(item, depth + 1) for key, item in value.items()}
+        return value
+
+    async def perform(self, call: HostCall) -> Any:
+        """Make a call of the host and wait for the answer. Cancelling it cancels the host's side too."""
+        async with self._slots:
+            number = self._next_id
+            self._next_id += 1
+            frame = self._pack(call._name, ["call", number, call._name, list(call._args), call._kwargs, self._cell])
+            call._future = future = self.loop.create_future()
+            self._pending[number] = call
+            if isinstance(call, Subagent):
+                self._subagents.append(call)
+            self._send(frame)
+            try:
+                return await future
+            finally:
+                if self._pending.pop(number, None) is not None:
+                    if isinstance(call, Subagent):
+                        call._status = "cancelled"
+                    self._send(pack(["cancel", number]))
+
+    async def await_again(self, call: HostCall) -> Any:
+        """The answer of a call that was awaited before."""
+        if call._future is None:  # it is still waiting for its turn
+            raise RuntimeError(f"{call._name}: this call is already being awaited")
+        return await asyncio.shield(call._future)
+
+    def forget(self, subagent: Subagent) -> None:
+        """A refused launch made no sub-agent."""
+        with contextlib.suppress(ValueError):
+            self._subagents.remove(subagent)
+
+    # -- what the host says ------------------------------------------------------------------------------------------
+
+    def deliver(self, number: int, good: bool, payload: Any) -> None:
+        """Take in the answer to a call, even if nobody waits for it."""
+        call = self._pending.pop(number, None)
+        if call is None or call._future is None:
+            return
+        error = None if good else make_error(payload["kind"], payload["message"], payload["data"])
+        try:
+            value = call._settle(payload if good else None, error)
+        except Exception as failure:
+            value, error = None, failure
+        if call._future.done():
+            return
+        if error is None:
+            call._future.set_result(value)
+        else:
+            call._future.set_exception(error)
+            call._future.exception()  # seen: one that nobody awaits is no defect
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether the cell has called `finish`."""
+        return self._finished
+
+    @property
+    def waits_for_host(self) -> bool:
+        """Whether the cell's clock stands still while the loop is idle."""
+        return bool(self._pending)
+
+    def waited(self, seconds: float) -> None:
+        """The loop was idle for so long while host calls were pending."""
+        self._waited += seconds
+
+    def remaining(self) -> float:
+        """Seconds left of the cell's time."""
+        return self.seconds - (time.monotonic() - self._started - self._waited)
+
+    # -- cells -------------------------------------------------------------------------------------------------------
+
+    def run_cell(self, source: str) -> dict[str, Any]:
+        """Run one cell; the fields of its `CellResult`."""
+        self._cell += 1
+        self._calls = []
+        self._finished = False
+        self._error = None
+        self._output = CutText(self._output_chars)
+        name = cell_name(self._cell)
+        self._started, self._waited = time.monotonic(), 0.0
+        cpu = time.process_time()
+        status, error = "ok", None
+        remember_source(name, source)
+        try:
+            code = compile_cell(source, name, restricted=self._policy)
+        except SyntaxError as problem:
+            status, error = "error", describe(problem.with_traceback(None), self._output_chars)
+        except (ValueError, RecursionError, MemoryError, OverflowError) as problem:
+            status, error = "error", f"SyntaxError: this cell cannot be compiled ({type(problem).__name__}: {problem})"
+        else:
+            status, error = self._execute(code)
+        return {
+            "status": status,
+            "output": self._output.value().encode("utf-8", "backslashreplace").decode(),
+            "error": error and error.encode("utf-8", "backslashreplace").decode(),
+            "unawaited": [call._name for call in self._calls if not call._started],
+            "running": [call._name for call in self._pending.values()],
+            "wall": time.monotonic() - self._started,
+            "cpu": time.process_time() - cpu,
+        }
+
+    def _execute(self, code: Any) -> tuple[str, str | None]:
+        main = self.loop.create_task(self._main(code))
+        ended: BaseException | None = None
+        self.in_cell = True
+        try:
+            self.limiter.start(self.seconds)
+            self.loop.run_until_complete(main)
+        except Disconnected:
+            raise
+        except BaseException as exit_:  # CellExit, or a limit that struck inside asyncio itself
+            ended = exit_
+            self._unwind(main)
+        finally:
+            self._stop()
+            self.in_cell = False
+        if self._finished:
+            return "finished", None
+        if isinstance(ended, TimedOut):
+            where = describe(ended, self._output_chars)
+            return "timeout", f"{where}\nThe cell was stopped after {self.seconds:g} seconds; its variables are kept."
+        failed = ended or self._error
+        self._error = None
+        if failed is None:
+            return "ok", None
+        text = describe(failed, self._output_chars)
+        failed.__traceback__ = None  # its frames hold the variables of functions that failed
+        if isinstance(failed, MemoryError):
+            return "memory", f"{text}\nThe memory limit was reached; delete large variables to go on."
+        return "error", text
+
+    def _stop(self) -> None:
+        while True:
+            try:
+                return self.limiter.stop()
+            except CellExit:  # struck once more just before it was stopped
+                continue
+
+    async def _main(self, code: Any) -> None:
+        try:
+            for _ in range(2):  # tasks whose reply arrived between the cells go on first
+                await asyncio.sleep(0)
+            if code.co_flags & inspect.CO_COROUTINE:
+                await eval(code, self._variables)
+            else:
+                exec(code, self._variables)
+        except (CellExit, Disconnected):
+            raise
+        except BaseException as error:
+            self._error = error
+        for _ in range(_SETTLING):  # tasks that were just made get to start their calls
+            if len(asyncio.all_tasks()) == 1:
+                break
+            await asyncio.sleep(0)
+
+    def _unwind(self, main: asyncio.Task[None]) -> None:
+        """Let go of what the cell was doing; whatever clings on is interrupted again by the limiter."""
+        main.cancel()
+        for _ in range(_UNWINDING):
+            with contextlib.suppress(CellExit, MemoryError, RecursionError):
+                self.loop.run_until_complete(asyncio.sleep(0))
+        if main.done() and not main.cancelled():
+            main.exception()
+
+
+class _HostFunction:  # as the agent sees it; no Python function, whose globals would be this module's
+    __slots__ = ("__doc__", "__name__", "_function")
+
+    def __init__(self, function: Callable[..., HostCall]) -> None:
+        self._function = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> HostCall:
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<host function {self.__name__}: await {self.__name__}(…)>"
+
+
+def _plain(value: Any) -> Any:
+    """Plain data in the place of what msgpack does not know."""
+    import dataclasses
+    import datetime
+    import decimal
+    import enum
+    import fractions
+
+    if isinstance(value, (set, frozenset)):
+        try:
+            return sorted(value)
+        except TypeError:
+            return list(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (decimal.Decimal, fractions.Fraction)):
+        return str(value)
+    if isinstance(value, HostCall):
+        raise TypeError(f"{value!r} is a call, not its result: await it")
+    if isinstance(value, (range, type({}.keys()), type({}.values()), type({}.items()))) or hasattr(value, "popleft"):
+        return list(value)
+    if hasattr(type(value), "__await__"):
+        raise TypeError(f"a {type(value).__name__} is not its result: await it")
+    if isinstance(value, int):
+        return pack_default(value)
+    raise TypeError(f"cannot send a {type(value).__name__}: only plain data (text, numbers, lists, dicts) can leave")
+
+

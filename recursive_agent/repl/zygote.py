@@ -1,0 +1,106 @@
+"""The zygote: a fresh, preloaded Python with an empty environment that forks a worker whenever the host asks for one.
+
+It is started as `python -I -S` from a few lines that make this directory importable under a name of its own, so that
+neither the package above it nor anything of the host's process comes along.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+import types
+import warnings
+
+REQUEST = struct.Struct("<H")
+"""How many workers the host wants."""
+BORN = struct.Struct("<i")
+"""Process id of a worker; its socket and its pidfd come along."""
+
+BOOT = """\
+import sys, types
+directory, paths, fd, policy = sys.argv[1:]
+sys.path += paths.split(":")
+sys.modules.update(dict.fromkeys(("ssl", "_ssl", "_hashlib", "readline")))
+package = types.ModuleType("rao_repl")
+package.__path__ = [directory]
+sys.modules["rao_repl"] = package
+from rao_repl.zygote import main
+main(int(fd), policy == "policy")
+"""
+"""The program of `python -c`. ssl and OpenSSL's hashes stay out: nobody may use them and they are half of the memory."""
+
+
+def _preload() -> None:
+    """Import and call once whatever would later want a file."""
+    import asyncio
+    import collections.abc
+    import encodings.idna
+    import encodings.latin_1
+    import encodings.utf_16
+    import time
+
+    import _strptime
+
+    time.strptime("2000", "%Y")
+    time.localtime()
+    asyncio.run(asyncio.sleep(0))
+    "".encode("idna")
+    _ = (collections.abc, encodings.latin_1, encodings.utf_16, _strptime)
+
+
+def main(fd: int, policy: bool) -> None:
+    """Serve the host until it goes away, then end; every worker ends with it (PDEATHSIG)."""
+    from . import worker
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    host = socket.socket(fileno=fd)
+    _preload()
+    warnings.simplefilter("default")
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    os.chdir("/")
+    signal.signal(signal.SIGCHLD, _reap)
+    me = os.getpid()
+    gc.collect()
+    gc.freeze()
+    while True:
+        request = host.recv(REQUEST.size)
+        if len(request) != REQUEST.size:
+            os._exit(0)
+        for _ in range(REQUEST.unpack(request)[0]):
+            ours, theirs = socket.socketpair()
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+            pid = os.fork()
+            if pid == 0:
+                _become_worker(theirs, me, policy, worker)
+            pidfd = os.pidfd_open(pid)  # before it can be reaped, so the number is its own
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+            theirs.close()
+            fds = array.array("i", (ours.fileno(), pidfd))
+            try:
+                host.sendmsg([BORN.pack(pid)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+            except OSError:
+                os._exit(0)
+            ours.close()
+            os.close(pidfd)
+
+
+def _become_worker(sock: socket.socket, parent: int, policy: bool, worker: types.ModuleType) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+    own = 3
+    os.dup2(sock.detach(), own, inheritable=False)
+    os.closerange(own + 1, 1 << 20)
+    worker.main(socket.socket(fileno=own), parent, policy=policy)
+
+
+def _reap(number: int, frame: object) -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
