@@ -1,0 +1,1 @@
+"""The `rao` command: one file per command. Installs as `rao_cli`."""

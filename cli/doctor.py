@@ -1,0 +1,219 @@
+"""`rao doctor`: what of rao works on this machine, one line each, and what to do about the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import anyio
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from recursive_agent.errors import RaoError
+
+from .text import clean, one_line
+from .trace import trace_dir
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+Verdict = Literal["ok", "warn", "fail"]
+_STYLES: dict[Verdict, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+DESCRIPTORS = 1024
+"""Open files that a tree of a few hundred agents needs (two each, and some for the rest)."""
+LAYERS = ("process", "rlimits", "no_new_privs", "pdeathsig", "landlock", "seccomp", "policy")
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    verdict: Verdict
+    subject: str
+    text: str
+
+
+def doctor(
+    base_url: Annotated[str | None, typer.Option(help="Check this endpoint [OPENAI_BASE_URL].", metavar="URL")] = None,
+) -> None:
+    """Check Python, packages, sandbox, limits, embedded policy and endpoint.
+
+    Example: rao doctor --base-url http://localhost:8000/v1
+
+    Exit status: 0 everything needed works, 1 something failed.
+    """
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _packages,
+        _sandbox,
+        _descriptors,
+        _policy,
+        _traces,
+        lambda: _endpoint(base_url),
+    ]
+    console = Console(highlight=False)
+    failed = False
+    for check in checks:
+        for verdict, subject, text in _findings(check):
+            failed |= verdict == "fail"
+            line = Text.assemble((f"{verdict:<4}", _STYLES[verdict]), f"  {subject:<9} ", clean(text))
+            console.print(line, soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _findings(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a check finds; one that breaks is a finding too, for a doctor must get to the end."""
+    try:
+        yield from check()
+    except Exception as error:
+        name = getattr(check, "__name__", "check").strip("_<>")
+        yield Finding("fail", name, f"{type(error).__name__}: {one_line(str(error))}")
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    where = f"{version} on {platform.system()} {platform.machine()}"
+    if platform.system() != "Linux":
+        yield Finding("fail", "python", f"{where}: the sandbox needs Linux; use a container or a virtual machine")
+    else:
+        yield Finding("ok", "python", where)
+
+
+def _packages() -> Iterator[Finding]:
+    try:
+        wanted = metadata.requires("rao") or []
+        version = metadata.version("rao")
+    except metadata.PackageNotFoundError:
+        yield Finding("warn", "packages", "rao runs from its sources without being installed: pip install -e .")
+        return
+    missing = []
+    for requirement in wanted:
+        name, _, marker = requirement.partition(";")
+        if "extra" not in marker and (match := re.match(r"[A-Za-z0-9._-]+", name)):
+            try:
+                metadata.version(match[0])
+            except metadata.PackageNotFoundError:
+                missing.append(match[0])
+    if missing:
+        yield Finding("fail", "packages", f"missing: {', '.join(missing)}; install them with: pip install rao")
+    else:
+        yield Finding("ok", "packages", f"rao {version} and all it needs")
+
+
+def _sandbox() -> Iterator[Finding]:
+    from recursive_agent.repl import make_sandbox
+
+    async def enter() -> tuple[frozenset[str], float]:
+        async def refuse(request: object) -> None:
+            raise RuntimeError("no host calls here")
+
+        async with make_sandbox("process") as sandbox:
+            begun = time.perf_counter()
+            repl = await sandbox.open(call=refuse)
+            try:
+                result = await repl.run("6 * 7")
+            finally:
+                await repl.aclose()
+            if "42" not in result.output:
+                raise RuntimeError(f"a cell gave {result.status}: {result.error or result.output}")
+            return sandbox.enforced, time.perf_counter() - begun
+
+    try:
+        enforced, took = anyio.run(enter)
+    except RaoError as error:
+        yield Finding("fail", "sandbox", str(error))
+        return
+    missing = [layer for layer in LAYERS if layer not in enforced]
+    held = f"{', '.join(layer for layer in LAYERS if layer in enforced)} ({took * 1e3:.0f} ms to a first result)"
+    if not missing:
+        yield Finding("ok", "sandbox", held)
+    else:
+        advice = (
+            "run only goals you trust, or use a newer kernel (Landlock: 5.13) or container settings that allow them"
+        )
+        yield Finding("warn", "sandbox", f"{held}; not on this machine: {', '.join(missing)}; {advice}")
+
+
+def _descriptors() -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft:,}"
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        advice = f"raise it: ulimit -n {min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536}"
+        yield Finding("warn", "files", f"{limit} open files allowed, big trees need more; {advice}")
+    else:
+        yield Finding("ok", "files", f"{limit} open files allowed")
+
+
+def _policy() -> Iterator[Finding]:
+    try:
+        from recursive_agent.model.embedded import EmbeddedModel
+
+        begun = time.perf_counter()
+        model = EmbeddedModel()
+    except (RaoError, ImportError, OSError) as error:
+        yield Finding("fail", "policy", f"the embedded policy does not load ({one_line(str(error))}); reinstall rao")
+        return
+    known = model.settings.environment
+    where = "" if known is None else f" for {known.name}"
+    yield Finding("ok", "policy", f"{model.name}{where}, loaded in {time.perf_counter() - begun:.1f} s")
+
+
+def _traces() -> Iterator[Finding]:
+    folder = trace_dir()
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK):
+        yield Finding("ok", "traces", f"go to {folder}")
+    else:
+        yield Finding("fail", "traces", f"{folder} cannot be written; set RAO_TRACE_DIR")
+
+
+def _endpoint(base_url: str | None) -> Iterator[Finding]:
+    url = base_url or os.environ.get("OPENAI_BASE_URL")
+    key = os.environ.get("OPENAI_API_KEY")
+    if not url and not key:
+        advice = "pass --base-url or set OPENAI_BASE_URL (and OPENAI_API_KEY) for goals other than rao run --demo"
+        yield Finding("warn", "endpoint", f"none configured: {advice}")
+        return
+    from openai import OpenAI
+
+    from recursive_agent.model import resolve_endpoint
+
+    endpoint = resolve_endpoint(os.environ.get("RAO_MODEL") or "any", url, key)
+    client: OpenAI = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0, timeout=10)
+    shown = endpoint.shown_url
+    try:
+        with client:
+            models = [model.id for model in client.models.list()]
+    except Exception as error:
+        yield _unreachable(shown, error, endpoint.api_key)
+        return
+    wanted = os.environ.get("RAO_MODEL")
+    if not models:
+        yield Finding("warn", "endpoint", f"{shown} answers but names no model")
+    elif wanted and wanted not in models:
+        yield Finding("fail", "endpoint", f"{shown} has no model {wanted} (RAO_MODEL); it has {_some(models)}")
+    else:
+        yield Finding("ok", "endpoint", f"{shown} has {_some(models)}")
+
+
+def _unreachable(url: str, error: Exception, key: str) -> Finding:
+    status = getattr(error, "status_code", None)
+    if status in (401, 403):
+        return Finding("fail", "endpoint", f"{url} refuses the key (status {status}); check OPENAI_API_KEY")
+    if status == 404:
+        return Finding("fail", "endpoint", f"{url} has no /models (status 404); does the URL end in /v1?")
+    if status is not None:
+        return Finding("fail", "endpoint", f"{url} answers with status {status}; see the log of the server")
+    reason = one_line(str(error.__cause__ or error), 120).replace(key, "[redacted]")
+    return Finding("fail", "endpoint", f"{url} cannot be reached ({reason}); is the server running?")
+
+
+def _some(models: list[str]) -> str:
+    more = f" and {len(models) - 5} more" if len(models) > 5 else ""
+    return ", ".join(models[:5]) + more

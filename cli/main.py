@@ -1,0 +1,70 @@
+"""`rao`: the entry point, and how every error becomes one sentence and an exit status."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from recursive_agent.errors import RaoError
+
+from . import doctor, eval, run, trace
+from .text import clean
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells give it."""
+
+app = typer.Typer(
+    name="rao",
+    help="Recursive agents that learn to delegate.\n\nStart with: rao run --demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+app.command("run")(run.run)
+app.add_typer(trace.app, name="trace")
+app.command("eval")(eval.eval_command)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from recursive_agent import __version__
+
+        print(f"rao {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Hold the options of `rao` itself."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 not finished, 2 wrong usage, 130 interrupted. Never a traceback for those."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # results may hold what the terminal's encoding cannot
+    try:
+        app(prog_name="rao")
+        status = 0
+    except RaoError as error:
+        print(f"rao: {clean(str(error))}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("rao: interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough. What is still buffered must not raise once more when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

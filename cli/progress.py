@@ -1,0 +1,97 @@
+"""Watching a run on stderr: a live tree on a terminal, plain lines elsewhere, nothing with `--quiet`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol, Self
+
+import anyio
+from rich.console import Console
+from rich.live import Live
+
+from recursive_agent.trace.schema import Event, NodeEnded, NodeStarted
+from recursive_agent.trace.tree import ExecutionTree
+
+from .text import count, one_line, seconds
+from .view import render
+
+REFRESH = 0.125
+"""Seconds between two pictures of the live tree."""
+
+
+class Watch(Protocol):
+    """Shows a run while it goes on; a context manager around it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def event(self, event: Event, tree: ExecutionTree) -> None:
+        """Take note of an event, already part of `tree`."""
+
+    async def refresh(self) -> None:
+        """Run beside the run until cancelled."""
+
+
+def watch(console: Console, *, quiet: bool) -> Watch:
+    """What fits the console."""
+    if quiet:
+        return _Silent()
+    return _LiveTree(console) if console.is_terminal and not console.is_dumb_terminal else _Lines()
+
+
+class _Silent:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def event(self, event: Event, tree: ExecutionTree) -> None: ...
+
+    async def refresh(self) -> None: ...
+
+
+class _Lines(_Silent):
+    """A line when an agent starts, and one when it ends."""
+
+    def event(self, event: Event, tree: ExecutionTree) -> None:
+        at = f"[{seconds(max(0.0, event.time - tree.started)):>6}]"
+        if isinstance(event, NodeStarted):
+            print(f"{at} agent {event.node} started: {one_line(event.goal, 120)}", file=sys.stderr, flush=True)
+        elif isinstance(event, NodeEnded):
+            node = tree.nodes[event.node]
+            used = f"{count(len(node.steps), 'step')}, {count(node.usage.total_tokens, 'token')}"
+            why = "" if event.reason is None else f": {one_line(event.reason, 120)}"
+            print(f"{at} agent {event.node} {event.status.value} ({used}){why}", file=sys.stderr, flush=True)
+
+
+class _LiveTree(_Silent):
+    """The tree, drawn anew several times a second; its last picture stays."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tree: ExecutionTree | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        # No refresh thread: it would read the tree while the event loop changes it.
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._draw()
+            self._live.stop()
+
+    def event(self, event: Event, tree: ExecutionTree) -> None:
+        self._tree = tree
+
+    async def refresh(self) -> None:
+        while True:
+            self._draw()
+            await anyio.sleep(REFRESH)
+
+    def _draw(self) -> None:
+        if self._live is not None and self._tree is not None:
+            self._live.update(render(self._tree, self._console.height - 2), refresh=True)

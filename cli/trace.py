@@ -1,0 +1,271 @@
+"""`rao trace show` and `rao trace ls`: recorded trees in the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from recursive_agent.errors import TraceError
+from recursive_agent.trace.store import TraceSummary, find_trace, in_progress, trace_files
+from recursive_agent.trace.tree import ExecutionTree, Node, Step
+
+from .text import as_json, clean, count, one_line, seconds
+from .view import mark, render, state
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+app = typer.Typer(
+    help="Look at recorded trees.\n\nExample: rao trace show traces/",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+PIPED_WIDTH = 200
+"""Columns where stdout is no terminal and nothing says how wide it is."""
+
+
+def trace_dir() -> Path:
+    """Where traces are unless something else is said."""
+    return Path(os.environ.get("RAO_TRACE_DIR") or "traces")
+
+
+@app.command("show")
+def show(
+    trace: Annotated[
+        str | None, typer.Argument(help="A file, a folder (its newest trace) or a run id.", show_default=False)
+    ] = None,
+    node: Annotated[str | None, typer.Option(help="Only this agent, in full: 0, 0.1, ….", metavar="ID")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show a tree: each agent's goal, result, status, steps, tokens and time.
+
+    Example: rao trace show traces/ --node 0.1
+
+    Without TRACE, the newest one in RAO_TRACE_DIR or traces/. With --node, the
+    agent's whole conversation, its code and what the code put out.
+    """
+    path = find_trace(trace if trace is not None else trace_dir(), trace_dir())
+    tree = ExecutionTree.load(path)
+    if node is None:
+        if json_output:
+            print(as_json(_tree_data(tree, path), indent=2))
+        else:
+            _print([*_about(tree, path), render(tree, sys.maxsize, results=True)])
+        return
+    chosen = tree.nodes.get(node)
+    if chosen is None:
+        raise TraceError(f"{path}: there is no agent {node}; the tree has {one_line(', '.join(tree.nodes), 200)}")
+    if json_output:
+        print(as_json(_node_data(chosen, steps=True), indent=2))
+    else:
+        _print(_node_in_full(chosen, tree))
+
+
+@app.command("ls")
+def ls(
+    directory: Annotated[
+        Path | None, typer.Argument(help="A folder of traces [RAO_TRACE_DIR, traces].", show_default=False)
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the traces of a folder, oldest first.
+
+    Example: rao trace ls traces/
+    """
+    folder = directory or trace_dir()
+    summaries = map(TraceSummary.of, trace_files(folder))
+    if json_output:
+        for summary in summaries:
+            print(as_json(asdict(summary)))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("started", "status", "agents", "depth", "tokens", "time", "score"):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("started", "status") else "right")
+    table.add_column("run", no_wrap=True)
+    table.add_column("goal", no_wrap=True, overflow="ellipsis", ratio=1)
+    for summary in summaries:
+        table.add_row(*_listed(summary))
+    if table.row_count:
+        _print([table])
+    else:
+        print(f"rao: no traces in {folder}", file=sys.stderr)
+
+
+def _listed(summary: TraceSummary) -> Iterator[Text]:
+    if summary.problem is not None:
+        yield from (Text("?"), Text("unreadable", style="red"), *(Text("") for _ in range(5)))
+        yield Text(clean(summary.path.name))
+        yield Text(one_line(summary.problem.removeprefix(f"{summary.path}")).lstrip(":, "))
+        return
+    status, style = summary.status.value.replace("_", " "), mark(summary.status)[1]
+    if not summary.complete:
+        status, style = ("running", "yellow") if in_progress(summary.path) else ("killed", "red")
+    yield Text(datetime.fromtimestamp(summary.started).strftime("%Y-%m-%d %H:%M:%S"))
+    yield Text(status, style=style)
+    yield Text(f"{summary.nodes:,}")
+    yield Text(f"{summary.depth}")
+    yield Text(f"{summary.usage.total_tokens:,}")
+    yield Text(seconds(summary.duration))
+    yield Text("" if summary.score is None else f"{summary.score:.2g}")
+    yield Text(one_line(summary.run))
+    yield Text(one_line(summary.goal))
+
+
+def _print(parts: list[RenderableType]) -> None:
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    for part in parts:
+        console.print(part)
+
+
+def _about(tree: ExecutionTree, path: Path) -> Iterator[Text]:
+    """A few lines about the run as such."""
+    started = datetime.fromtimestamp(tree.started).strftime("%Y-%m-%d %H:%M:%S")
+    facts = [f"run {tree.run}", started, f"{tree.model} ({tree.interface})"]
+    facts += [f"seed {tree.seed}"] if tree.seed is not None else []
+    facts += [f"group {tree.group}"] if tree.group is not None else []
+    yield Text(one_line(" · ".join(facts)))
+    if not tree.complete:
+        live = in_progress(path)
+        yield Text("still running" if live else "the end was never written: the process was killed", style="yellow")
+    if not tree.nodes:
+        return
+    path_seconds, chain = tree.critical_path
+    yield Text(
+        f"critical path {seconds(path_seconds)} through {one_line(' → '.join(node.id for node in chain), 120)} · "
+        f"{tree.concurrent_share:.0%} of launches concurrent"
+        + (f" · {tree.refused_launches} refused" if tree.refused_launches else "")
+    )
+
+
+def _node_in_full(node: Node, tree: ExecutionTree) -> list[RenderableType]:
+    sign, style = mark(node.status)
+    launched = "" if node.launched_at is None else f" · launched by {node.parent} in step {node.launched_at.step}"
+    used = f"{count(node.usage.total_tokens, 'token')} · {seconds(node.duration)}"
+    parts: list[RenderableType] = [
+        Text.assemble((f"{sign} {state(node, tree)}", style), f" · agent {node.id}{launched} · {used}"),
+        Text.assemble(("goal     ", "bold"), clean(node.goal)),
+    ]
+    if node.context is not None:
+        parts.append(Text.assemble(("context  ", "bold"), one_line(node.context)))
+    if node.returns is not None:
+        parts.append(Text.assemble(("returns  ", "bold"), one_line(node.returns)))
+    for step in node.steps:
+        parts += _step_in_full(step)
+    parts.append(Rule(style="dim"))
+    if node.finished:
+        parts.append(Text.assemble(("result   ", "bold"), clean(_spelled(node.result))))
+    elif node.reason is not None:
+        parts.append(Text.assemble(("reason   ", "bold"), clean(node.reason)))
+    if node.score is not None or node.score_status is not None:
+        given = "unknown" if node.score is None else f"{node.score:g}"
+        parts.append(Text.assemble(("score    ", "bold"), f"{given} ({node.score_status} by {node.score_source})"))
+    if node.children:
+        parts.append(Text.assemble(("children ", "bold"), ", ".join(child.id for child in node.children)))
+    return parts
+
+
+def _step_in_full(step: Step) -> Iterator[RenderableType]:
+    yield Rule(f"step {step.number}", style="dim", align="left")
+    if step.model is not None:
+        for message in step.model.messages:
+            yield Text(f"{message.role}:", style="bold blue")
+            yield Padding(Text(clean(message.content)), (0, 0, 0, 2))
+        usage = step.model.usage
+        took = seconds(max(0.0, step.model.time - step.model.started))
+        told = f"assistant: ({usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens, {took})"
+        yield Text(told, style="bold green")
+        yield Padding(Text(clean(step.model.text)), (0, 0, 0, 2))
+        for wanted in step.model.tool_calls:
+            yield Padding(Text(clean(f"{wanted.name}({wanted.arguments})")), (0, 0, 0, 2))
+    if step.cell is not None:
+        took = seconds(max(0.0, step.cell.time - step.cell.started))
+        yield Text(f"cell: ({step.cell.status}, {took})", style="bold magenta")
+        yield Padding(Syntax(clean(step.cell.code), "python", background_color="default", word_wrap=True), (0, 0, 0, 2))
+    for call in step.calls:
+        arguments = [one_line(_spelled(value), 80) for value in call.args]
+        arguments += [
+            f"{key}={one_line(_spelled(value), 80)}" for key, value in call.kwargs.items() if value is not None
+        ]
+        gave = f"raised {call.error}" if call.error is not None else _spelled(call.result)
+        who = f" [agent {call.child}]" if call.child is not None else ""
+        yield Padding(Text(f"{call.name}({', '.join(arguments)}){who} → {one_line(gave)}", style="cyan"), (0, 0, 0, 2))
+    if step.cell is not None:
+        for text, style in ((step.cell.output, ""), (step.cell.error or "", "red")):
+            if text:
+                yield Padding(Text(clean(text.rstrip("\n")), style=style), (0, 0, 0, 2))
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else as_json(value)
+
+
+def _tree_data(tree: ExecutionTree, path: Path) -> dict[str, Any]:
+    critical = tree.critical_path if tree.nodes else None
+    return {
+        "run": tree.run,
+        "trace": str(path),
+        "model": tree.model,
+        "interface": tree.interface,
+        "group": tree.group,
+        "seed": tree.seed,
+        "started": tree.started,
+        "duration": tree.duration,
+        "complete": tree.complete,
+        "usage": asdict(tree.usage),
+        "max_depth": tree.max_depth,
+        "launches": tree.launches,
+        "refused_launches": tree.refused_launches,
+        "concurrent_share": tree.concurrent_share,
+        "critical_path": critical and {"seconds": critical.seconds, "nodes": [node.id for node in critical.nodes]},
+        "limits": tree.limits,
+        "settings": tree.settings,
+        "nodes": [_node_data(node, steps=False) for node in tree.walk()],
+    }
+
+
+def _node_data(node: Node, *, steps: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "id": node.id,
+        "parent": node.parent,
+        "depth": node.depth,
+        "goal": node.goal,
+        "status": node.status.value,
+        "result": node.result,
+        "reason": node.reason,
+        "score": node.score,
+        "score_status": node.score_status,
+        "steps": len(node.steps),
+        "usage": asdict(node.usage),
+        "total_usage": asdict(node.total_usage),
+        "started": node.started,
+        "duration": node.duration,
+        "launched_at": node.launched_at and node.launched_at._asdict(),
+        "children": [child.id for child in node.children],
+    }
+    if steps:
+        data |= {"context": node.context, "returns": node.returns, "steps": [_step_data(step) for step in node.steps]}
+    return data
+
+
+def _step_data(step: Step) -> dict[str, Any]:
+    return {
+        "step": step.number,
+        "model": step.model and asdict(step.model),
+        "cell": step.cell and asdict(step.cell),
+        "calls": [asdict(call) for call in step.calls],
+    }
