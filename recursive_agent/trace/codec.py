@@ -12,12 +12,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, fields
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, NamedTuple
 
 from ..errors import TraceError
 from ..model.base import Message, ToolCall
@@ -45,7 +44,7 @@ _KINDS: dict[str, type[Event]] = {
         schema.Scored,
     )
 }
-_EMPTY: NDArray[np.int32] = np.empty(0, "<i4")
+_EMPTY = array("i")
 
 
 class _Field(NamedTuple):
@@ -74,7 +73,7 @@ class Encoder:
         self._written: set[str] = set()
         self._pending: list[bytes] = []
         self._recent: dict[int, tuple[str, Any]] = {}
-        self._prompts: dict[str, NDArray[np.int32]] = {}
+        self._prompts: dict[str, array[int]] = {}
 
     def encode(self, event: Event) -> bytes:
         """The lines of one event, each ended by a newline: the blobs it needs that the file lacks, then itself."""
@@ -100,7 +99,7 @@ class Encoder:
             case "Sequence[int] | None":
                 return _write_array(_ids(value))
             case "Sequence[float] | None":
-                return _write_array(np.asarray(value, "<f4"))
+                return _write_array(array("f", value))
             case "Usage":
                 return {key: number for key, number in asdict(value).items() if number}
             case "Sequence[Message]":
@@ -156,9 +155,10 @@ class Encoder:
         prompt = _ids(event.prompt_token_ids)
         before = self._prompts.get(event.node, _EMPTY)
         same = min(len(before), len(prompt))
-        differs = np.flatnonzero(before[:same] != prompt[:same])
-        kept = int(differs[0]) if len(differs) else same
-        self._prompts[event.node] = np.concatenate([prompt, _ids(event.token_ids or ())])
+        kept = same
+        if before[:same] != prompt[:same]:  # a fork: rare, so the slow search for its place is no loss
+            kept = next(place for place in range(same) if before[place] != prompt[place])
+        self._prompts[event.node] = prompt + _ids(event.token_ids or ())
         return [kept, _write_array(prompt[kept:])]
 
 
@@ -167,7 +167,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._blobs: dict[str, Any] = {}
-        self._prompts: dict[str, NDArray[np.int32]] = {}
+        self._prompts: dict[str, array[int]] = {}
 
     def decode(self, line: bytes) -> Event | None:
         """The event of one line; None for a blob. Raises TraceError (without the place) for anything else."""
@@ -220,7 +220,7 @@ class Decoder:
             before = self._prompts.get(raw_values["node"], _EMPTY)
             if not 0 <= kept <= len(before):
                 raise TraceError(f"a prompt that keeps {kept} of {len(before)} tokens")
-            return [*before[:kept].tolist(), *_read_array(rest, "<i4")]
+            return [*before[:kept], *_read_array(rest, "i")]
         return _READERS[declared](raw, self._blobs)
 
 
@@ -234,16 +234,23 @@ def check_version(line: Mapping[str, Any]) -> None:
         raise TraceError(f"the trace has schema version {version}, this rao knows {SCHEMA_VERSION}: {advice}")
 
 
-def _ids(values: Iterable[int] | Sequence[int]) -> NDArray[np.int32]:
-    return np.asarray(values, "<i4")
+def _ids(values: Iterable[int]) -> array[int]:
+    return array("i", values)
 
 
-def _write_array(array: NDArray[Any]) -> str:
-    return base64.b64encode(array.tobytes()).decode("ascii")
+def _write_array(values: array[Any]) -> str:
+    return base64.b64encode(_little_endian(values)).decode("ascii")
 
 
-def _read_array(text: Any, dtype: str) -> list[Any]:
-    values: list[Any] = np.frombuffer(base64.b64decode(text, validate=True), dtype).tolist()
+def _read_array(text: Any, kind: Literal["i", "f"]) -> list[Any]:
+    values: array[Any] = array(kind)
+    values.frombytes(base64.b64decode(text, validate=True))
+    return _little_endian(values).tolist()
+
+
+def _little_endian(values: array[Any]) -> array[Any]:
+    if sys.byteorder == "big":
+        values.byteswap()
     return values
 
 
@@ -279,8 +286,8 @@ _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "Any": unpack,
     "Mapping[str, Any]": _plain(dict),
     "Sequence[Any]": lambda raw, blobs: tuple(unpack(item, blobs) for item in raw),
-    "Sequence[int] | None": lambda raw, _: _read_array(raw, "<i4"),
-    "Sequence[float] | None": lambda raw, _: _read_array(raw, "<f4"),
+    "Sequence[int] | None": lambda raw, _: _read_array(raw, "i"),
+    "Sequence[float] | None": lambda raw, _: _read_array(raw, "f"),
     "Sequence[Message]": lambda raw, blobs: tuple(_read_message(message, blobs) for message in raw),
     "Sequence[ToolCall]": lambda raw, blobs: tuple(_read_call(call, blobs) for call in raw),
     "Usage": lambda raw, _: Usage(**raw),

@@ -127,7 +127,7 @@ class NodeEnded(Event):
     status: Status
     result: Any = None
     reason: str | None = None
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     """The node's own calls, descendants left out."""
 
 
