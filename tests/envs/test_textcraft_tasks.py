@@ -213,7 +213,7 @@ def test_the_same_seed_gives_the_same_everywhere() -> None:
     assert digests == {DIGEST}
 
 
-DIGEST = "3c5c6f5bcad418625f5332c98a86dd7cc896c46b2307a2622fa841f662e0ee06"
+DIGEST = "19eb221afd20e27fef22cc54722108d266623ba555ba2b0076b366b74148a661"
 
 
 def test_tasks_are_plain_data() -> None:
