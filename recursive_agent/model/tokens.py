@@ -130,10 +130,10 @@ class TokensConversation:
                 )
             max_tokens = min(max_tokens, window - len(prompt))
         body = {
-            "logprobs": 1,
-            "return_token_ids": True,
             "stop_token_ids": [await model.renderer.end_of_turn()],
             **model.body(self._sampling, seed=seed),
+            "logprobs": 1,
+            "return_token_ids": True,
             "prompt": prompt,
             "max_tokens": max_tokens,
         }
@@ -200,9 +200,9 @@ class _Attempts:
     async def one(self, body: dict[str, Any], on_text: OnText | None) -> _Sampled:
         data = await self._model.ask(body, on_text)
         choice = first_choice(data)
-        if not choice:
-            return _Sampled(data, choice, [], [])
         usage = reported_usage(data)
+        if not choice or (usage is not None and usage.completion_tokens == 0 and not choice.get("text")):
+            return _Sampled(data, choice, [], [])
         spent = usage.total_tokens if usage is not None else None
         token_ids = _ids(choice.get("token_ids"))
         prompt_ids = _ids(choice.get("prompt_token_ids", data.get("prompt_token_ids")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -203,8 +203,8 @@ class Wire:
 
     async def _events(self, response: httpx2.Response) -> AsyncGenerator[dict[str, Any]]:
         buffer, done = b"", False
-        # The raw iterator closes what is below it when it is left early; the decoding ones leave that to the collector.
-        async with aclosing(response.aiter_raw()) as pieces:
+        pieces = response.aiter_raw()
+        try:
             async for piece in pieces:
                 *lines, buffer = (buffer + piece).split(b"\n")
                 for line in lines:
@@ -219,6 +219,13 @@ class Wire:
                     except ValueError:
                         raise Failure("the stream holds a line that is no JSON", lost=True) from None
                     yield self._checked(data)
+        finally:
+            # Left early, the iterator leaves those below it to the collector, which trio rightly complains about. With
+            # the response closed they come to their end by themselves.
+            with anyio.CancelScope(shield=True), suppress(Exception):
+                await response.aclose()
+                async for _ in pieces:
+                    pass
 
     def _broken(self, error: BaseException) -> Failure:
         import httpx2

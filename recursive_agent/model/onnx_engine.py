@@ -1,0 +1,318 @@
+"""Batched sampling from an ONNX policy (see `rao_rl.export` for the graph), on one thread, without torch.
+
+Continuous batching: requests join and leave between two tokens. Each request draws from a generator of its own, so what it
+samples does not depend on who else is in the batch (beyond rounding).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ConfigurationError
+
+Floats = npt.NDArray[np.float32]
+_GROW = 64
+"""Positions by which the batch's cache grows at a time."""
+_PREFILL_TOKENS = 4096
+_CHUNK = 512
+"""Most new tokens of one row in one pass, so that attention over a long prompt stays small."""
+
+
+class Prefix:
+    """Keys and values of tokens already read: one array [K, n, D] for each input of the graph's cache."""
+
+    def __init__(self, ids: list[int], arrays: list[Floats]) -> None:
+        self.ids = ids
+        self.arrays = arrays
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return sum(array.nbytes for array in self.arrays)
+
+
+class Request:
+    """One answer to be sampled. `owner` ties it to earlier requests of the same conversation, whose cache it continues.
+
+    `token_ids` and `logprobs` grow while it runs; `finish_reason` is set at the end, `error` where the engine failed.
+    Setting `cancelled` drops it from the batch before the next token.
+    """
+
+    def __init__(
+        self,
+        owner: object,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int,
+        seed: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stopped: Callable[[list[int]], bool] | None = None,
+    ) -> None:
+        self.owner = owner
+        self.prompt = list(prompt)
+        self.max_tokens = max_tokens
+        self.temperature = temperature
+        self.top_p = top_p
+        self.stopped = stopped
+        self.rng = np.random.default_rng(seed)
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.finish_reason: str | None = None
+        self.error: Exception | None = None
+        self.cancelled = False
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.finish_reason is not None or self.error is not None or self.cancelled
+
+
+class OnnxEngine:
+    """The policy of a checkpoint directory. `submit` from anywhere, `run` on a worker thread while requests are open.
+
+    `cache_bytes` bounds what is kept of conversations between their turns; the least recently used go first. Raises
+    ConfigurationError where the graph cannot be loaded.
+    """
+
+    def __init__(
+        self, path: Path, *, end_ids: Sequence[int], max_batch: int = 64, threads: int = 1, cache_bytes: int = 256 << 20
+    ) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # An idle policy must not burn the processor that the agents' code runs on.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime has no common base class for its errors
+            raise ConfigurationError(f"{path} cannot be loaded: {error}") from None
+        self._end_ids = frozenset(end_ids)
+        self._max_batch = max_batch
+        self._cache_bytes = cache_bytes
+        inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        self._cache_names = [name for name in inputs if name.startswith("past_") and name != "past_lengths"]
+        _, heads, _, width = inputs[self._cache_names[0]]
+        self._heads, self._width = int(heads), int(width)
+        self._inbox: deque[Request] = deque()
+        self._kept: OrderedDict[int, tuple[object, Prefix]] = OrderedDict()
+        self._kept_bytes = 0
+        self._rows: list[Request] = []
+        self._read: list[list[int]] = []
+        """Tokens in the cache, by row."""
+        self._lengths = np.zeros(0, np.int64)
+        self._batch: list[Floats] = [self._empty(0, _GROW) for _ in self._cache_names]
+        self._lock = threading.Lock()
+
+    def submit(self, request: Request) -> None:
+        """Queue a request for the next `run`."""
+        self._inbox.append(request)
+
+    def run(self, seconds: float) -> None:
+        """Sample for about `seconds`, or until a request is done or none is left. May be called from several threads."""
+        with self._lock:
+            deadline = time.monotonic() + seconds
+            try:
+                while self._advance() and time.monotonic() < deadline:
+                    pass
+            except Exception as error:
+                for request in [*self._rows, *self._inbox]:
+                    request.error = error
+                self._inbox.clear()
+                self._drop(range(len(self._rows)), keep=False)
+
+    def forget(self, owner: object) -> None:
+        """Give up what is kept of a conversation."""
+        with self._lock:
+            self._take(owner)
+
+    def _advance(self) -> bool:
+        """One token for every row; False when a request is done or there is nothing to do."""
+        self._drop([row for row, request in enumerate(self._rows) if request.cancelled], keep=False)
+        joining: list[Request] = []
+        while self._inbox and len(self._rows) + len(joining) < self._max_batch:
+            request = self._inbox.popleft()
+            if not request.cancelled:
+                joining.append(request)
+        if joining:
+            self._join(joining)
+        elif self._rows:
+            self._decode()
+        finished = [row for row, request in enumerate(self._rows) if request.done]
+        self._drop(finished, keep=True)
+        return bool(self._rows or self._inbox) and not finished
+
+    def _join(self, requests: list[Request]) -> None:
+        """Read the prompts of new rows, in passes of similar length, and sample the first token of each."""
+        waiting = sorted((self._open(request) for request in requests), key=lambda item: len(item[2]))
+        while waiting:
+            size = 1
+            while size < len(waiting) and (size + 1) * min(_CHUNK, len(waiting[size][2])) <= _PREFILL_TOKENS:
+                size += 1
+            self._prefill(waiting[:size])
+            waiting = waiting[size:]
+
+    def _open(self, request: Request) -> tuple[Request, Prefix, list[int]]:
+        """A request, what is known of its prompt from before, and the tokens still to be read (at least one)."""
+        prefix = self._take(request.owner)
+        known = 0
+        if prefix is not None:
+            limit = min(len(prefix.ids), len(request.prompt) - 1)
+            while known < limit and prefix.ids[known] == request.prompt[known]:
+                known += 1
+        arrays = [] if prefix is None else [array[:, :known] for array in prefix.arrays]
+        arrays = arrays or [np.zeros((self._heads, 0, self._width), np.float32) for _ in self._cache_names]
+        return request, Prefix(request.prompt[:known], arrays), request.prompt[known:]
+
+    def _prefill(self, opened: list[tuple[Request, Prefix, list[int]]]) -> None:
+        count = len(opened)
+        lengths = np.array([len(prefix.ids) for _, prefix, _ in opened], np.int64)
+        wholes = np.array([len(request.prompt) for request, _, _ in opened], np.int64)
+        cache = [self._empty(count, int(wholes.max())) for _ in self._cache_names]
+        for row, (_, prefix, _) in enumerate(opened):
+            for whole, array in zip(cache, prefix.arrays, strict=True):
+                whole[row, :, : lengths[row]] = array
+        logits = np.zeros((count, 0), np.float32)
+        while (left := wholes - lengths).any():
+            taken = np.minimum(left, _CHUNK)
+            size = int(taken.max())
+            ids = np.zeros((count, size), np.int64)
+            for row, (request, _, _) in enumerate(opened):
+                ids[row, : taken[row]] = request.prompt[lengths[row] : lengths[row] + taken[row]]
+            last = np.arange(count) * size + np.maximum(taken - 1, 0)
+            given, *new = self._forward(ids, lengths, last, cache)
+            # Rows whose prompt ended in an earlier pass keep the logits of that one.
+            logits = given if not logits.size else np.where((taken > 0)[:, None], given, logits)
+            for whole, part in zip(cache, new, strict=True):
+                for row in range(count):
+                    whole[row, :, lengths[row] : lengths[row] + taken[row]] = part[row, :, : taken[row]]
+            lengths = lengths + taken
+        self._enter([request for request, _, _ in opened], lengths, cache)
+        self._sample(range(len(self._rows) - count, len(self._rows)), logits)
+
+    def _decode(self) -> None:
+        self._reserve(len(self._rows), int(self._lengths.max()) + 1)
+        count = len(self._rows)
+        ids = np.array([[request.token_ids[-1]] for request in self._rows], np.int64)
+        rows = np.arange(count)
+        logits, *new = self._forward(ids, self._lengths, rows, [array[:count] for array in self._batch])
+        for array, part in zip(self._batch, new, strict=True):
+            array[rows, :, self._lengths] = part[:, :, 0]
+        for read, (token,) in zip(self._read, ids.tolist(), strict=True):
+            read.append(token)
+        self._lengths = self._lengths + 1
+        self._sample(range(count), logits)
+
+    def _forward(
+        self, ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], at: npt.NDArray[Any], cache: list[Floats]
+    ) -> list[Floats]:
+        feed: dict[str, Any] = dict(zip(self._cache_names, cache, strict=True))
+        feed.update(input_ids=ids, past_lengths=lengths, logits_at=at.astype(np.int64))
+        given: list[Floats] = self._session.run(None, feed)
+        return given
+
+    def _sample(self, rows: Sequence[int], logits: Floats) -> None:
+        """Draw one token for each of `rows` from `logits` [rows, V], with its log-prob in the distribution drawn from."""
+        requests = [self._rows[row] for row in rows]
+        temperature = np.array([request.temperature or 1.0 for request in requests])
+        scores = logits.astype(np.float64) / temperature[:, None]
+        scores -= scores.max(axis=1, keepdims=True)
+        logprobs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        for row, request in enumerate(requests):
+            if request.top_p < 1.0 and request.temperature:
+                logprobs[row] = _nucleus(logprobs[row], request.top_p)
+        total = np.exp(logprobs).cumsum(axis=1)
+        points = np.array([request.rng.random() for request in requests])[:, None] * total[:, -1:]
+        drawn = np.where(_greedy(requests), logprobs.argmax(axis=1), (total > points).argmax(axis=1))
+        for row, (request, token) in enumerate(zip(requests, drawn.tolist(), strict=True)):
+            request.token_ids.append(token)
+            request.logprobs.append(float(logprobs[row, token]))
+            if token in self._end_ids or (request.stopped is not None and request.stopped(request.token_ids)):
+                request.finish_reason = "stop"
+            elif len(request.token_ids) >= request.max_tokens:
+                request.finish_reason = "length"
+
+    def _enter(self, requests: list[Request], lengths: npt.NDArray[np.int64], cache: list[Floats]) -> None:
+        """Add rows behind those of the batch."""
+        count = len(self._rows)
+        self._reserve(count + len(requests), int(lengths.max()))
+        for array, new in zip(self._batch, cache, strict=True):
+            array[count : count + len(requests), :, : new.shape[2]] = new
+        self._rows += requests
+        self._read += [list(request.prompt) for request in requests]
+        self._lengths = np.concatenate([self._lengths, lengths])
+
+    def _drop(self, rows: Sequence[int], *, keep: bool) -> None:
+        """Take rows out of the batch; the last ones move into the holes."""
+        for row in sorted(rows, reverse=True):
+            if keep:
+                self._keep(row)
+            last = len(self._rows) - 1
+            if row != last:
+                for array in self._batch:
+                    array[row, :, : self._lengths[last]] = array[last, :, : self._lengths[last]]
+                self._rows[row], self._read[row] = self._rows[last], self._read[last]
+                self._lengths[row] = self._lengths[last]
+            self._rows.pop()
+            self._read.pop()
+            self._lengths = self._lengths[:last]
+        if rows:
+            self._reserve(len(self._rows), int(self._lengths.max(initial=0)))
+
+    def _reserve(self, rows: int, length: int) -> None:
+        """Make the batch's cache hold `rows` rows of `length`; give memory back that a long conversation has left."""
+        have_rows, _, have, _ = self._batch[0].shape
+        wanted = -(-max(1, length) // _GROW) * _GROW
+        if rows <= have_rows and length <= have <= max(2 * wanted, 4 * _GROW):
+            return
+        count = len(self._rows)
+        size = min(have, wanted)
+        grown = [self._empty(max(rows, have_rows), wanted) for _ in self._batch]
+        for new, old in zip(grown, self._batch, strict=True):
+            new[:count, :, :size] = old[:count, :, :size]
+        self._batch = grown
+
+    def _keep(self, row: int) -> None:
+        request, length = self._rows[row], int(self._lengths[row])
+        prefix = Prefix(self._read[row], [array[row, :, :length].copy() for array in self._batch])
+        self._take(request.owner)
+        self._kept[id(request.owner)] = request.owner, prefix
+        self._kept_bytes += prefix.nbytes
+        while self._kept_bytes > self._cache_bytes:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.nbytes
+
+    def _take(self, owner: object) -> Prefix | None:
+        _, prefix = self._kept.pop(id(owner), (None, None))
+        if prefix is not None:
+            self._kept_bytes -= prefix.nbytes
+        return prefix
+
+    def _empty(self, rows: int, length: int) -> Floats:
+        return np.zeros((rows, self._heads, length, self._width), np.float32)
+
+
+def _greedy(requests: Sequence[Request]) -> npt.NDArray[np.bool_]:
+    """Which requests take the most likely token."""
+    return np.array([request.temperature == 0 for request in requests])
+
+
+def _nucleus(logprobs: npt.NDArray[np.float64], top_p: float) -> npt.NDArray[np.float64]:
+    """The distribution [V] cut to the fewest tokens that hold `top_p` of it, normalised again."""
+    order = np.argsort(-logprobs, kind="stable")
+    before = np.concatenate([[0.0], np.exp(logprobs[order]).cumsum()[:-1]])
+    kept = order[before < top_p]
+    cut = np.full_like(logprobs, -np.inf)
+    cut[kept] = logprobs[kept] - np.log(np.exp(logprobs[kept]).sum())
+    return cut
