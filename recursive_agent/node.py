@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,9 @@ class AgentNode:
             try:
                 completion, sent = await self._ask(conversation, sent)
             except LimitReached as limit:
-                return Outcome(limit.status, reason=limit.reason)
+                # Alone in its tree, an agent used up the budget by itself.
+                alone = limit.status is Status.TREE_BUDGET and self.tree.agents == 1
+                return Outcome(Status.TOKEN_LIMIT if alone else limit.status, reason=limit.reason)
             except ContextOverflow as error:
                 return Outcome(Status.CONTEXT_OVERFLOW, reason=str(error))
             action = parse_action(completion, config.action_format)
@@ -282,15 +284,20 @@ class AgentNode:
             limits=ReplLimits(cell_timeout=config.limits.cell_timeout, memory_mb=config.limits.cell_memory_mb),
         )
 
-    async def _host_call(self, request: HostRequest) -> Any:
+    def _host_call(self, request: HostRequest) -> Awaitable[Any]:
+        """Take a request of the agent's code, in order of arrival: children are numbered, and refused, in that order."""
+        return _Answer(self._answer, request, self._admit(request) if request.name == LAUNCH else None)
+
+    async def _answer(self, request: HostRequest, admitted: Launch | HostCallError | None) -> Any:
         """Answer the agent's code, and put the call into the trace however it ends."""
         started, step = time.time(), self._step
         result: Any = None
         failure: str | None = "cancelled"
-        child: list[str] = []
         try:
-            if request.name == LAUNCH:
-                result = await self._launch(request, child)
+            if isinstance(admitted, HostCallError):
+                raise admitted
+            if admitted is not None:
+                result = await self._run_child(admitted)
             else:
                 try:
                     result = await self.tree.config.tools[request.name].call(
@@ -316,27 +323,33 @@ class AgentNode:
                     kwargs=dict(request.kwargs),
                     result=result,
                     error=failure,
-                    child=child[0] if child else None,
+                    child=admitted.id if isinstance(admitted, Launch) else None,
                 )
             )
 
-    async def _launch(self, request: HostRequest, child: list[str]) -> Any:
-        wanted = _Wanted.read(request.kwargs)
+    def _admit(self, request: HostRequest) -> Launch | HostCallError:
+        """A place for the child in the tree, or the refusal."""
+        try:
+            wanted = _Wanted.read(request.kwargs)
+        except HostCallError as error:
+            return error
         refusal = self.tree.refusal(self)
         if refusal is not None:
-            raise HostCallError("LaunchRefused", refusal)
+            return HostCallError("LaunchRefused", refusal)
         account = self.launch.account
         if wanted.max_tokens is not None:
             share = account.share(wanted.max_tokens)
             if share is None:
                 free = int(max(0, account.tokens.free))
-                raise HostCallError(
+                return HostCallError(
                     "LaunchRefused", f"a share of {wanted.max_tokens:,} tokens was asked for, {free:,} are free"
                 )
             account = share
         limits = self.tree.config.limits
-        launch = Launch(
-            id=f"{self.launch.id}.{self.children}",
+        self.children += 1
+        self.tree.agents += 1
+        return Launch(
+            id=f"{self.launch.id}.{self.children - 1}",
             parent=self.launch.id,
             depth=self.launch.depth + 1,
             goal=wanted.goal,
@@ -348,18 +361,30 @@ class AgentNode:
             step=self._step,
             call=request.id,
         )
-        self.children += 1
-        child.append(launch.id)
+
+    async def _run_child(self, launch: Launch) -> Any:
+        node = AgentNode(self.tree, launch)
         try:
-            node, outcome = await self.tree.run_child(launch)
+            outcome = await node.run()
         finally:
-            if account is not self.launch.account:
-                self.launch.account.give_back(account)
+            if launch.account is not self.launch.account:
+                self.launch.account.give_back(launch.account)
             self._ended_children_tokens += self.tree.tokens_below(launch.id)
         if outcome.status.finished:
             return outcome.result
         message = f"{outcome.status.value}: {outcome.reason}"
         raise HostCallError("SubagentError", message, status=outcome.status.value, partial=node.last_output or None)
+
+
+class _Answer:
+    """Answers a request when it is awaited; a coroutine made beforehand might never be."""
+
+    def __init__(self, answer: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+        self._answer = answer
+        self._arguments = arguments
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._answer(*self._arguments).__await__()
 
 
 @dataclass(frozen=True, slots=True)

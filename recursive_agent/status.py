@@ -13,7 +13,7 @@ class Status(StrEnum):
     STEP_LIMIT = "step_limit"
     """The agent used its `max_steps` model calls without finishing."""
     TOKEN_LIMIT = "token_limit"
-    """The agent used up its own share of tokens."""
+    """The agent used up its own share of tokens (or the whole tree's, being the only agent of it)."""
     CONTEXT_OVERFLOW = "context_overflow"
     """The agent's conversation no longer fits the model's context window."""
     MALFORMED = "malformed"

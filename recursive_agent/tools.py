@@ -69,11 +69,11 @@ class Tool:
         self._is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an instance with an async __call__
         )
-        signature = inspect.signature(function)
         try:
             hints = typing.get_type_hints(function)
-        except (NameError, TypeError):
-            hints = {}
+            signature = inspect.signature(function, eval_str=True)
+        except (NameError, TypeError):  # names only a type checker sees; pydantic below has the last word
+            hints, signature = {}, inspect.signature(function)
         self._context_parameter = next((p for p in signature.parameters if hints.get(p) is ToolContext), None)
         shown = [p for p in signature.parameters.values() if p.name != self._context_parameter]
         self.signature = f"{self.name}{signature.replace(parameters=shown)}"

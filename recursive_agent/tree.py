@@ -61,7 +61,7 @@ class Tree:
         self.slots = anyio.CapacityLimiter(config.limits.max_concurrency)
         self.failure: Exception | None = None
         self._sinks = sinks
-        self._agents = 0
+        self.agents = 1
         self._scope = anyio.CancelScope()
         start = RunStarted(
             time=time.time(),
@@ -103,7 +103,7 @@ class Tree:
             with self._scope as scope:
                 if limits.timeout is not None:
                     scope.deadline = anyio.current_time() + limits.timeout
-                _, outcome = await self.run_child(launch)
+                outcome = await AgentNode(self, launch).run()
             if outcome is None:
                 root = self.record.root
                 outcome = Outcome(root.status, reason=root.reason)
@@ -113,12 +113,6 @@ class Tree:
         finally:
             self.emit(RunEnded(time=time.time(), status=self.record.status, usage=self.record.usage))
 
-    async def run_child(self, launch: Launch) -> tuple[AgentNode, Outcome]:
-        """Run one agent to its end."""
-        self._agents += 1
-        node = AgentNode(self, launch)
-        return node, await node.run()
-
     def refusal(self, parent: AgentNode) -> str | None:
         """Why `parent` may not launch another agent, or None."""
         limits = self.config.limits
@@ -126,7 +120,7 @@ class Tree:
             return f"the deepest level is {limits.max_depth} and you are at it; do the work yourself"
         if parent.children >= limits.max_children:
             return f"you have launched {parent.children} sub-agents, which is the limit"
-        if self._agents >= limits.max_agents:
+        if self.agents >= limits.max_agents:
             return f"the whole run may have {limits.max_agents} agents and has them; do the work yourself"
         return None
 

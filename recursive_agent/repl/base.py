@@ -68,7 +68,11 @@ class HostRequest:
 
 
 HostCall = Callable[[HostRequest], Awaitable[Any]]
-"""Answers a request of the agent's code with plain data (None, bool, int, float, str, bytes, list, dict)."""
+"""Answers a request of the agent's code with plain data (None, bool, int, float, str, bytes, list, dict).
+
+Called at once for every request, in order of arrival; what it returns is awaited in a task of its own, and never awaited
+where the REPL is closed first (so a coroutine that must not be lost is better made when it is awaited).
+"""
 
 
 @dataclass(frozen=True, slots=True)

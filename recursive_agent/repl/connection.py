@@ -338,7 +338,8 @@ class WorkerRepl:
         if self._clock is not None:
             self._clock.pause()
         self._answering += 1
-        self._tasks.start_soon(self._answer, worker, self._calls, scope, request)
+        # Called here and awaited there: tasks start in any order, but launches must be numbered as they were made.
+        self._tasks.start_soon(self._answer, worker, self._calls, scope, request, self._call(request))
 
     def _cancel(self, number: Any) -> None:
         scope = self._calls.pop(number, None)
@@ -351,11 +352,16 @@ class WorkerRepl:
             self._clock.go_on()
 
     async def _answer(
-        self, worker: Worker, calls: dict[int, anyio.CancelScope], scope: anyio.CancelScope, request: HostRequest
+        self,
+        worker: Worker,
+        calls: dict[int, anyio.CancelScope],
+        scope: anyio.CancelScope,
+        request: HostRequest,
+        answer: Awaitable[Any],
     ) -> None:
         try:
             with scope:
-                frame = await self._ask(request)
+                frame = await self._ask(request, answer)
                 if calls.pop(request.id, None) is not None:
                     worker.send(frame, self._tasks)
                     self._settled()
@@ -365,9 +371,9 @@ class WorkerRepl:
             if not self._answering:
                 self._idle.set()
 
-    async def _ask(self, request: HostRequest) -> bytes:
+    async def _ask(self, request: HostRequest, answer: Awaitable[Any]) -> bytes:
         try:
-            return pack(["reply", request.id, True, await self._call(request)])
+            return pack(["reply", request.id, True, await answer])
         except HostCallError as error:
             kind, message, data = error.kind, error.message, error.data
         except NotPlainData as error:

@@ -90,6 +90,7 @@ class Interpreter:
             known.update(launch_subagent=self._launcher(), subagents=self._subagents)
         self._variables["__builtins__"] = known
         self._variables["context"] = context
+        self._variables["asyncio"] = known["__import__"]("asyncio")
 
     def _host_function(self, name: str, doc: str) -> Callable[..., HostCall]:
         def function(*args: Any, **kwargs: Any) -> HostCall:

@@ -64,7 +64,7 @@ async def test_a_refused_key_is_one_sentence_and_stops_the_tree() -> None:
     script = by_goal(
         {
             "root": py("await asyncio.gather(launch_subagent('refused'), launch_subagent('slow'))"),
-            "refused": Fault.http(401, "bad key"),
+            "refused": Fault.http(401, "bad key", delay=0.3),
             "slow": Reply(py("finish(1)"), delay=60),
         }
     )

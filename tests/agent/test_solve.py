@@ -237,7 +237,7 @@ async def test_tools_are_typed_host_functions_sync_or_async() -> None:
         result = await agent_on(endpoint, tools=(search, twice)).solve("go")
     assert result.output == ["sea 0", 8.0]
     prompt = seen[0].text()
-    assert "search(query: 'str', limit: 'int' = 2)" in prompt or "search(query: str, limit: int = 2)" in prompt
+    assert "await search(query: str, limit: int = 2) -> list[tests.agent.test_solve.Found]" in prompt
     assert "Search the library." in prompt
     assert "Twice a number." in prompt
 
