@@ -35,7 +35,6 @@ class Finding(NamedTuple):
     """One line of the report."""
 
     verdict: Verdict
-    subject: str
     text: str
 
 
@@ -48,19 +47,19 @@ def doctor(
 
     Exit status: 0 everything needed works, 1 something failed.
     """
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        _python,
-        _packages,
-        _sandbox,
-        _descriptors,
-        _policy,
-        _traces,
-        lambda: _endpoint(base_url),
-    ]
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "python": _python,
+        "packages": _packages,
+        "sandbox": _sandbox,
+        "files": _descriptors,
+        "policy": _policy,
+        "traces": _traces,
+        "endpoint": lambda: _endpoint(base_url),
+    }
     console = Console(highlight=False)
     failed = False
-    for check in checks:
-        for verdict, subject, text in _findings(check):
+    for subject, check in checks.items():
+        for verdict, text in _findings(check):
             failed |= verdict == "fail"
             line = Text.assemble((f"{verdict:<4}", _STYLES[verdict]), f"  {subject:<9} ", clean(text))
             console.print(line, soft_wrap=True)
@@ -71,18 +70,19 @@ def _findings(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """What a check finds; one that breaks is a finding too, for a doctor must get to the end."""
     try:
         yield from check()
+    except RaoError as error:
+        yield Finding("fail", str(error))
     except Exception as error:
-        name = getattr(check, "__name__", "check").strip("_<>")
-        yield Finding("fail", name, f"{type(error).__name__}: {one_line(str(error))}")
+        yield Finding("fail", f"{type(error).__name__}: {one_line(str(error))}")
 
 
 def _python() -> Iterator[Finding]:
     version = platform.python_version()
     where = f"{version} on {platform.system()} {platform.machine()}"
     if platform.system() != "Linux":
-        yield Finding("fail", "python", f"{where}: the sandbox needs Linux; use a container or a virtual machine")
+        yield Finding("fail", f"{where}: the sandbox needs Linux; use a container or a virtual machine")
     else:
-        yield Finding("ok", "python", where)
+        yield Finding("ok", where)
 
 
 def _packages() -> Iterator[Finding]:
@@ -90,7 +90,7 @@ def _packages() -> Iterator[Finding]:
         wanted = metadata.requires("rao") or []
         version = metadata.version("rao")
     except metadata.PackageNotFoundError:
-        yield Finding("warn", "packages", "rao runs from its sources without being installed: pip install -e .")
+        yield Finding("warn", "rao runs from its sources without being installed: pip install -e .")
         return
     missing = []
     for requirement in wanted:
@@ -101,9 +101,9 @@ def _packages() -> Iterator[Finding]:
             except metadata.PackageNotFoundError:
                 missing.append(match[0])
     if missing:
-        yield Finding("fail", "packages", f"missing: {', '.join(missing)}; install them with: pip install rao")
+        yield Finding("fail", f"missing: {', '.join(missing)}; install them with: pip install rao")
     else:
-        yield Finding("ok", "packages", f"rao {version} and all it needs")
+        yield Finding("ok", f"rao {version} and all it needs")
 
 
 def _sandbox() -> Iterator[Finding]:
@@ -124,20 +124,16 @@ def _sandbox() -> Iterator[Finding]:
                 raise RuntimeError(f"a cell gave {result.status}: {result.error or result.output}")
             return sandbox.enforced, time.perf_counter() - begun
 
-    try:
-        enforced, took = anyio.run(enter)
-    except RaoError as error:
-        yield Finding("fail", "sandbox", str(error))
-        return
+    enforced, took = anyio.run(enter)
     missing = [layer for layer in LAYERS if layer not in enforced]
     held = f"{', '.join(layer for layer in LAYERS if layer in enforced)} ({took * 1e3:.0f} ms to a first result)"
     if not missing:
-        yield Finding("ok", "sandbox", held)
+        yield Finding("ok", held)
     else:
         advice = (
             "run only goals you trust, or use a newer kernel (Landlock: 5.13) or container settings that allow them"
         )
-        yield Finding("warn", "sandbox", f"{held}; not on this machine: {', '.join(missing)}; {advice}")
+        yield Finding("warn", f"{held}; not on this machine: {', '.join(missing)}; {advice}")
 
 
 def _descriptors() -> Iterator[Finding]:
@@ -145,9 +141,9 @@ def _descriptors() -> Iterator[Finding]:
     limit = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft:,}"
     if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
         advice = f"raise it: ulimit -n {min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536}"
-        yield Finding("warn", "files", f"{limit} open files allowed, big trees need more; {advice}")
+        yield Finding("warn", f"{limit} open files allowed, big trees need more; {advice}")
     else:
-        yield Finding("ok", "files", f"{limit} open files allowed")
+        yield Finding("ok", f"{limit} open files allowed")
 
 
 def _policy() -> Iterator[Finding]:
@@ -157,20 +153,20 @@ def _policy() -> Iterator[Finding]:
         begun = time.perf_counter()
         model = EmbeddedModel()
     except (RaoError, ImportError, OSError) as error:
-        yield Finding("fail", "policy", f"the embedded policy does not load ({one_line(str(error))}); reinstall rao")
+        yield Finding("fail", f"the embedded policy does not load ({one_line(str(error))}); reinstall rao")
         return
     known = model.settings.environment
     where = "" if known is None else f" for {known.name}"
-    yield Finding("ok", "policy", f"{model.name}{where}, loaded in {time.perf_counter() - begun:.1f} s")
+    yield Finding("ok", f"{model.name}{where}, loaded in {time.perf_counter() - begun:.1f} s")
 
 
 def _traces() -> Iterator[Finding]:
     folder = trace_dir()
     nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if nearest.is_dir() and os.access(nearest, os.W_OK):
-        yield Finding("ok", "traces", f"go to {folder}")
+        yield Finding("ok", f"go to {folder}")
     else:
-        yield Finding("fail", "traces", f"{folder} cannot be written; set RAO_TRACE_DIR")
+        yield Finding("fail", f"{folder} cannot be written; set RAO_TRACE_DIR")
 
 
 def _endpoint(base_url: str | None) -> Iterator[Finding]:
@@ -178,7 +174,7 @@ def _endpoint(base_url: str | None) -> Iterator[Finding]:
     key = os.environ.get("OPENAI_API_KEY")
     if not url and not key:
         advice = "pass --base-url or set OPENAI_BASE_URL (and OPENAI_API_KEY) for goals other than rao run --demo"
-        yield Finding("warn", "endpoint", f"none configured: {advice}")
+        yield Finding("warn", f"none configured: {advice}")
         return
     from openai import OpenAI
 
@@ -195,23 +191,23 @@ def _endpoint(base_url: str | None) -> Iterator[Finding]:
         return
     wanted = os.environ.get("RAO_MODEL")
     if not models:
-        yield Finding("warn", "endpoint", f"{shown} answers but names no model")
+        yield Finding("warn", f"{shown} answers but names no model")
     elif wanted and wanted not in models:
-        yield Finding("fail", "endpoint", f"{shown} has no model {wanted} (RAO_MODEL); it has {_some(models)}")
+        yield Finding("fail", f"{shown} has no model {wanted} (RAO_MODEL); it has {_some(models)}")
     else:
-        yield Finding("ok", "endpoint", f"{shown} has {_some(models)}")
+        yield Finding("ok", f"{shown} has {_some(models)}")
 
 
 def _unreachable(url: str, error: Exception, key: str) -> Finding:
     status = getattr(error, "status_code", None)
     if status in (401, 403):
-        return Finding("fail", "endpoint", f"{url} refuses the key (status {status}); check OPENAI_API_KEY")
+        return Finding("fail", f"{url} refuses the key (status {status}); check OPENAI_API_KEY")
     if status == 404:
-        return Finding("fail", "endpoint", f"{url} has no /models (status 404); does the URL end in /v1?")
+        return Finding("fail", f"{url} has no /models (status 404); does the URL end in /v1?")
     if status is not None:
-        return Finding("fail", "endpoint", f"{url} answers with status {status}; see the log of the server")
+        return Finding("fail", f"{url} answers with status {status}; see the log of the server")
     reason = one_line(str(error.__cause__ or error), 120).replace(key, "[redacted]")
-    return Finding("fail", "endpoint", f"{url} cannot be reached ({reason}); is the server running?")
+    return Finding("fail", f"{url} cannot be reached ({reason}); is the server running?")
 
 
 def _some(models: list[str]) -> str:

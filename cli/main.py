@@ -29,7 +29,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.add_typer(trace.app, name="trace")
 app.command("eval")(eval.eval_command)
-app.command("doctor")(doctor.doctor)
+app.command("doctor", short_help="Check what of rao works on this machine.")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -50,13 +50,17 @@ def options(
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 not finished, 2 wrong usage, 130 interrupted. Never a traceback for those."""
+    """Run the command line and exit: 0 done, 1 not finished, 2 wrong usage, 130 interrupted; no traceback for these."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # results may hold what the terminal's encoding cannot
+    status: int | str | None = 0
     try:
-        app(prog_name="rao")
-        status = 0
+        try:
+            app(prog_name="rao")
+        except SystemExit as end:
+            status = end.code
+        sys.stdout.flush()
     except RaoError as error:
         print(f"rao: {clean(str(error))}", file=sys.stderr)
         status = 2

@@ -54,7 +54,7 @@ class Outcome:
 
 
 def run(
-    goal: Annotated[str | None, typer.Argument(help="What to do.", show_default=False)] = None,
+    goal: Annotated[str | None, typer.Argument(metavar="GOAL", hidden=True)] = None,
     demo: Annotated[bool, typer.Option("--demo", help="A crafting task for the embedded policy.")] = False,
     model: Annotated[str | None, typer.Option(help="Model name [RAO_MODEL].", metavar="NAME")] = None,
     base_url: Annotated[
@@ -79,10 +79,9 @@ def run(
 ) -> None:
     """Run one goal; its result goes to stdout.
 
-    rao run "How many r are in strawberry?" --model qwen3:8b --returns int
-    --base-url http://localhost:11434/v1
+    rao run "Sum the bill" --context bill.txt --model NAME --base-url URL
 
-    The key is read from OPENAI_API_KEY. Exit status: 0 finished, 1 not, 2 usage.
+    The key comes from OPENAI_API_KEY. Exit: 0 finished, 1 not, 2 wrong usage.
     """
     where = trace_dir or Path(os.environ.get("RAO_TRACE_DIR") or DEFAULT_TRACE_DIR)
     given = {
@@ -207,18 +206,18 @@ def report(outcome: Outcome, trace_dir: Path, *, json_output: bool, quiet: bool)
     """Print the result on stdout, and on stderr how it went; returns the exit status. Raises what ended the run."""
     tree, result = outcome.tree, outcome.result
     path = _trace_of(tree, trace_dir)
-    shown = "none" if path is None else f"{path} (open: rao trace show {shlex.quote(str(path))})"
+    shown = "no trace" if path is None else f"open the trace: rao trace show {shlex.quote(str(path))}"
     if outcome.stopped_by is not None and result is None:
-        print(f"rao: interrupted · trace so far: {shown}", file=sys.stderr)
+        print(f"rao: interrupted · {shown}", file=sys.stderr)
         return 128 + outcome.stopped_by
     if outcome.error is not None or result is None or tree is None:
-        if path is not None and not quiet:
-            print(f"rao: trace so far: {shown}", file=sys.stderr)
+        if tree is not None and tree.usage.calls and not quiet:
+            print(f"rao: {shown}", file=sys.stderr)
         raise outcome.error or RuntimeError("the run gave neither a result nor an error")
     if not quiet:
         score = "" if tree.root.score is None else f" · score {tree.root.score:g}"
         parts = f"{result.status.value}{score} · {headline(tree)}"
-        print(f"{parts} · trace {shown}", file=sys.stderr)
+        print(f"{parts} · {shown}", file=sys.stderr)
     if json_output:
         given = {
             "output": tree.root.result,

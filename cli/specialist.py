@@ -39,7 +39,14 @@ def assign(goal: str | None, seed: int | None, checkpoint: Path | None = None) -
     from rao_rl.envs import make
     from recursive_agent.model.embedded import EmbeddedModel
 
-    model = EmbeddedModel() if checkpoint is None else EmbeddedModel(checkpoint)
+    try:
+        model = EmbeddedModel() if checkpoint is None else EmbeddedModel(checkpoint)
+    except ConfigurationError as error:
+        if checkpoint is not None:
+            raise
+        raise ConfigurationError(
+            f"the embedded policy is not there ({error}). Reinstall rao, or point it at a model:\n{POINTERS}"
+        ) from error
     known = model.settings.environment
     if known is None:
         raise ConfigurationError(

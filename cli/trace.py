@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
 from rich.rule import Rule
 from rich.syntax import Syntax
 from rich.table import Table
@@ -42,7 +41,7 @@ def trace_dir() -> Path:
     return Path(os.environ.get("RAO_TRACE_DIR") or "traces")
 
 
-@app.command("show")
+@app.command("show", short_help="Show a tree, or one of its agents in full.")
 def show(
     trace: Annotated[
         str | None, typer.Argument(help="A file, a folder (its newest trace) or a run id.", show_default=False)
@@ -184,30 +183,38 @@ def _step_in_full(step: Step) -> Iterator[RenderableType]:
     if step.model is not None:
         for message in step.model.messages:
             yield Text(f"{message.role}:", style="bold blue")
-            yield Padding(Text(clean(message.content)), (0, 0, 0, 2))
+            yield _indented(Text(clean(message.content)))
         usage = step.model.usage
         took = seconds(max(0.0, step.model.time - step.model.started))
         told = f"assistant: ({usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens, {took})"
         yield Text(told, style="bold green")
-        yield Padding(Text(clean(step.model.text)), (0, 0, 0, 2))
+        yield _indented(Text(clean(step.model.text)))
         for wanted in step.model.tool_calls:
-            yield Padding(Text(clean(f"{wanted.name}({wanted.arguments})")), (0, 0, 0, 2))
+            yield _indented(Text(clean(f"{wanted.name}({wanted.arguments})")))
     if step.cell is not None:
         took = seconds(max(0.0, step.cell.time - step.cell.started))
         yield Text(f"cell: ({step.cell.status}, {took})", style="bold magenta")
-        yield Padding(Syntax(clean(step.cell.code), "python", background_color="default", word_wrap=True), (0, 0, 0, 2))
-    for call in step.calls:
+        code = Syntax("", "python", background_color="default").highlight(clean(step.cell.code))
+        code.rstrip()
+        yield _indented(code)
+    for call in sorted(step.calls, key=lambda call: call.call):
         arguments = [one_line(_spelled(value), 80) for value in call.args]
         arguments += [
             f"{key}={one_line(_spelled(value), 80)}" for key, value in call.kwargs.items() if value is not None
         ]
         gave = f"raised {call.error}" if call.error is not None else _spelled(call.result)
         who = f" [agent {call.child}]" if call.child is not None else ""
-        yield Padding(Text(f"{call.name}({', '.join(arguments)}){who} → {one_line(gave)}", style="cyan"), (0, 0, 0, 2))
+        told = f"{call.name}({', '.join(arguments)}){who} → {one_line(gave)}"
+        yield _indented(Text(told, style="cyan"))
     if step.cell is not None:
         for text, style in ((step.cell.output, ""), (step.cell.error or "", "red")):
             if text:
-                yield Padding(Text(clean(text.rstrip("\n")), style=style), (0, 0, 0, 2))
+                yield _indented(Text(clean(text.rstrip("\n")), style=style))
+
+
+def _indented(text: Text) -> Text:
+    """Each line two columns in (rich's Padding would fill every line up with spaces)."""
+    return Text("  ") + Text("\n  ").join(text.split("\n", allow_blank=True))
 
 
 def _spelled(value: Any) -> str:

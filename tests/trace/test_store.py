@@ -243,7 +243,7 @@ def test_a_full_disk_ends_the_trace_with_its_last_whole_event(tmp_path: Path, mo
 
     with TraceWriter(tmp_path / "t.jsonl") as writer:
         writer.append(RUN[0])
-        monkeypatch.setattr(store.os, "write", write)
+        monkeypatch.setattr(os, "write", write)
         with pytest.raises(TraceError, match="No space left"):
             writer.append(RUN[1])
         with pytest.raises(TraceError, match="closed"):

@@ -1,0 +1,33 @@
+"""`rao` as a real process, as users and scripts start it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RAO = [sys.executable, "-m", "rao_cli"]
+KEY = "sk-test-0123456789abcdef"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a user who has configured nothing but a key."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "RAO_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::ResourceWarning", **more}
+
+
+def rao(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, in `cwd`."""
+    return subprocess.run(
+        [*RAO, *arguments],
+        cwd=cwd,
+        env=dict(env or environment()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **more,
+    )
