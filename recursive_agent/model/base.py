@@ -138,7 +138,9 @@ class Sampling:
             raise ValueError(f"max_tokens must be a whole number of at least 1, not {max_tokens!r}")
         for name, value, most in (("temperature", temperature, None), ("top_p", top_p, 1)):
             if value is not None and not (0 <= float(value) and (most is None or float(value) <= most)):
-                raise ValueError(f"{name} must be at least 0{'' if most is None else f' and at most {most}'}, not {value!r}")
+                raise ValueError(
+                    f"{name} must be at least 0{'' if most is None else f' and at most {most}'}, not {value!r}"
+                )
         return Sampling(
             temperature=temperature,
             top_p=top_p,

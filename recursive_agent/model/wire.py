@@ -7,6 +7,7 @@ for, and answers are read as plain JSON: building its response models costs more
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class _Client:
     """One connection pool."""
 
     sdk: openai.AsyncOpenAI
+    room: float
+    """Calls at once."""
     active: int = 0
 
 
@@ -154,34 +157,45 @@ class Wire:
         clients = self._clients.setdefault(current_token(), [])
         for client in clients:
             # The first with room: few calls at once share few connections, and use them again.
-            if client.active < _CALLS_PER_CLIENT:
+            if client.active < client.room:
                 return client
-        clients.append(_Client(self._make_client()))
+        clients.append(self._make_client())
         return clients[-1]
 
-    def _make_client(self) -> openai.AsyncOpenAI:
+    def _make_client(self) -> _Client:
         import httpx2
         import openai
 
-        if self._tls is None:  # takes longer to make than everything else, and can be shared
-            self._tls = httpx2.create_ssl_context(trust_env=not self.endpoint.is_loopback)
+        from . import direct
+
         connect = min(_CONNECT_TIMEOUT, self.timeout / 2)
-        http_client = openai.DefaultAsyncHttpxClient(
-            # The budget limits concurrency, per model call; the pool must never be what calls wait for.
-            limits=httpx2.Limits(
-                max_connections=None, max_keepalive_connections=_CALLS_PER_CLIENT, keepalive_expiry=_KEEPALIVE
-            ),
-            timeout=httpx2.Timeout(self.timeout, connect=connect, pool=None),
-            verify=self._tls,
-            trust_env=not self.endpoint.is_loopback,
-        )
-        return openai.AsyncOpenAI(
+        timeout = httpx2.Timeout(self.timeout, connect=connect, pool=None)
+        if direct.serves(self.endpoint):
+            room = math.inf
+            http_client = openai.DefaultAsyncHttpxClient(
+                transport=direct.DirectTransport(keepalive=_KEEPALIVE), timeout=timeout, trust_env=False, verify=False
+            )
+        else:
+            room = _CALLS_PER_CLIENT
+            if self._tls is None:  # takes longer to make than everything else, and can be shared
+                self._tls = httpx2.create_ssl_context()
+            http_client = openai.DefaultAsyncHttpxClient(
+                # The budget limits concurrency, per model call; the pool must never be what calls wait for.
+                limits=httpx2.Limits(
+                    max_connections=None, max_keepalive_connections=_CALLS_PER_CLIENT, keepalive_expiry=_KEEPALIVE
+                ),
+                timeout=timeout,
+                verify=self._tls,
+                trust_env=not self.endpoint.is_loopback,
+            )
+        sdk = openai.AsyncOpenAI(
             api_key=self.endpoint.api_key,
             base_url=self.endpoint.base_url,
             max_retries=0,
-            timeout=httpx2.Timeout(self.timeout, connect=connect, pool=None),
+            timeout=timeout,
             http_client=http_client,
         )
+        return _Client(sdk, room)
 
     def _parse(self, response: httpx2.Response) -> dict[str, Any]:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +18,14 @@ from .protocol import Choice, error_body, response_body, stream_bodies, usage_bo
 from .script import Answer, Fault, FaultKind, Reply, Request, Script
 from .tokenizer import ScriptedTokenizer, Tokenizer
 
-_UNANSWERED = (FaultKind.DROP, FaultKind.CUT, FaultKind.TRUNCATED, FaultKind.GARBLED, FaultKind.HTML)
+_UNACCOUNTED = (
+    FaultKind.CUT,
+    FaultKind.TRUNCATED,
+    FaultKind.GARBLED,
+    FaultKind.NO_USAGE,
+    FaultKind.NAN_LOGPROBS,
+)
+"""Faults after which a client cannot have accounted for what it was billed."""
 
 
 class ScriptedEndpoint:
@@ -168,7 +174,6 @@ class ScriptedEndpoint:
         entry = self.ledger.open(kind, model, len(ids))
         request = self._request(kind, body, ids, entry.index, wanted)
         self.requests.append(request)
-        started = time.perf_counter()
         try:
             await self._answer(exchange, request, entry)
         except asyncio.CancelledError:
@@ -177,7 +182,7 @@ class ScriptedEndpoint:
             entry.completion_tokens = entry.completion_tokens or request.max_tokens
             raise
         finally:
-            self.ledger.close(entry, time.perf_counter() - started)
+            self.ledger.close(entry)
 
     def _prompt_ids(self, kind: str, body: dict[str, Any]) -> list[int]:
         if kind == "chat":
@@ -237,6 +242,7 @@ class ScriptedEndpoint:
             await asyncio.sleep(delay)
         if fault is not None and kind is FaultKind.STATUS:
             entry.status = fault.status
+            self.ledger.close(entry)
             exchange.send_json(fault.status, error_body(fault.message, fault.type, fault.code), headers=fault.headers)
             return
         if kind is FaultKind.HANG:
@@ -246,16 +252,17 @@ class ScriptedEndpoint:
         entry.cached_tokens = min(sum(reply.cached_tokens for reply in answered), entry.prompt_tokens)
         entry.billed = kind is not FaultKind.HTML
         if kind is FaultKind.DROP:
+            self.ledger.close(entry)
             exchange.drop()
             return
         entry.status = 200
         if kind is FaultKind.HTML:
+            self.ledger.close(entry)
             exchange.send(200, b"<!doctype html><title>It works!</title>", content_type="text/html")
         elif request.stream:
             await self._stream(exchange, request, choices, entry, kind)
         else:
             self._send(exchange, request, choices, entry, kind)
-        entry.delivered = kind not in (*_UNANSWERED, FaultKind.NO_USAGE, FaultKind.NAN_LOGPROBS)
 
     def _usage(self, entry: Entry, kind: FaultKind | None) -> dict[str, Any] | None:
         if kind is FaultKind.NO_USAGE:
@@ -268,6 +275,7 @@ class ScriptedEndpoint:
         ids = kind is not FaultKind.NO_TOKEN_IDS
         data = response_body(request, choices, self._usage(entry, kind), fingerprint=self.fingerprint, ids=ids)
         body = json.dumps(data, separators=(",", ":")).encode()
+        self.ledger.close(entry, delivered=kind not in _UNACCOUNTED)
         if kind is FaultKind.GARBLED:
             exchange.send(200, body[: len(body) // 2])
         elif kind in (FaultKind.CUT, FaultKind.TRUNCATED):
@@ -287,6 +295,7 @@ class ScriptedEndpoint:
         for chunk in chunks[: len(chunks) // 2] if broken else chunks:
             exchange.send_event(json.dumps(chunk, separators=(",", ":")))
             await asyncio.sleep(0)
+        self.ledger.close(entry, delivered=kind not in _UNACCOUNTED)
         if kind is FaultKind.CUT:
             exchange.drop()
             return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -21,7 +22,9 @@ class Entry:
     fault: str | None = None
     delivered: bool = False
     billed: bool = False
-    seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter, repr=False)
+    seconds: float | None = None
+    """How long it took; None while it runs."""
 
 
 class Ledger:
@@ -95,8 +98,13 @@ class Ledger:
             self._peak = max(self._peak, self._running)
             return entry
 
-    def close(self, entry: Entry, seconds: float) -> None:
-        """Note that a request has ended, however it did."""
+    def close(self, entry: Entry, *, delivered: bool = False) -> None:
+        """Note that a request has ended, however it did; only the first time counts.
+
+        Called before the last byte leaves, so that a client that has its answer finds it in the ledger.
+        """
         with self._lock:
-            entry.seconds = seconds
-            self._running -= 1
+            if entry.seconds is None:
+                entry.seconds = time.perf_counter() - entry.started
+                entry.delivered = delivered
+                self._running -= 1
