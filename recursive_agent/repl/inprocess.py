@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import socket
 import threading
 import warnings
@@ -69,7 +70,9 @@ class InProcessSandbox:
     async def _worker(self) -> Worker:
         ours, theirs = socket.socketpair()
         threading.Thread(target=_serve, args=(theirs,), name="rao-cells", daemon=True).start()
-        return Worker(ours, None, threading.get_native_id())
+        worker = Worker(ours, None, os.getpid())
+        await worker.ready()
+        return worker
 
     async def open(
         self,

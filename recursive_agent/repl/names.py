@@ -39,7 +39,7 @@ METHODS = SUPER_METHODS | frozenset(
     for name in (
         "iadd isub imul itruediv ifloordiv imod ipow iand ior ixor ilshift irshift rsub rmul rtruediv rfloordiv rmod "
         "rpow rand ror rxor lshift rshift rlshift rrshift matmul rmatmul imatmul divmod rdivmod pos invert int float "
-        "complex index round trunc floor ceil bytes length_hint getattr setattr delattr dir get set delete del "
+        "complex index round trunc floor ceil bytes length_hint getattr setattr delattr dir get set delete "
         "class_getitem copy deepcopy"
     ).split()
 )

@@ -1,0 +1,71 @@
+"""Every way out of the language is shut by the policy alone, and each is shown to work where the policy is absent."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from recursive_agent.repl import InProcessSandbox, ProcessSandbox, TrustedCodeWarning
+
+from .conftest import SECRET, Attack, Canaries, attacks_on
+from .escapes import ESCAPES, Escape
+
+# What an attack does with what it got. Under the kernel's layers alone none of it may reach a canary.
+PAYLOAD = """
+import os, socket
+for step in (
+    lambda: print(open({file!r}).read()),
+    lambda: print(dict(os.environ)),
+    lambda: open({file!r}, "w"),
+    lambda: os.unlink({file!r}),
+    lambda: os.mkdir({file!r} + ".d"),
+    lambda: socket.create_connection(("127.0.0.1", {port})),
+    lambda: os.kill({pid}, 9),
+    lambda: print(open("/proc/{pid}/environ", "rb").read()),
+    lambda: os.system("echo ESCAPED > {file}"),
+):
+    try: step()
+    except (OSError, ImportError): pass
+"""
+
+
+@pytest.fixture(scope="module")
+def under_policy() -> Iterator[Attack]:
+    """Cells of this very process: where the policy fails, nothing else protects the canaries."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrustedCodeWarning)
+        with attacks_on(InProcessSandbox) as attack:
+            yield attack
+
+
+@pytest.fixture(scope="module")
+def without_policy() -> Iterator[Attack]:
+    with attacks_on(lambda: ProcessSandbox(policy=False)) as attack:
+        yield attack
+
+
+@pytest.mark.parametrize("escape", ESCAPES, ids=lambda e: e.name)
+def test_the_policy_alone_gives_nothing_away(escape: Escape, under_policy: Attack, canaries: Canaries) -> None:
+    result = under_policy(escape.code)
+    said = result.output + (result.error or "")
+    assert "ESCAPED" not in result.output
+    assert result.status == "error" or not result.output, result
+    canaries.check(said)
+
+
+@pytest.mark.parametrize("escape", ESCAPES, ids=lambda e: e.name)
+def test_the_kernel_alone_lets_nothing_out(escape: Escape, without_policy: Attack, canaries: Canaries) -> None:
+    payload = PAYLOAD.format(file=str(canaries.file), port=canaries.port, pid=canaries.victim.pid)
+    attempt = "\n".join("    " + line for line in escape.code.splitlines())
+    if escape.control:
+        assert "ESCAPED" in without_policy(escape.code).output, "this attack does not even work in plain Python"
+    result = without_policy(f"{payload}\ntry:\n{attempt}\nexcept Exception: pass\n{payload}")
+    canaries.check(result.output + (result.error or ""))
+    assert SECRET not in str(result)
+
+
+def test_there_are_over_a_hundred_attacks_with_different_names() -> None:
+    names = [escape.name for escape in ESCAPES]
+    assert len(set(names)) == len(names) > 100
