@@ -15,6 +15,8 @@ from recursive_agent.testing import Fault, FaultKind, Reply, replies
 
 from .conftest import KEY, USER, serving
 
+pytestmark = pytest.mark.usefixtures("both_transports")
+
 LOST = [FaultKind.DROP, FaultKind.CUT, FaultKind.GARBLED, FaultKind.HTML]
 
 
