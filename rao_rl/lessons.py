@@ -1,0 +1,184 @@
+"""What imitation learns from, as the steps of a training run: an environment's demonstrations, or recorded trees."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.base import Message
+from recursive_agent.trace.store import trace_files
+from recursive_agent.trace.tree import ExecutionTree, Node
+
+from .envs.textcraft.demonstrations import Demonstration, demonstrations
+from .envs.textcraft.environment import Mode
+from .envs.textcraft.names import MATERIALS, PARTS
+from .samples import RowEncoder, TokenRow
+
+WORDS = rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|[0-9]"
+"""The two words of an item's name, and digits one by one."""
+_STEPS_PER_BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curriculum:
+    """What is demonstrated. `single_share` is the share of tokens that one agent alone writes.
+
+    `drop_child` and `wrong_count` are probabilities of mistakes (see `demonstrations`): they make a policy that has
+    something left to learn.
+    """
+
+    seed: int = 0
+    single_share: float = 0.15
+    difficulties: tuple[str, ...] = ("easy", "medium", "hard")
+    single_difficulties: tuple[str, ...] = ("easy", "medium")
+    drop_child: float = 0.0
+    wrong_count: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("single_share", "drop_child", "wrong_count"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}")
+
+    def source(self, rng: random.Random, mode: Mode) -> Iterator[Demonstration]:
+        """An endless stream of demonstrations, drawn from `rng` alone."""
+        return demonstrations(
+            rng,
+            mode=mode,
+            difficulties=self.difficulties if mode == "recursive" else self.single_difficulties,
+            drop_child=self.drop_child,
+            wrong_count=self.wrong_count,
+        )
+
+
+def conversation(made: Demonstration) -> list[Message]:
+    """The messages of a demonstration, as the minimal prompt style writes them."""
+    messages = [Message("user", f"{made.goal}\n{' '.join(made.functions)}")]
+    for answer, seen in made.turns:
+        messages.append(Message("assistant", answer))
+        if seen is not None:
+            messages.append(Message("user", seen))
+    return messages
+
+
+def sample_texts(curriculum: Curriculum, count: int) -> list[str]:
+    """Texts to make a tokenizer for: every message of `count` demonstrations of agents that delegate and some that do not."""
+    rng = random.Random(f"texts/{curriculum.seed}")
+    texts: list[str] = []
+    sizes: tuple[tuple[Mode, int], ...] = (("recursive", count), ("single", count // 10))
+    for mode, size in sizes:
+        source = curriculum.source(rng, mode)
+        for _ in range(size):
+            texts.extend(message.content for message in conversation(next(source)))
+    return texts
+
+
+class DemonstrationBlocks:
+    """Steps of about `tokens` tokens each, many at a time; a block is a function of the curriculum and its number alone."""
+
+    def __init__(self, encoder: RowEncoder, curriculum: Curriculum, *, tokens: int, context_length: int) -> None:
+        self.encoder = encoder
+        self.curriculum = curriculum
+        self.tokens = tokens
+        self.context_length = context_length
+
+    def __call__(self, number: int) -> list[list[TokenRow]]:
+        """The steps of block `number`, rows in random order, so that a step mixes worlds and modes."""
+        rng = random.Random(f"demonstrations/{self.curriculum.seed}/{number}")
+        total = self.tokens * _STEPS_PER_BLOCK
+        share = self.curriculum.single_share
+        rows = self._rows(rng, "recursive", total * (1 - share)) + self._rows(rng, "single", total * share)
+        rng.shuffle(rows)
+        return pack(rows, self.tokens)
+
+    def _rows(self, rng: random.Random, mode: Mode, tokens: float) -> list[TokenRow]:
+        rows: list[TokenRow] = []
+        filled = 0
+        source = self.curriculum.source(rng, mode)
+        while filled < tokens:
+            # One agent alone runs out of context on larger tasks; up to there it is shown the work as it is.
+            row = self.encoder.encode(conversation(next(source))).cut(self.context_length)
+            rows.append(row)
+            filled += len(row)
+        return rows
+
+
+class RecordedBlocks:
+    """The rows of recorded nodes, in a new order each epoch: a block is an epoch, a function of seed and number alone."""
+
+    def __init__(self, rows: Sequence[TokenRow], *, tokens: int, seed: int) -> None:
+        self.rows = rows
+        self.tokens = tokens
+        self.seed = seed
+
+    def __call__(self, number: int) -> list[list[TokenRow]]:
+        """The steps of epoch `number`."""
+        rows = list(self.rows)
+        random.Random(f"recorded/{self.seed}/{number}").shuffle(rows)
+        return pack(rows, self.tokens)
+
+
+def pack(rows: Sequence[TokenRow], tokens: int) -> list[list[TokenRow]]:
+    """Rows in order, in steps that each begin before `tokens` tokens are full."""
+    steps: list[list[TokenRow]] = []
+    filled = tokens
+    for row in rows:
+        if filled >= tokens:
+            steps.append([])
+            filled = 0
+        steps[-1].append(row)
+        filled += len(row)
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What recorded trees hold for imitation: the conversations of nodes that did well, and how they were prompted."""
+
+    conversations: list[list[Message]]
+    nodes: int
+    """All nodes seen, the unsuccessful ones included."""
+    prompt_style: str
+    action_format: str
+
+
+def read_successful(path: str | Path, *, threshold: float) -> Recorded:
+    """The conversations of the nodes with a score of at least `threshold`, or that finished where they have no score.
+
+    `path` is a trace or a folder of traces. Raises ConfigurationError where there is none, where nothing succeeded, and
+    where the traces were prompted in different ways; TraceError for a file that cannot be read.
+    """
+    place = Path(path)
+    files = trace_files(place) if place.is_dir() else [place] if place.is_file() else []
+    if not files:
+        raise ConfigurationError(
+            f"{place} holds no traces; record some with `rao run --trace-dir` or `rao eval --trace-dir`"
+        )
+    kept: list[list[Message]] = []
+    nodes = 0
+    prompts: set[tuple[str, str]] = set()
+    for file in files:
+        tree = ExecutionTree.load(file)
+        for node in tree.walk():
+            nodes += 1
+            if succeeded(node, threshold) and (messages := node.conversation()):
+                kept.append(messages)
+                prompts.add((tree.settings.get("prompt_style", "rich"), tree.settings.get("action_format", "fenced")))
+    if not kept:
+        raise ConfigurationError(
+            f"none of the {nodes:,} agents in {place} succeeded (score of at least {threshold:g}, or finished where not "
+            "scored), so there is nothing to imitate"
+        )
+    if len(prompts) > 1:
+        raise ConfigurationError(
+            f"the traces in {place} mix prompt styles or action formats; train on one kind at a time"
+        )
+    ((prompt_style, action_format),) = prompts
+    return Recorded(kept, nodes, prompt_style, action_format)
+
+
+def succeeded(node: Node, threshold: float) -> bool:
+    """Whether a node did well, by its score where it has one."""
+    return node.finished if node.score is None else node.score >= threshold

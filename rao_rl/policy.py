@@ -1,0 +1,152 @@
+"""A small policy from scratch: its tokenizer, chat template and weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+PAD, END = "<|pad|>", "<|end|>"
+ATTENTION = "rao_causal"
+SHORT = 256
+ROLES = ("system", "user", "assistant", "tool")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """Shape of a policy: a Qwen3 decoder, which every serving engine knows. The defaults have 2 M parameters."""
+
+    vocabulary: int = 640
+    width: int = 192
+    layers: int = 4
+    heads: int = 3
+    head_width: int = 64
+    feed_forward: int = 512
+    context_length: int = 2048
+
+
+def causal_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention over [B, H, S, D] without a mask, for right-padded training batches.
+
+    Short rows are multiplied out: on a CPU the backward pass of the fused kernel costs many times more there.
+    """
+    size = query.shape[2]
+    if query.is_cuda or size > SHORT:
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+    else:
+        allowed = torch.ones(size, size, dtype=torch.bool, device=query.device).tril()
+        scores = (query @ key.transpose(2, 3) * scaling).masked_fill(~allowed, -1e4)
+        out = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype) @ value
+    return out.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, causal_attention)
+
+
+def train_tokenizer(
+    texts: Sequence[str],
+    *,
+    words: str,
+    vocabulary: int,
+    context_length: int,
+    merges: int = 100,
+) -> PreTrainedTokenizerFast:
+    """A lossless byte-level tokenizer of at most `vocabulary` entries for text like `texts`, with the chat template above.
+
+    What the regular expression `words` matches stands alone wherever it is found, so that a name has the same tokens in a
+    question, in a quote and in code: copying it is one step of attention for each. Every such word of `texts` is one token,
+    and so are the most frequent stretches of text between them; anything else is byte-level BPE of a few `merges`.
+    """
+    special = [PAD, END, *(f"<|{role}|>" for role in ROLES)]
+    cut = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(words), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    pieces = Counter(piece for text in texts for piece, _ in cut.pre_tokenize_str(text))
+    draft = Tokenizer(models.BPE())
+    draft.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(words), behavior="removed"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    size = len(special) + len(alphabet) + merges
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    draft.train_from_iterator(texts, trainer)
+    bpe = json.loads(draft.to_str())["model"]
+    vocab: dict[str, int] = bpe["vocab"]
+    found = sorted({match for text in texts for match in re.findall(words, text)} - vocab.keys())
+    stretches = [piece for piece, _ in sorted(pieces.items(), key=lambda item: (-item[1], item[0]))]
+    for piece in [*found, *stretches]:
+        if len(vocab) < vocabulary:
+            vocab.setdefault(piece, len(vocab))
+    # A piece that is in the vocabulary as a whole needs no merges to be found.
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(pair) for pair in bpe["merges"]], ignore_merges=True))
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    tokenizer.pre_tokenizer = cut
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=special[2:],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=context_length,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def create(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Qwen3ForCausalLM:
+    """Fresh float32 weights, a function of `seed` alone; input and output embeddings untied.
+
+    Untied, because a serving engine that reloads tied weights may keep the old output embedding without a word.
+    """
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.width,
+        intermediate_size=architecture.feed_forward,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        num_key_value_heads=architecture.heads,
+        head_dim=architecture.head_width,
+        max_position_embeddings=architecture.context_length,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=pad,
+        dtype="float32",
+        initializer_range=architecture.width**-0.5,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    model.generation_config.eos_token_id = end
+    model.generation_config.pad_token_id = pad
+    model.generation_config.do_sample = True
+    return model  # type: ignore[no-any-return]
