@@ -49,8 +49,7 @@ class EmbeddedModel:
         self.directory = SHIPPED if directory is None else Path(directory)
         self.settings = CheckpointSettings.load(self.directory)
         self.sampling = sampling or Sampling.of(self.settings.sampling)
-        if unknown := sorted(self.sampling.extra):
-            raise ConfigurationError(f"the embedded policy has no sampling setting {', '.join(unknown)}")
+        _check(self.sampling)
         self.name = self.settings.name
         self.version = self.settings.version or _fingerprint(self.directory)
         self.renderer = CheckpointRenderer(self.directory)
@@ -69,11 +68,15 @@ class EmbeddedModel:
         """The policy's context window in tokens."""
         return self._context
 
-    def conversation(self, *, tools: Sequence[Mapping[str, Any]] = ()) -> EmbeddedConversation:
-        """A new, empty conversation. Raises ConfigurationError for native tools, which only `chat` has."""
+    def conversation(
+        self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
+    ) -> EmbeddedConversation:
+        """A new, empty conversation. Raises ConfigurationError for native tools, and for sampling settings it lacks."""
         if tools:
             raise ConfigurationError("The embedded policy writes fenced code and makes no native tool calls.")
-        return EmbeddedConversation(self)
+        if sampling is not None:
+            _check(sampling)
+        return EmbeddedConversation(self, sampling or self.sampling)
 
     async def aclose(self) -> None:
         """Nothing runs between calls, so there is nothing to stop."""
@@ -99,9 +102,10 @@ class EmbeddedConversation:
 
     exact = True
 
-    def __init__(self, model: EmbeddedModel) -> None:
+    def __init__(self, model: EmbeddedModel, sampling: Sampling) -> None:
         self.messages: list[Message] = []
         self._model = model
+        self._sampling = sampling
         self._ids: list[int] = []
         """The last prompt and what was sampled after it."""
         self._sampled: list[int] = []
@@ -128,7 +132,7 @@ class EmbeddedConversation:
     ) -> Completion:
         """One model call; see `Conversation.complete`. Nothing is ever lost on the way here, so `on_lost` is not called."""
         started = time.monotonic()
-        model, sampling = self._model, self._model.sampling
+        model, sampling = self._model, self._sampling
         prompt = await self._prompt()
         room = await model.context_length() - len(prompt)
         if room < 1:
@@ -175,12 +179,12 @@ class EmbeddedConversation:
 
     def _stopped(self, ids: list[int]) -> bool:
         text = self._model.renderer.decode(ids)
-        return any(stop in text for stop in self._model.sampling.stop)
+        return any(stop in text for stop in self._sampling.stop)
 
     def _text(self, ids: list[int]) -> str:
         """The answer, up to the first stop string."""
         text = self._model.renderer.decode(ids)
-        cuts = [text.find(stop) for stop in self._model.sampling.stop if stop in text]
+        cuts = [text.find(stop) for stop in self._sampling.stop if stop in text]
         return text[: min(cuts)] if cuts else text
 
 
@@ -248,6 +252,15 @@ class _Waiter:
 
     streams: bool
     event: anyio.Event = field(default_factory=anyio.Event)
+
+
+def _check(sampling: Sampling) -> None:
+    if unknown := sorted(sampling.extra):
+        raise ConfigurationError(f"the embedded policy has no sampling setting {', '.join(unknown)}")
+    if sampling.temperature is not None and sampling.temperature < 0:
+        raise ConfigurationError(f"temperature must not be negative: {sampling.temperature}")
+    if sampling.top_p is not None and not 0 < sampling.top_p <= 1:
+        raise ConfigurationError(f"top_p must be more than 0 and at most 1: {sampling.top_p}")
 
 
 def _read(path: Path) -> dict[str, Any]:
