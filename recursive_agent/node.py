@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from .actions import PYTHON_TOOL, parse_action
 from .errors import ContextOverflow, ModelError, SandboxError
@@ -133,19 +134,19 @@ class AgentNode:
             tools=[PYTHON_TOOL] if config.action_format == "tool" else (), sampling=config.sampling
         )
         conversation.add(*opening(config.prompt_style, config.action_format, self._situation))
-        workplace = _Workplace(self._open_repl)
+        workplace: _Workplace | None = None
         try:
             async with anyio.create_task_group() as own:
-                # The worker is made ready while the model thinks.
-                own.start_soon(workplace.prepare)
+                workplace = _Workplace(own, self._open_repl)
                 outcome = await self._steps(conversation, workplace)
                 own.cancel_scope.cancel()
             return outcome
         except BaseExceptionGroup as group:
             raise the_cause(group) from None
         finally:
-            with anyio.CancelScope(shield=True):
-                await workplace.aclose()
+            if workplace is not None:
+                with anyio.CancelScope(shield=True):
+                    await workplace.aclose()
 
     async def _steps(self, conversation: Conversation, workplace: _Workplace) -> Outcome:
         config, launch = self.tree.config, self.launch
@@ -154,7 +155,7 @@ class AgentNode:
         for step in range(1, launch.max_steps + 1):
             self._step = step
             try:
-                completion, sent = await self._ask(conversation, sent)
+                completion, sent = await self._ask(conversation, sent, workplace)
             except LimitReached as limit:
                 # Alone in its tree, an agent used up the budget by itself.
                 alone = limit.status is Status.TREE_BUDGET and self.tree.agents == 1
@@ -186,7 +187,7 @@ class AgentNode:
             conversation.add(*replies(completion.tool_calls, text))
         return Outcome(Status.STEP_LIMIT, reason=f"{launch.max_steps} steps were used without finish()")
 
-    async def _ask(self, conversation: Conversation, sent: int) -> tuple[Completion, int]:
+    async def _ask(self, conversation: Conversation, sent: int, workplace: _Workplace) -> tuple[Completion, int]:
         """One model call, paid for. `sent` counts the messages that the trace already holds."""
         config = self.tree.config
         prompt = await conversation.prompt_tokens()
@@ -200,6 +201,7 @@ class AgentNode:
         left_at: float | None = None
         try:
             async with self.tree.slots:
+                workplace.prepare()  # while the model thinks; not earlier, or all who wait would have a process
                 left_at = time.time()
                 completion = await conversation.complete(
                     max_tokens=reservation.completion, seed=self._seed(), on_lost=reservation.renew
@@ -416,25 +418,36 @@ class _Wanted:
 class _Workplace:
     """The node's REPL, opened while the model works on its first answer."""
 
-    def __init__(self, open_repl: Callable[[], Awaitable[Repl]]) -> None:
-        self._open = open_repl
+    def __init__(self, tasks: TaskGroup, open_repl: Callable[[], Awaitable[Repl]]) -> None:
+        self._tasks = tasks
+        self._open_repl = open_repl
         self._repl: Repl | None = None
-        self._ready = anyio.Event()
+        self._ready: anyio.Event | None = None
         self._failure: SandboxError | None = None
 
-    async def prepare(self) -> None:
+    def prepare(self) -> None:
+        """Begin to open the REPL, once."""
+        if self._ready is None:
+            self._ready = anyio.Event()
+            self._tasks.start_soon(self._open, self._ready)
+
+    async def _open(self, ready: anyio.Event) -> None:
         try:
-            self._repl = await self._open()
+            self._repl = await self._open_repl()
         except SandboxError as error:
             self._failure = error
-        self._ready.set()
+        ready.set()
 
     async def repl(self) -> Repl:
-        await self._ready.wait()
+        """The REPL. Raises SandboxError where there is none to be had."""
+        self.prepare()
+        if self._ready is not None:
+            await self._ready.wait()
         if self._repl is None:
             raise self._failure or SandboxError("the sandbox gave no interpreter")
         return self._repl
 
     async def aclose(self) -> None:
+        """Close the REPL if there is one."""
         if self._repl is not None:
             await self._repl.aclose()

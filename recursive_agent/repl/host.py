@@ -128,6 +128,8 @@ class ProcessSandbox:
         if wanted > 0 and self._socket is not None and self._failure is None:
             try:
                 self._socket.send(zygote.REQUEST.pack(min(wanted, 0xFFFF)))
+            except BlockingIOError:
+                pass  # the zygote has orders enough; the next worker that comes brings us here again
             except OSError as error:
                 self._fail(f"the sandbox's zygote is gone ({error.strerror})")
             else:
@@ -165,6 +167,7 @@ class ProcessSandbox:
                 waiter.event.set()
             else:
                 self._spares.append(worker)
+            self._order()
 
     async def _take(self) -> Worker:
         if self._failure is not None:
