@@ -137,7 +137,7 @@ class Sampling:
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise ValueError(f"max_tokens must be a whole number of at least 1, not {max_tokens!r}")
         for name, value, most in (("temperature", temperature, None), ("top_p", top_p, 1)):
-            if value is not None and not (0 <= float(value) and (most is None or float(value) <= most)):
+            if value is not None and not (float(value) >= 0 and (most is None or float(value) <= most)):
                 raise ValueError(
                     f"{name} must be at least 0{'' if most is None else f' and at most {most}'}, not {value!r}"
                 )

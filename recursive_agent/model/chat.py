@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..usage import Usage
 from .base import Completion, Message, OnLost, OnText, Sampling, ToolCall
 from .endpoint import OPENAI_URL, Endpoint
-from .failures import Failure, Rejected
+from .failures import Rejected
 from .remote import RemoteModel, Stopwatch, first_choice, reported_usage
 from .retry import Exhausted, Retries, call_with_retries
 
@@ -18,6 +18,8 @@ _FIXED_OVERHEAD = 256
 """Tokens a template may add of its own once: a default system prompt, the date, the generation prompt."""
 _MESSAGE_OVERHEAD = 16
 """Tokens a template may add around one message."""
+_SHORTEST_ANSWER = 16
+"""Tokens below which an answer is not worth guessing for."""
 _TOOLS_OVERHEAD = 512
 """Tokens a template may use to explain tool calls."""
 
@@ -38,6 +40,8 @@ class ChatModel(RemoteModel):
     ) -> None:
         super().__init__(endpoint, sampling=sampling or Sampling(), timeout=timeout, retries=retries or Retries())
         # OpenAI's reasoning models know only the new name, most other servers only the old one.
+        self.window_hint: int | None = None
+        """The context window as a refusal named it."""
         self._limit_name = "max_completion_tokens" if endpoint.base_url == OPENAI_URL else "max_tokens"
 
     def conversation(
@@ -48,18 +52,27 @@ class ChatModel(RemoteModel):
 
     async def answer(self, body: dict[str, Any], max_tokens: int, on_text: OnText | None) -> dict[str, Any]:
         """One attempt, corrected where the endpoint says how: the limit's name, an answer too long for the window."""
-        for _ in range(3):
+        while True:
             try:
                 return await self.ask({**body, self._limit_name: max_tokens}, on_text)
             except Rejected as rejected:
-                sizes = rejected.sizes() if rejected.is_overflow else None
-                if not rejected.is_overflow and "max_completion_tokens" in rejected.message:
+                if self._limit_name == "max_tokens" and _wants_new_name(rejected):
                     self._limit_name = "max_completion_tokens"
                     continue
-                if sizes is None or not 0 < sizes[0] - sizes[1] < max_tokens:
+                shorter = self._shorter(rejected, max_tokens)
+                if shorter is None:
                     raise
-                max_tokens = sizes[0] - sizes[1]
-        raise Failure("the endpoint refused every limit on the answer's length", retryable=False)
+                max_tokens = shorter
+
+    def _shorter(self, rejected: Rejected, max_tokens: int) -> int | None:
+        """A limit that may fit where `max_tokens` did not; None where the prompt alone is too long."""
+        sizes = rejected.sizes() if rejected.is_overflow else None
+        if sizes is None:
+            return None
+        self.window_hint = sizes.window
+        # Where the endpoint did not count to the end, halving finds a limit that fits; being refused costs nothing.
+        room = sizes.window - sizes.prompt if sizes.exact else min(max_tokens // 2, sizes.window - 1)
+        return room if (1 if sizes.exact else _SHORTEST_ANSWER) <= room < max_tokens else None
 
 
 class ChatConversation:
@@ -98,6 +111,9 @@ class ChatConversation:
         model, watch = self._model, Stopwatch()
         max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
         sent, bound = len(self.messages), self._bound()
+        if self._counted and model.window_hint is not None:
+            # After an answer the bound is tight, so this spares a refusal without giving away much.
+            max_tokens = min(max_tokens, max(model.window_hint - bound, _SHORTEST_ANSWER))
         body = {**model.body(self._sampling, seed=seed), "messages": [_plain(message) for message in self.messages]}
         if self._tools:
             body["tools"] = self._tools
@@ -143,6 +159,10 @@ class ChatConversation:
             calls = answer if self.messages[sent].tool_calls else 0
             self._known = usage.prompt_tokens + max(usage.completion_tokens, calls) + _MESSAGE_OVERHEAD
         self._counted = sent + 1
+
+
+def _wants_new_name(rejected: Rejected) -> bool:
+    return rejected.status == 400 and not rejected.is_overflow and "max_completion_tokens" in rejected.message
 
 
 def _size(message: Message) -> int:

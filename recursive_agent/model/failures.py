@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import AuthenticationFailed, BadRequest, ContextOverflow, EndpointUnavailable, ModelError
 from .endpoint import Endpoint
@@ -20,8 +20,8 @@ _UNKNOWN_MODEL = re.compile(r"model.{0,80}(not found|does not exist|not exist|un
 _OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _WINDOW = re.compile(r"maximum context length is (\d+)|available context size \((\d+)", re.IGNORECASE)
 _PROMPT = re.compile(
-    r"prompt contains (?:at least )?(\d+)|has (\d+) input tokens|passed (\d+) input tokens|"
-    r"\((\d+) in the messages|request \((\d+) tokens\)",
+    r"(?:prompt contains|has|passed) (?P<least>at least )?(?P<tokens>\d+) input tokens|"
+    r"\((?P<messages>\d+) in the messages|request \((?P<request>\d+) tokens\)",
     re.IGNORECASE,
 )
 
@@ -42,6 +42,14 @@ class Failure(Exception):
         self.spent = spent
         self.wait = wait
         """Seconds the endpoint asked to wait."""
+
+
+class Sizes(NamedTuple):
+    """Context window and prompt in tokens; newer vLLM stops counting a prompt once it is too long (`exact` is False)."""
+
+    window: int
+    prompt: int
+    exact: bool
 
 
 class Rejected(Failure):
@@ -75,12 +83,15 @@ class Rejected(Failure):
             return True
         return self.status in (400, 403, 422) and bool(_UNKNOWN_MODEL.search(self.message))
 
-    def sizes(self) -> tuple[int, int] | None:
-        """(context window, prompt) in tokens, where the message of an overflow names both."""
+    def sizes(self) -> Sizes | None:
+        """What the message of an overflow says about sizes, where it names both."""
         window, prompt = _WINDOW.search(self.message), _PROMPT.search(self.message)
         if window is None or prompt is None:
             return None
-        return _number(window), _number(prompt)
+        exact = prompt["least"] is None
+        return Sizes(
+            int(window[1] or window[2]), int(prompt["tokens"] or prompt["messages"] or prompt["request"]), exact
+        )
 
 
 def rejected(status: int, body: Any, headers: Mapping[str, str], *, wait: float, secret: str) -> Rejected:
@@ -131,7 +142,3 @@ def explain(failure: Failure, endpoint: Endpoint, *, attempts: int, unconfirmed:
         "that the base URL is right.",
         unconfirmed=unconfirmed,
     )
-
-
-def _number(match: re.Match[str]) -> int:
-    return int(next(group for group in match.groups() if group is not None))

@@ -69,6 +69,8 @@ class ScriptedEndpoint:
         self.ledger = Ledger()
         self.requests: list[Request] = []
         """Every request for an answer that the script was asked about, in order of arrival."""
+        self.refused: list[str] = []
+        """Why requests were refused before the script was asked: a prompt too long, an unknown model."""
         self.script_errors: list[BaseException] = []
         self._server = HttpServer(self._handle, host=host, port=port)
 
@@ -164,12 +166,12 @@ class ScriptedEndpoint:
         kind = "chat" if path == "/v1/chat/completions" else "completions"
         model = str(body.get("model", ""))
         if model not in self.models:
-            exchange.send_json(404, error_body(f"The model `{model}` does not exist.", "NotFoundError", 404))
+            self._refuse(exchange, 404, f"The model `{model}` does not exist.", "NotFoundError")
             return
         ids = self._prompt_ids(kind, body)
         wanted = body.get("max_completion_tokens") or body.get("max_tokens")
-        if (message := self._overflow(len(ids), wanted)) is not None:
-            exchange.send_json(400, error_body(message, "BadRequestError", 400))
+        if (message := self._overflow(kind, len(ids), wanted)) is not None:
+            self._refuse(exchange, 400, message, "BadRequestError")
             return
         entry = self.ledger.open(kind, model, len(ids))
         request = self._request(kind, body, ids, entry.index, wanted)
@@ -184,19 +186,26 @@ class ScriptedEndpoint:
         finally:
             self.ledger.close(entry)
 
+    def _refuse(self, exchange: Exchange, status: int, message: str, kind: str) -> None:
+        self.refused.append(message)
+        exchange.send_json(status, error_body(message, kind, status))
+
     def _prompt_ids(self, kind: str, body: dict[str, Any]) -> list[int]:
         if kind == "chat":
             return self.tokenizer.render(body.get("messages") or [], tools=body.get("tools") or ())
         prompt = body.get("prompt", "")
         return list(prompt) if isinstance(prompt, list) else self.tokenizer.encode(str(prompt))
 
-    def _overflow(self, prompt: int, wanted: int | None) -> str | None:
-        window = self.max_model_len
-        if window is None or prompt + (wanted or 1) <= window:
+    def _overflow(self, kind: str, prompt: int, wanted: int | None) -> str | None:
+        window, answer = self.max_model_len, wanted or 1
+        if window is None or prompt + answer <= window:
             return None
+        # As vLLM does, which stops counting a text once it is too long.
+        least = "" if kind == "completions" else "at least "
+        counted = prompt if kind == "completions" else max(window - answer + 1, 0)
         return (
-            f"This model's maximum context length is {window} tokens. However, you requested {wanted or 1} output "
-            f"tokens and your prompt contains {prompt} input tokens, for a total of {prompt + (wanted or 1)} tokens. "
+            f"This model's maximum context length is {window} tokens. However, you requested {answer} output tokens "
+            f"and your prompt contains {least}{counted} input tokens, for a total of {least}{counted + answer} tokens. "
             "Please reduce the length of the input prompt or the number of requested output tokens."
         )
 

@@ -124,13 +124,17 @@ def test_other_refusals_are_no_overflow(message: str) -> None:
 def test_overflow_messages_tell_both_sizes() -> None:
     for message in (
         "This model's maximum context length is 100 tokens. However, you requested 50 output tokens and your prompt "
-        "contains at least 60 input tokens, for a total of at least 110 tokens.",
+        "contains 60 input tokens, for a total of 110 tokens.",
         "'max_tokens' or 'max_completion_tokens' is too large: 50. This model's maximum context length is 100 tokens and "
         "your request has 60 input tokens (50 > 100 - 60).",
         "This model's maximum context length is 100 tokens. However, you requested 110 tokens (60 in the messages, 50 in "
         "the completion).",
     ):
-        assert rejected(400, {"error": {"message": message}}, {}, wait=0, secret="").sizes() == (100, 60)
+        assert rejected(400, {"error": {"message": message}}, {}, wait=0, secret="").sizes() == (100, 60, True)
+    least = "maximum context length is 100 tokens. However, ... your prompt contains at least 51 input tokens"
+    assert rejected(400, least, {}, wait=0, secret="").sizes() == (100, 51, False)
+    characters = "maximum context length is 100 tokens. However, ... your prompt contains 5000 characters"
+    assert rejected(400, characters, {}, wait=0, secret="").sizes() is None
 
 
 @pytest.mark.parametrize(
