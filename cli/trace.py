@@ -140,7 +140,9 @@ def _about(tree: ExecutionTree, path: Path) -> Iterator[Text]:
     yield Text(one_line(" · ".join(facts)))
     if not tree.complete:
         live = in_progress(path)
-        yield Text("still running" if live else "the end was never written: the process was killed", style="yellow")
+        yield Text(
+            "still running" if live else "no end was written: the process was killed, or could not", style="yellow"
+        )
     if not tree.nodes:
         return
     path_seconds, chain = tree.critical_path

@@ -50,6 +50,7 @@ class TraceWriter:
         self._encoder = Encoder(Redactor(secrets))
         self._size = 0
         self._fd: int | None = None
+        self._ended = "the trace is closed"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -68,7 +69,7 @@ class TraceWriter:
     def append(self, event: Event) -> None:
         """Append one event. Raises TraceError where it cannot be written; the file then ends with the event before."""
         if self._fd is None:
-            raise TraceError(f"{self.path}: the trace is closed")
+            raise TraceError(f"{self.path}: {self._ended}")
         if not self._size and not isinstance(event, RunStarted):
             raise TraceError(f"{self.path}: a trace begins with the start of a run, not with a {event.kind} event")
         data = self._encoder.encode(event)
@@ -78,7 +79,8 @@ class TraceWriter:
             with suppress(OSError):  # a full disk must not leave a torn line for later events to follow
                 os.ftruncate(self._fd, self._size)
             self.close()
-            raise TraceError(f"{self.path}: the trace cannot be written ({error.strerror})") from error
+            self._ended = f"the trace cannot be written ({error.strerror})"
+            raise TraceError(f"{self.path}: {self._ended}") from error
         self._size += len(data)
 
     def close(self) -> None:
