@@ -17,7 +17,7 @@ import anyio
 import httpx2
 from anyio.abc import SocketAttribute, SocketStream
 
-from .endpoint import Endpoint
+from .endpoint import Endpoint, show_url
 
 _MAX_HEAD = 128 * 1024
 _READ = 128 * 1024
@@ -45,6 +45,10 @@ class DirectTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request, read the answer's head; the body is read as it is asked for."""
+        if request.url.scheme != "http":  # a redirect: the key must not go there in the clear
+            raise httpx2.UnsupportedProtocol(
+                f"it redirects to {show_url(str(request.url))}, which base_url should name"
+            )
         body = await request.aread()
         connection = await self._reusable() or await self._connect(request)
         try:
@@ -88,7 +92,9 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         timeout = request.extensions.get("timeout", {}).get("connect")
         try:
             with anyio.fail_after(timeout):
-                return _Connection(await anyio.connect_tcp(request.url.host, request.url.port or 80))
+                return _Connection(
+                    await anyio.connect_tcp(request.url.raw_host.decode("ascii"), request.url.port or 80)
+                )
         except TimeoutError:
             raise httpx2.ConnectTimeout(f"no connection within {timeout:g} s", request=request) from None
         except OSError as error:

@@ -244,7 +244,8 @@ class Wire:
     def _broken(self, error: BaseException) -> Failure:
         import httpx2
 
-        unsent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, httpx2.InvalidURL)
-        never_sent = isinstance(error, (*unsent, httpx2.UnsupportedProtocol))
         said = scrub(str(error), self.endpoint.api_key) or "no details"
-        return Failure(f"{type(error).__name__}: {said}", lost=not never_sent)
+        if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.TooManyRedirects):
+            return Failure(said, retryable=False)
+        unsent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+        return Failure(f"{type(error).__name__}: {said}", lost=not isinstance(error, unsent))

@@ -9,7 +9,8 @@ import anyio
 import httpx2
 import pytest
 
-from recursive_agent.model import resolve_endpoint
+from recursive_agent.errors import EndpointUnavailable
+from recursive_agent.model import Message, connect, resolve_endpoint
 from recursive_agent.model.direct import DirectTransport, serves
 
 
@@ -179,6 +180,20 @@ async def test_nobody_listening_is_a_connection_error() -> None:
     async with client() as http:
         with pytest.raises(httpx2.ConnectError):
             await http.get("http://127.0.0.1:9/")
+
+
+@pytest.mark.anyio
+async def test_a_redirect_to_tls_is_told_and_never_followed_in_the_clear() -> None:
+    redirect = b"HTTP/1.1 308 Moved\r\nlocation: https://127.0.0.1:9/v1/x\r\ncontent-length: 0\r\n\r\n"
+    with answering([redirect]) as (url, seen):
+        model = connect(resolve_endpoint("m", url.removesuffix("/x?q=1") + "/v1", "sk-secret"))
+        conversation = model.conversation()
+        conversation.add(Message("user", "x"))
+        with pytest.raises(EndpointUnavailable, match=r"redirects to https://127\.0\.0\.1:9/v1/x") as caught:
+            await conversation.complete(max_tokens=1)
+        await model.aclose()
+        assert caught.value.unconfirmed == 0
+        assert len(seen) == 1, "and not tried again"
 
 
 def test_it_serves_plain_http_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,12 @@
 """The scripted endpoint against the `openai` SDK itself: it has to be what other clients expect."""
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import httpx2
@@ -180,8 +183,6 @@ def test_scripts_by_goal_answer_by_step_whoever_asks_first() -> None:
 @pytest.mark.anyio
 async def test_async_scripts_answer_concurrently_and_the_ledger_saw_it() -> None:
     async def script(request: Request) -> str:
-        import asyncio
-
         await asyncio.sleep(0.05)
         return "x"
 
@@ -236,8 +237,21 @@ def test_it_runs_as_a_process_of_its_own() -> None:
         assert process.wait(timeout=10) == 0
 
 
-def test_a_script_of_ones_own_runs_in_the_process(tmp_path: object) -> None:
+def test_a_script_of_ones_own_runs_in_the_process(tmp_path: Path) -> None:
+    (tmp_path / "own_script.py").write_text("def answer(request):\n    return request.last.upper()\n")
+    command = [sys.executable, "-m", "recursive_agent.testing", "--script", "own_script:answer"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["base_url"]
+        with openai.OpenAI(base_url=url, api_key="k") as sdk:
+            assert sdk.completions.create(model="scripted", prompt="shout").choices[0].text == "SHOUT"
+        process.send_signal(signal.SIGTERM)
+        assert json.loads(process.stdout.readline())["calls"] == 1
+        assert process.wait(timeout=10) == 0
+
+
+def test_a_script_that_does_not_exist_is_one_sentence() -> None:
     command = [sys.executable, "-m", "recursive_agent.testing", "--script", "no_such_module:script"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "no_such_module" in done.stderr
+    assert done.stderr.strip() == "--script no_such_module:script: No module named 'no_such_module'"
