@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Protocol, Self
 
 import anyio
@@ -89,8 +90,10 @@ class _LiveTree(_Silent):
 
     async def refresh(self) -> None:
         while True:
+            begun = time.perf_counter()
             self._draw()
-            await anyio.sleep(REFRESH)
+            spent = time.perf_counter() - begun
+            await anyio.sleep(max(REFRESH, 20 * spent))  # drawing never takes more than a twentieth of the time
 
     def _draw(self) -> None:
         if self._live is not None and self._tree is not None:
