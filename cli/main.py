@@ -11,7 +11,7 @@ import typer
 
 from recursive_agent.errors import RaoError
 
-from . import doctor, eval, run, trace
+from . import doctor, eval, run, trace, train
 from .text import clean
 
 INTERRUPTED = 130
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.add_typer(trace.app, name="trace")
+app.command("train")(train.train)
 app.command("eval")(eval.eval_command)
 app.command("doctor", short_help="Check what of rao works on this machine.")(doctor.doctor)
 
