@@ -41,7 +41,7 @@ SETTINGS = "training.json"
 CHECKPOINTS = "checkpoints"
 TEMPERATURE = 0.5
 """Sampling temperature of a policy trained from scratch."""
-DEFAULT_STEPS = 2500
+DEFAULT_STEPS = 2400
 _NO_END = 10**9
 _TEXTS = 4000
 """Demonstrations that the tokenizer is made for."""
@@ -49,7 +49,7 @@ _TEXTS = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImitationConfig:
-    """How to train. The length is `max_steps` (2,500 where not given), or `minutes` of wall time.
+    """How to train. The length is `max_steps` (2,400 where not given), or `minutes` of wall time.
 
     The learning rate warms up, stays, and falls to zero over the last `decay` of the run. `bf16` None: where the
     processor multiplies bfloat16 matrices in hardware. `compile` pays for its minute of preparation on long runs.
@@ -67,7 +67,7 @@ class ImitationConfig:
     seed: int = 0
     bf16: bool | None = None
     compile: bool = False
-    save_steps: int = 500
+    save_steps: int = 200
     logging_steps: int = 20
     resume: bool = False
 

@@ -32,7 +32,9 @@ class EmbeddedModel:
     """The policy in a checkpoint directory (default: the one shipped), as a `Model` with the interface `tokens`.
 
     Conversations that wait at the same time are sampled in one batch. `sampling` overrides what `agent.json` says;
-    `seed` draws the seeds of calls that name none. Raises ConfigurationError where the directory is no such checkpoint.
+    `seed` draws the seeds of calls that name none. At most `max_batch` calls are sampled at once, on `threads` threads;
+    `cache_mb` bounds what is remembered of conversations between their turns. Raises ConfigurationError where the
+    directory is no such checkpoint.
     """
 
     interface: Literal["chat", "tokens"] = "tokens"
@@ -45,6 +47,7 @@ class EmbeddedModel:
         seed: int | None = None,
         max_batch: int = 64,
         threads: int = 1,
+        cache_mb: int = 256,
     ) -> None:
         self.directory = SHIPPED if directory is None else Path(directory)
         self.settings = CheckpointSettings.load(self.directory)
@@ -60,7 +63,11 @@ class EmbeddedModel:
         )
         self._seeds = random.Random(seed)
         self._engine = OnnxEngine(
-            self.directory / "model.onnx", end_ids=self.end_ids, max_batch=max_batch, threads=threads
+            self.directory / "model.onnx",
+            end_ids=self.end_ids,
+            max_batch=max_batch,
+            threads=threads,
+            cache_bytes=cache_mb << 20,
         )
         self._turns: anyio.lowlevel.RunVar[_Turns] = anyio.lowlevel.RunVar(f"rao-embedded-{id(self)}")
 
@@ -91,6 +98,11 @@ class EmbeddedModel:
         await turns.wait(request, shown)
         if request.error is not None:
             raise ModelError(f"the embedded policy failed: {request.error}") from request.error
+
+    @property
+    def pending(self) -> int:
+        """Calls that are queued or being sampled."""
+        return self._engine.pending
 
     def next_seed(self) -> int:
         """A seed for a call that names none."""

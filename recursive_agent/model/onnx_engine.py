@@ -132,10 +132,10 @@ class OnnxEngine:
                 self._inbox.clear()
                 self._drop(range(len(self._rows)), keep=False)
 
-    def forget(self, owner: object) -> None:
-        """Give up what is kept of a conversation."""
-        with self._lock:
-            self._take(owner)
+    @property
+    def pending(self) -> int:
+        """Requests that are queued or in the batch, those cancelled left out."""
+        return sum(not request.cancelled for request in [*self._inbox, *self._rows])
 
     def _advance(self) -> bool:
         """One token for every row; False when a request is done or there is nothing to do."""

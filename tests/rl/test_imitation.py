@@ -1,0 +1,216 @@
+"""The imitation trainer: what it learns from, and that a killed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cli.train import train as train_command
+from rao_rl.imitation import ImitationConfig, Schedule, StepStream, train, train_on_traces
+from rao_rl.lessons import DemonstrationBlocks, pack, read_successful
+from rao_rl.policy import create
+from rao_rl.samples import TokenRow, collate
+from recursive_agent.checkpoint import CheckpointSettings
+from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.base import Message
+from recursive_agent.model.embedded import EmbeddedModel
+from recursive_agent.status import Status
+from recursive_agent.trace.schema import ModelCalled, NodeEnded, NodeStarted, RunEnded, RunStarted, Scored
+from recursive_agent.trace.store import TraceWriter
+from recursive_agent.usage import Usage
+
+from .policies import CURRICULUM, TINY, make_checkpoint, make_encoder
+
+Block = Callable[[int], Sequence[Sequence[TokenRow]]]
+
+
+def config(out: Path, **more: Any) -> ImitationConfig:
+    given = {"max_steps": 6, "tokens_per_step": 600, "save_steps": 3, "logging_steps": 1, "warmup_steps": 1, "bf16": False}
+    return ImitationConfig(output_dir=str(out), **{**given, **more})
+
+
+def blocks(tokenizer: Any) -> DemonstrationBlocks:
+    return DemonstrationBlocks(make_encoder(tokenizer), CURRICULUM, tokens=600, context_length=256)
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_gradient_flows_through_completion_tokens_only(tokenizer: Any) -> None:
+    model = create(TINY, tokenizer, seed=0)
+    rows = blocks(tokenizer)(0)[0]
+    batch = {name: torch.from_numpy(array) for name, array in collate(rows, pad_id=0).items()}
+    logits: list[torch.Tensor] = []
+    model.lm_head.register_forward_hook(lambda module, given, made: (made.retain_grad(), logits.append(made))[0])
+    model(**batch).loss.backward()
+    assert logits[0].grad is not None
+    reached = logits[0].grad.abs().sum(-1)[:, :-1] > 0
+    assert torch.equal(reached, batch["labels"][:, 1:] != -100)
+
+
+def test_a_short_run_lowers_the_loss_and_writes_metrics(tokenizer: Any, tmp_path: Path) -> None:
+    model = create(TINY, tokenizer, seed=0)
+    train(model, blocks(tokenizer), config(tmp_path, max_steps=25, learning_rate=1e-2, save_steps=100), pad_id=0)
+    losses = [entry["loss"] for entry in metrics(tmp_path) if "loss" in entry]
+    assert len(losses) == 25
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_killed_run_resumes_with_the_samples_that_would_have_come(tokenizer: Any, tmp_path: Path) -> None:
+    whole = create(TINY, tokenizer, seed=0)
+    train(whole, blocks(tokenizer), config(tmp_path / "whole"), pad_id=0)
+
+    source = blocks(tokenizer)
+
+    def dying(number: int) -> list[list[TokenRow]]:
+        steps = source(number)
+
+        class Steps(list[list[TokenRow]]):
+            def __getitem__(self, index: Any) -> Any:
+                return _until(steps[index], 5)
+
+        return Steps(steps)
+
+    def _until(steps: list[list[TokenRow]], count: int) -> Any:
+        yield from steps[:count]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(create(TINY, tokenizer, seed=0), dying, config(tmp_path / "killed"), pad_id=0)
+    resumed = create(TINY, tokenizer, seed=99)
+    train(resumed, blocks(tokenizer), config(tmp_path / "killed", resume=True), pad_id=0)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    ends = [[entry for entry in metrics(tmp_path / name) if "loss" in entry][-1] for name in ("whole", "killed")]
+    assert ends[0]["loss"] == pytest.approx(ends[1]["loss"], abs=1e-6)
+
+
+def test_resuming_nothing_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no checkpoint to resume"):
+        train(create(TINY, tokenizer, seed=0), blocks(tokenizer), config(tmp_path, resume=True), pad_id=0)
+
+
+def test_a_stream_started_later_is_the_tail_of_the_whole(tokenizer: Any) -> None:
+    def ids(start: int, count: int) -> list[list[int]]:
+        stream = StepStream(blocks(tokenizer), parts=2, pad_id=0)
+        stream.start = start
+        return [batch["input_ids"].flatten().tolist() for batch, _ in zip(stream, range(2 * count), strict=False)]
+
+    assert ids(0, 70)[2 * 66 :] == ids(66, 4)
+
+
+def test_the_rate_warms_up_stays_and_falls_to_nothing() -> None:
+    schedule = Schedule(ImitationConfig(output_dir="x", max_steps=100, warmup_steps=10, decay=0.4))
+    assert schedule(0) == pytest.approx(0.1)
+    assert schedule(30) == schedule(59) == 1.0
+    assert schedule(80) == pytest.approx(0.5)
+    assert schedule(100) == 0.0
+
+
+def test_a_run_by_time_ends_by_time(tokenizer: Any, tmp_path: Path) -> None:
+    model = create(TINY, tokenizer, seed=0)
+    train(model, blocks(tokenizer), config(tmp_path, max_steps=None, minutes=0.02), pad_id=0)
+    assert 0 < metrics(tmp_path)[-1]["step"] < 1000
+
+
+# --- recorded trees ---
+
+
+def record(folder: Path, *, scores: dict[str, float], finished: tuple[str, ...], style: str = "minimal") -> None:
+    with TraceWriter(folder / "run.jsonl") as writer:
+        settings = {"prompt_style": style, "action_format": "fenced"}
+        writer.append(RunStarted(time=0.0, run="r", model="m", interface="chat", settings=settings))
+        for name in ("0", "0.0", "0.1"):
+            parent = None if name == "0" else "0"
+            writer.append(NodeStarted(time=0.0, node=name, parent=parent, depth=name.count("."), goal=f"goal {name}"))
+            writer.append(
+                ModelCalled(
+                    time=1.0,
+                    node=name,
+                    step=1,
+                    started=0.5,
+                    messages=[Message("user", f"goal {name}\nget_info finish")],
+                    text=f"```python\nfinish({name[-1]})\n```",
+                    finish_reason="stop",
+                    usage=Usage(calls=1),
+                    model="m",
+                )
+            )
+            status = Status.FINISHED if name in finished else Status.STEP_LIMIT
+            writer.append(NodeEnded(time=2.0, node=name, status=status))
+        writer.append(RunEnded(time=3.0, status=Status.FINISHED, usage=Usage()))
+        for name, score in scores.items():
+            writer.append(Scored(time=4.0, node=name, score=score))
+
+
+def goals(traces: Path) -> list[str]:
+    return [messages[0].content.split("\n")[0] for messages in read_successful(traces, threshold=1.0).conversations]
+
+
+def test_what_is_imitated_is_scored_well_or_finished_where_nobody_scored(tmp_path: Path) -> None:
+    record(tmp_path, scores={"0": 0.0, "0.0": 1.0}, finished=("0", "0.1"))
+    assert goals(tmp_path) == ["goal 0.0", "goal 0.1"]
+
+
+def test_traces_become_a_better_checkpoint_that_runs(tokenizer: Any, tmp_path: Path) -> None:
+    (tmp_path / "traces").mkdir()
+    record(tmp_path / "traces", scores={}, finished=("0", "0.0", "0.1"))
+    make_checkpoint(tmp_path / "start", tokenizer)
+    settings = config(tmp_path / "out", max_steps=None, learning_rate=1e-2, save_steps=1000)
+    loss = train_on_traces(settings, tmp_path / "traces", tmp_path / "start", epochs=30)
+    assert loss < 0.5
+    model = EmbeddedModel(tmp_path / "out")
+    assert model.settings.prompt_style == "minimal"
+    assert CheckpointSettings.load(tmp_path / "out").name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("scores", "finished", "reason"),
+    [({"0": 0.0, "0.0": 0.5, "0.1": 0.0}, ("0",), "none of the 3 agents"), ({}, (), "none of the 3 agents")],
+)
+def test_nothing_successful_is_said_in_a_sentence(
+    tmp_path: Path, scores: dict[str, float], finished: tuple[str, ...], reason: str
+) -> None:
+    record(tmp_path, scores=scores, finished=finished)
+    with pytest.raises(ConfigurationError, match=reason):
+        read_successful(tmp_path, threshold=1.0)
+
+
+def test_no_traces_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds no traces"):
+        read_successful(tmp_path, threshold=1.0)
+
+
+def test_a_model_that_is_none_is_said_in_a_sentence(tmp_path: Path) -> None:
+    record(tmp_path, scores={}, finished=("0",))
+    with pytest.raises(ConfigurationError, match="no checkpoint that transformers can load"):
+        train_on_traces(config(tmp_path / "out"), tmp_path, tmp_path / "nowhere")
+
+
+def test_steps_begin_before_the_budget_is_full() -> None:
+    rows = [TokenRow([1] * size, [True] * size) for size in (5, 5, 5, 20, 1)]
+    assert [[len(row) for row in step] for step in pack(rows, 10)] == [[5, 5], [5, 20], [1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"env": "textcraft"}, "--out"),
+        ({"out": Path("x")}, "traces, or --env"),
+        ({"out": Path("x"), "env": "maze"}, "no solver to imitate in 'maze'"),
+        ({"out": Path("x"), "traces": Path("t")}, "--model"),
+        ({"out": Path("x"), "env": "textcraft", "objective": "magic"}, "--objective takes imitation"),
+        ({"out": Path("x"), "env": "textcraft", "steps": 1, "minutes": 1.0}, "not both"),
+    ],
+)
+def test_the_command_refuses_what_makes_no_sense(arguments: dict[str, Any], reason: str) -> None:
+    given: dict[str, Any] = {"traces": None, "objective": "imitation", "env": None, "out": None, "model": None}
+    rest: dict[str, Any] = {"steps": None, "minutes": None}
+    with pytest.raises(ConfigurationError, match=reason):
+        train_command(**{**given, **rest, **arguments})
