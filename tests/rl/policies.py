@@ -12,9 +12,7 @@ from rao_rl.samples import RowEncoder
 from recursive_agent.checkpoint import CheckpointSettings
 
 CURRICULUM = Curriculum(seed=1, difficulties=("easy",), single_difficulties=("easy",))
-TINY = Architecture(
-    vocabulary=640, width=32, layers=2, heads=2, head_width=16, feed_forward=48, context_length=256
-)
+TINY = Architecture(vocabulary=640, width=32, layers=2, heads=2, head_width=16, feed_forward=48, context_length=256)
 
 
 def make_tokenizer() -> Any:
@@ -28,8 +26,6 @@ def make_encoder(tokenizer: Any) -> RowEncoder:
 def make_checkpoint(directory: Path, tokenizer: Any, *, seed: int = 0, shape: Architecture = TINY) -> Any:
     """Write an untrained checkpoint that samples at temperature 1, and return its torch model."""
     model = create(shape, tokenizer, seed=seed).eval()
-    settings = CheckpointSettings(
-        name="tiny", prompt_style="minimal", sampling={"temperature": 1.0, "max_tokens": 40}
-    )
+    settings = CheckpointSettings(name="tiny", prompt_style="minimal", sampling={"temperature": 1.0, "max_tokens": 40})
     write_checkpoint(directory, model, tokenizer, settings)
     return model

@@ -30,7 +30,14 @@ Block = Callable[[int], Sequence[Sequence[TokenRow]]]
 
 
 def config(out: Path, **more: Any) -> ImitationConfig:
-    given = {"max_steps": 6, "tokens_per_step": 600, "save_steps": 3, "logging_steps": 1, "warmup_steps": 1, "bf16": False}
+    given = {
+        "max_steps": 6,
+        "tokens_per_step": 600,
+        "save_steps": 3,
+        "logging_steps": 1,
+        "warmup_steps": 1,
+        "bf16": False,
+    }
     return ImitationConfig(output_dir=str(out), **{**given, **more})
 
 

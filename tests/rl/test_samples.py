@@ -63,9 +63,7 @@ def test_a_template_that_drops_answers_is_refused(tokenizer: Any) -> None:
 
 
 rows = st.lists(st.integers(1, 40), min_size=1, max_size=30).map(
-    lambda sizes: [
-        TokenRow([100 + i] * n, [position % 2 == 0 for position in range(n)]) for i, n in enumerate(sizes)
-    ]
+    lambda sizes: [TokenRow([100 + i] * n, [position % 2 == 0 for position in range(n)]) for i, n in enumerate(sizes)]
 )
 
 
