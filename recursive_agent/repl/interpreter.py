@@ -41,11 +41,22 @@ class Limiter(Protocol):
         """The cell is over."""
 
 
+class CellLoop(asyncio.SelectorEventLoop):
+    """An event loop that says whether anything could run at once."""
+
+    _ready: Any
+
+    @property
+    def busy(self) -> bool:
+        """Whether callbacks are waiting to be run."""
+        return bool(self._ready)
+
+
 class Interpreter:
     """Runs cells. `send` takes a frame for the host."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, send: Callable[[bytes], None], limiter: Limiter, *, policy: bool
+        self, loop: CellLoop, send: Callable[[bytes], None], limiter: Limiter, *, policy: bool
     ) -> None:
         self.loop = loop
         self.limiter = limiter
@@ -61,6 +72,8 @@ class Interpreter:
         self._shared: dict[int, tuple[int, str]] = {}
         self._variables: dict[str, Any] = {"__name__": "__main__"}
         self._started = self._waited = 0.0
+        self._waiting_since: float | None = None
+        self._ending: CellExit | None = None
         self._finished = False
         self._error: BaseException | None = None
         self._output = CutText(0)
@@ -173,11 +186,14 @@ class Interpreter:
             self._send(frame)
             try:
                 return await future
-            finally:
+            except GeneratorExit:  # thrown away together with the loop
+                raise
+            except BaseException:
                 if self._pending.pop(number, None) is not None:
                     if isinstance(call, Subagent):
                         call._status = "cancelled"
                     self._send(pack(["cancel", number]))
+                raise
 
     async def await_again(self, call: HostCall) -> Any:
         """The answer of a call that was awaited before."""
@@ -222,13 +238,19 @@ class Interpreter:
         """Whether the cell's clock stands still while the loop is idle."""
         return bool(self._pending)
 
-    def waited(self, seconds: float) -> None:
-        """The loop was idle for so long while host calls were pending."""
-        self._waited += seconds
+    def wait(self, select: Callable[[], Any]) -> Any:
+        """Do what waits for the host: the clock stands still."""
+        self._waiting_since = time.monotonic()
+        try:
+            return select()
+        finally:
+            self._waited += time.monotonic() - self._waiting_since
+            self._waiting_since = None
 
     def remaining(self) -> float:
         """Seconds left of the cell's time."""
-        return self.seconds - (time.monotonic() - self._started - self._waited)
+        now = time.monotonic() if self._waiting_since is None else self._waiting_since
+        return self.seconds - (now - self._started - self._waited)
 
     # -- cells -------------------------------------------------------------------------------------------------------
 
@@ -273,7 +295,9 @@ class Interpreter:
             raise
         except BaseException as exit_:  # CellExit, or a limit that struck inside asyncio itself
             ended = exit_
+            self._ending = exit_ if isinstance(exit_, CellExit) else None
             self._unwind(main)
+            self._ending = None
         finally:
             self._stop()
             self.in_cell = False
@@ -301,29 +325,66 @@ class Interpreter:
 
     async def _main(self, code: Any) -> None:
         try:
-            for _ in range(2):  # tasks whose reply arrived between the cells go on first
-                await asyncio.sleep(0)
+            await self._settle()  # tasks whose reply arrived between the cells go on first
             if code.co_flags & inspect.CO_COROUTINE:
-                await eval(code, self._variables)
+                await _Body(eval(code, self._variables), self)
             else:
                 exec(code, self._variables)
         except (CellExit, Disconnected):
             raise
         except BaseException as error:
             self._error = error
-        for _ in range(_SETTLING):  # tasks that were just made get to start their calls
-            if len(asyncio.all_tasks()) == 1:
+        await self._settle()  # tasks that were just made get to start their calls
+
+    async def _settle(self) -> None:
+        for _ in range(_SETTLING):
+            if not self.loop.busy:
                 break
             await asyncio.sleep(0)
+
+    @property
+    def ending(self) -> CellExit | None:
+        """What the cell is being ended by, where it is."""
+        return self._ending
 
     def _unwind(self, main: asyncio.Task[None]) -> None:
         """Let go of what the cell was doing; whatever clings on is interrupted again by the limiter."""
         main.cancel()
         for _ in range(_UNWINDING):
             with contextlib.suppress(CellExit, MemoryError, RecursionError):
-                self.loop.run_until_complete(asyncio.sleep(0))
+                self.loop.stop()  # beforehand: one turn of the loop, and nothing left in its queue
+                self.loop.run_forever()
         if main.done() and not main.cancelled():
             main.exception()
+
+
+class _Body:
+    """Awaits the coroutine of a cell. When the cell is ended while it waits, that is what it gets to see: a
+    cancellation could be caught by `except BaseException`, the end of a cell cannot.
+    """
+
+    def __init__(self, coroutine: Any, interpreter: Interpreter) -> None:
+        self._coroutine = coroutine
+        self._interpreter = interpreter
+
+    def __await__(self) -> _Body:
+        return self
+
+    def __iter__(self) -> _Body:
+        return self
+
+    def __next__(self) -> Any:
+        return self._coroutine.send(None)
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        ending = self._interpreter.ending
+        return self._coroutine.throw(*error) if ending is None else self._coroutine.throw(ending)
+
+    def close(self) -> None:
+        self._coroutine.close()
 
 
 class _HostFunction:  # as the agent sees it; no Python function, whose globals would be this module's

@@ -51,7 +51,7 @@ def die_with(parent: int) -> bool:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(_PR_SET_DUMPABLE, 0)
     wanted = ctypes.c_int()
-    _libc.prctl(_PR_GET_PDEATHSIG, ctypes.cast(ctypes.byref(wanted), ctypes.c_void_p).value or 0, 0, 0, 0)
+    _libc.prctl(_PR_GET_PDEATHSIG, ctypes.addressof(wanted), 0, 0, 0)
     return wanted.value == signal.SIGKILL and os.getppid() == parent
 
 

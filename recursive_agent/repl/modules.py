@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _strptime  # noqa: F401 (the library's C code looks for it in sys.modules)
 import abc
 import asyncio
 import base64
@@ -34,12 +35,13 @@ import random
 import re
 import statistics
 import string
+import sys
 import textwrap
 import time
 import types
 import typing
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .guards import AGENT_CLASSES, allow_bases
@@ -195,10 +197,15 @@ MODULES = _make()
 """Facades by name, shared by every REPL of a process; the policy refuses to set their attributes."""
 
 
+_INTERNAL = frozenset({"_strptime", "time"})
+
+
 def import_facade(
-    name: str, globals: Any = None, locals: Any = None, fromlist: tuple[str, ...] | None = (), level: int = 0
+    name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
 ) -> types.ModuleType:
     """`__import__` of agents' code."""
+    if type(fromlist) is list and name in _INTERNAL:  # C code of the library (strptime) importing for itself
+        return sys.modules[name]
     if level:
         raise ImportError("relative imports mean nothing here")
     module = MODULES.get(name)

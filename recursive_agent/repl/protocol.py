@@ -143,14 +143,14 @@ _libc.mmap.argtypes = (
     ctypes.c_long,
 )
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_PROT_READ, _MAP_PRIVATE = 1, 2
+_PROT_READ, _MAP_SHARED, _MAP_POPULATE = 1, 1, 0x8000
 
 
 def read_file(fd: int, size: int) -> str:
     """The text of a sealed memory file. Mapped by hand: Python's mmap asks for fstat, which the worker may not call."""
     if size == 0:
         return ""
-    address = _libc.mmap(None, size, _PROT_READ, _MAP_PRIVATE, fd, 0)
+    address = _libc.mmap(None, size, _PROT_READ, _MAP_SHARED | _MAP_POPULATE, fd, 0)
     if address is None or address == ctypes.c_void_p(-1).value:
         raise OSError(ctypes.get_errno(), "cannot map a shared string")
     try:

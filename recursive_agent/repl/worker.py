@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import resource
@@ -19,7 +20,7 @@ from typing import Any
 
 from . import kernel
 from .calls import CellExit, Disconnected, TimedOut
-from .interpreter import Interpreter, Limiter
+from .interpreter import CellLoop, Interpreter, Limiter
 from .output import CELL_PREFIX
 from .protocol import CHUNK, FILE_STRING, MAX_FILES, FrameReader, pack, read_file, unpack
 
@@ -59,11 +60,8 @@ class _Selector(selectors.DefaultSelector):
         if interpreter is None or not interpreter.in_cell or (timeout is not None and timeout <= 0):
             return super().select(timeout)
         if interpreter.waits_for_host:
-            start = time.monotonic()
-            try:
-                return super().select(timeout)
-            finally:
-                interpreter.waited(time.monotonic() - start)
+            found: list[tuple[selectors.SelectorKey, int]] = interpreter.wait(functools.partial(super().select, timeout))
+            return found
         left = interpreter.remaining()
         if left <= 0:
             raise TimedOut
@@ -158,6 +156,11 @@ class Connection:
             raise Disconnected
         self._bodies.extend(self._reader.feed(self._buffer[:size]))
 
+    @property
+    def holds_more(self) -> bool:
+        """Whether bodies were received that nobody has taken yet."""
+        return bool(self._bodies)
+
     def poll(self) -> list[bytes]:
         """Bodies that are there already; never waits."""
         try:
@@ -172,7 +175,7 @@ class Connection:
 
 
 def serve(
-    connection: Connection, loop: asyncio.AbstractEventLoop, limiter: Any, *, policy: bool, process: bool = True
+    connection: Connection, loop: CellLoop, limiter: Any, *, policy: bool, process: bool = True
 ) -> None:
     """Set one REPL up and run its cells until the host closes the connection (Disconnected)."""
     body, fds = connection.receive_first()
@@ -200,6 +203,8 @@ def serve(
         if kind == "reply":
             interpreter.deliver(*fields)
         elif kind == "run":
+            if connection.holds_more:  # replies that came together with it
+                loop.call_soon(readable)
             connection.send(pack(["done", interpreter.run_cell(fields[0])]))
 
     def readable() -> None:
@@ -215,9 +220,9 @@ def serve(
         take(connection.receive())
 
 
-def make_loop() -> asyncio.AbstractEventLoop:
+def make_loop() -> CellLoop:
     """The event loop of a worker, whose selector keeps the cell's clock."""
-    loop = asyncio.SelectorEventLoop(_Selector())
+    loop = CellLoop(_Selector())
     loop.set_exception_handler(lambda *_: None)
     return loop
 

@@ -53,6 +53,51 @@ def _preload() -> None:
     _ = (collections.abc, encodings.latin_1, encodings.utf_16, _strptime)
 
 
+_REHEARSAL = """
+import asyncio, json
+class A:
+    def __init__(self, x): self._x = x
+    def y(self): return [self._x + i for i in range(3) if i]
+def f(a, *b, **c):
+    try: return {"k": A(a).y()[0], **c}
+    except KeyError as e: raise ValueError(str(e)) from e
+print(f"{f(1)!r}", "{0}".format(json.dumps([1.5])))
+first, second = await asyncio.gather(tool(1), tool(2, k="v"))
+x = await launch_subagent("goal", returns=list[int])
+x
+"""
+
+
+def rehearse(policy: bool) -> None:
+    """Live through some cells before the first fork: what Python sets up at first use is then shared, not made 500 times."""
+    import linecache
+
+    from .interpreter import Interpreter
+    from .protocol import HEADER, pack, unpack
+    from .worker import make_loop
+
+    loop = make_loop()
+
+    class Nothing:
+        def start(self, seconds: float) -> None: ...
+        def hurry(self) -> None: ...
+        def stop(self) -> None: ...
+
+    def answer(frame: bytes) -> None:
+        kind, *fields = unpack(frame[HEADER.size :])
+        if kind == "call":
+            loop.call_soon(interpreter.deliver, fields[0], True, [1])
+
+    settings = {"functions": [["tool", ""]], "launcher": True, "cell_timeout": 9.0, "output_chars": 999, "message_bytes": 9999}
+    for _ in range(4):
+        interpreter = Interpreter(loop, answer, Nothing(), policy=policy)
+        interpreter.open(settings, {}, [])
+        for code in (_REHEARSAL, "x = 1\nx", "1 / 0", "import os", "finish({'a': [1, None]})") * 3:
+            pack(["done", interpreter.run_cell(code)])
+    loop.close()
+    linecache.clearcache()
+
+
 def main(fd: int, policy: bool) -> None:
     """Serve the host until it goes away, then end; every worker ends with it (PDEATHSIG)."""
     from . import worker
@@ -60,6 +105,7 @@ def main(fd: int, policy: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=fd)
     _preload()
+    rehearse(policy)
     warnings.simplefilter("default")
     sys.modules["__main__"] = types.ModuleType("__main__")
     os.chdir("/")
