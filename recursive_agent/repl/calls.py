@@ -130,9 +130,7 @@ class Subagent(HostCall):
 
     __slots__ = ("_build", "_result", "_status")
 
-    def __init__(
-        self, interpreter: Interpreter, kwargs: dict[str, Any], build: Callable[[Any], Any] | None
-    ) -> None:
+    def __init__(self, interpreter: Interpreter, kwargs: dict[str, Any], build: Callable[[Any], Any] | None) -> None:
         super().__init__(interpreter, "launch_subagent", (), kwargs)
         self._build = build
         self._status = "not started"
@@ -174,3 +172,23 @@ class Subagent(HostCall):
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+class _HostFunction:  # as the agent sees it; no Python function, whose globals would be this module's
+    __slots__ = ("__doc__", "__name__", "_function")
+
+    def __init__(self, function: Callable[..., HostCall]) -> None:
+        self._function = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> HostCall:
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<host function {self.__name__}: await {self.__name__}(…)>"
+
+
+def host_function(function: Callable[..., HostCall]) -> Callable[..., HostCall]:
+    """`function` as the agent is to see it: something to call, without a way to our globals."""
+    return _HostFunction(function)

@@ -326,7 +326,9 @@ class WorkerRepl:
 
     # -- calls of the host -------------------------------------------------------------------------------------------
 
-    def _begin(self, worker: Worker, number: int, name: str, args: list[Any], kwargs: dict[str, Any], cell: int) -> None:
+    def _begin(
+        self, worker: Worker, number: int, name: str, args: list[Any], kwargs: dict[str, Any], cell: int
+    ) -> None:
         if not (isinstance(number, int) and isinstance(name, str) and isinstance(args, list) and isinstance(cell, int)):
             raise ProtocolError("a malformed call")
         if number in self._calls or not all(isinstance(key, str) for key in kwargs):

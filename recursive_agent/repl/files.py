@@ -39,7 +39,9 @@ class Files:
                 if id(value) not in order:
                     self._hold(value)
                     order[id(value)] = (len(order), value)
-                reference = order[id(value)][0].to_bytes(4, "little") + self._files[id(value)].size.to_bytes(8, "little")
+                reference = order[id(value)][0].to_bytes(4, "little") + self._files[id(value)].size.to_bytes(
+                    8, "little"
+                )
                 return msgpack.ExtType(FILE_STRING, reference)
             if depth < MAX_DEPTH:
                 if isinstance(value, dict):

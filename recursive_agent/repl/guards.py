@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import types
 import weakref
+from _string import formatter_field_name_split as split_field  # type: ignore[import-not-found]
 from collections.abc import Callable, Iterable, Mapping
 from string import Formatter
 from typing import Any, NoReturn, cast
@@ -62,11 +63,12 @@ def _guarded(value: Any, name: str, default: Any) -> Any:
             return _SafeFormat(value, name)
         if isinstance(value, type) and issubclass(value, str):
             return _format_text if name == "format" else _format_mapping
-    elif name == "obj" and not isinstance(value, (BaseException, memoryview)):
-        return getattr(value, name) if default is _MISSING else getattr(value, name, default)
-    elif name == "register" and not isinstance(value, type):
-        return getattr(value, name) if default is _MISSING else getattr(value, name, default)
-    elif _owned(value, name) or (name in _TUPLE_METHODS and _is_named_tuple(value)):
+    elif (
+        (name == "obj" and not isinstance(value, (BaseException, memoryview)))
+        or (name == "register" and not isinstance(value, type))
+        or _owned(value, name)
+        or (name in _TUPLE_METHODS and _is_named_tuple(value))
+    ):
         return getattr(value, name) if default is _MISSING else getattr(value, name, default)
     if default is not _MISSING:
         return default
@@ -138,9 +140,7 @@ class _SafeFormatter(Formatter):
     """`str.format` whose fields are looked up like any other attribute of the agent's code."""
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
-        import _string
-
-        first, rest = _string.formatter_field_name_split(field_name)
+        first, rest = split_field(field_name)
         value = self.get_value(first, args, kwargs)
         for is_attribute, key in rest:
             value = guarded_getattr(value, str(key)) if is_attribute else value[key]
@@ -246,12 +246,67 @@ def _unavailable(name: str, why: str) -> Callable[..., NoReturn]:
     return function
 
 
-_PLAIN = (
-    "abs aiter all anext any ascii bin bool bytearray bytes callable chr classmethod complex dict divmod enumerate filter "
-    "float format frozenset hash hex id int isinstance issubclass iter len list map max memoryview min next object oct ord "
-    "pow property range repr reversed round set slice sorted staticmethod str sum super tuple zip "
-    "True False None Ellipsis NotImplemented __build_class__"
-).split()
+_PLAIN = [
+    "abs",
+    "aiter",
+    "all",
+    "anext",
+    "any",
+    "ascii",
+    "bin",
+    "bool",
+    "bytearray",
+    "bytes",
+    "callable",
+    "chr",
+    "classmethod",
+    "complex",
+    "dict",
+    "divmod",
+    "enumerate",
+    "filter",
+    "float",
+    "format",
+    "frozenset",
+    "hash",
+    "hex",
+    "id",
+    "int",
+    "isinstance",
+    "issubclass",
+    "iter",
+    "len",
+    "list",
+    "map",
+    "max",
+    "memoryview",
+    "min",
+    "next",
+    "object",
+    "oct",
+    "ord",
+    "pow",
+    "property",
+    "range",
+    "repr",
+    "reversed",
+    "round",
+    "set",
+    "slice",
+    "sorted",
+    "staticmethod",
+    "str",
+    "sum",
+    "super",
+    "tuple",
+    "zip",
+    "True",
+    "False",
+    "None",
+    "Ellipsis",
+    "NotImplemented",
+    "__build_class__",
+]
 
 
 def make_builtins(variables: dict[str, Any], importer: Callable[..., Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ import anyio.abc
 from ..errors import SandboxError
 from . import kernel, zygote
 from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
-from .connection import Files, Worker, WorkerRepl
+from .connection import Worker, WorkerRepl
+from .files import Files
 
 _START_SECONDS = 30.0
 _WORKER_PACKAGES = ("msgpack", "RestrictedPython")
@@ -34,9 +35,7 @@ class ProcessSandbox:
     where a layer of the kernel does not hold.
     """
 
-    def __init__(
-        self, *, require: Literal["kernel"] | None = None, spares: int = 8, policy: bool = True
-    ) -> None:
+    def __init__(self, *, require: Literal["kernel"] | None = None, spares: int = 8, policy: bool = True) -> None:
         self.enforced: frozenset[str] = frozenset()
         self._required = _REQUIRED[require] if require is not None else frozenset()
         self._spare_target = spares
@@ -64,7 +63,9 @@ class ProcessSandbox:
             self._spares.appendleft(first)
             missing = self._required - self.enforced
             if missing:
-                raise SandboxError(f"this machine does not enforce {', '.join(sorted(missing))}, which require= asks for")
+                raise SandboxError(
+                    f"this machine does not enforce {', '.join(sorted(missing))}, which require= asks for"
+                )
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             if isinstance(error, TimeoutError):

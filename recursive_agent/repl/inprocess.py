@@ -9,18 +9,20 @@ import socket
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.abc
 
 from ..errors import SandboxError
-from . import worker as worker_side
 from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
 from .calls import Disconnected, TimedOut
 from .connection import Worker, WorkerRepl
 from .files import Files
-from .interpreter import Interpreter
+from .protocol import pack
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
 
 
 class TrustedCodeWarning(UserWarning):
@@ -106,7 +108,7 @@ class InProcessSandbox:
         return repl
 
 
-class _ThreadLimiter(worker_side.Limiter):
+class _ThreadLimiter:
     """Interrupts the thread's bytecode from a timer thread; memory and CPU cannot be limited."""
 
     def __init__(self) -> None:
@@ -121,6 +123,9 @@ class _ThreadLimiter(worker_side.Limiter):
         """Watch the cell."""
         self._over = threading.Event()
         threading.Thread(target=self._watch, args=(self._over, seconds), name="rao-limit", daemon=True).start()
+
+    def relax(self) -> None:
+        """A thread's memory cannot be limited."""
 
     def hurry(self) -> None:
         """`finish` raises in the thread itself; nothing else to do."""
@@ -139,11 +144,13 @@ class _ThreadLimiter(worker_side.Limiter):
 
 
 def _serve(sock: socket.socket) -> None:
-    loop = worker_side.make_loop()
+    from . import worker  # here, for all that it imports is of no use to a host whose workers are processes
+
+    loop = worker.make_loop()
     try:
         with sock, contextlib.suppress(Disconnected, ConnectionError, TimedOut):
-            connection = worker_side.Connection(sock)
-            connection.send(worker_side.pack(["ready", []]))
-            worker_side.serve(connection, loop, _ThreadLimiter(), policy=True, process=False)
+            connection = worker.Connection(sock)
+            connection.send(pack(["ready", []]))
+            worker.serve(connection, loop, _ThreadLimiter(), policy=True, process=False)
     finally:
         loop.close()

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
-
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
+import msgpack
+
 from . import names
-from .calls import ERRORS, CellExit, Disconnected, Finished, HostCall, Subagent, TimedOut, make_error
+from .calls import ERRORS, CellExit, Disconnected, Finished, HostCall, Subagent, TimedOut, host_function, make_error
 from .guards import make_builtins
 from .modules import import_facade
 from .output import CutText, cell_name, describe, remember_source
+from .plain import plain
 from .policy import compile_cell
-from .protocol import SHARED_STRING, NotPlainData, msgpack, pack, pack_default
+from .protocol import SHARED_STRING, NotPlainData, pack
 from .returns import describe_type
 
 MAX_IN_FLIGHT = 1024
@@ -33,6 +36,9 @@ class Limiter(Protocol):
 
     def start(self, seconds: float) -> None:
         """The cell starts: it may run for so long."""
+
+    def relax(self) -> None:
+        """The cell ran out of memory: give the worker room to say so."""
 
     def hurry(self) -> None:
         """The cell has called `finish`: interrupt whatever keeps it."""
@@ -55,12 +61,12 @@ class CellLoop(asyncio.SelectorEventLoop):
 class Interpreter:
     """Runs cells. `send` takes a frame for the host."""
 
-    def __init__(
-        self, loop: CellLoop, send: Callable[[bytes], None], limiter: Limiter, *, policy: bool
-    ) -> None:
+    def __init__(self, loop: CellLoop, send: Callable[[bytes], None], limiter: Limiter, *, policy: bool) -> None:
         self.loop = loop
         self.limiter = limiter
         self.in_cell = False
+        self.overdue = False
+        """The limiter struck where nothing could be raised; the selector is to raise instead."""
         self._send = send
         self._policy = policy
         self._cell = 0
@@ -76,6 +82,7 @@ class Interpreter:
         self._ending: CellExit | None = None
         self._finished = False
         self._error: BaseException | None = None
+        self._collecting = 0
         self._output = CutText(0)
         self.seconds = 30.0
         self._output_chars = self._message_bytes = 0
@@ -113,26 +120,38 @@ class Interpreter:
 
         function.__name__ = function.__qualname__ = name
         function.__doc__ = doc
-        return _HostFunction(function)
+        return host_function(function)
 
     def _launcher(self) -> Callable[..., HostCall]:
         def launch_subagent(
-            goal: str, context: Any = None, returns: Any = None, max_steps: int | None = None, max_tokens: int | None = None
+            goal: str,
+            context: Any = None,
+            returns: Any = None,
+            max_steps: int | None = None,
+            max_tokens: int | None = None,
         ) -> HostCall:
             """Start a sub-agent on `goal`; await the call for its result."""
             if not isinstance(goal, str):
                 raise TypeError(f"launch_subagent: goal must be text, not {type(goal).__name__}")
             schema, build = (None, None) if returns is None else describe_type(returns)
-            kwargs = {"goal": goal, "context": context, "returns": schema, "max_steps": max_steps, "max_tokens": max_tokens}
+            kwargs = {
+                "goal": goal,
+                "context": context,
+                "returns": schema,
+                "max_steps": max_steps,
+                "max_tokens": max_tokens,
+            }
             call = Subagent(self, kwargs, build)
             self._calls.append(call)
             return call
 
-        return _HostFunction(launch_subagent)
+        return host_function(launch_subagent)
 
     # -- what cells call ---------------------------------------------------------------------------------------------
 
-    def _print(self, *values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False) -> None:
+    def _print(
+        self, *values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False
+    ) -> None:
         print(*values, sep=sep, end=end, file=self._output if file is None else file)
 
     def _echo(self, value: Any) -> None:
@@ -155,7 +174,7 @@ class Interpreter:
         if self._shared:
             message = self._by_reference(message)
         try:
-            frame = pack(message, _plain, errors="strict")
+            frame = pack(message, plain, errors="strict")
         except NotPlainData as error:
             raise TypeError(f"{what}: {error}") from None
         if len(frame) > self._message_bytes:
@@ -264,6 +283,9 @@ class Interpreter:
         name = cell_name(self._cell)
         self._started, self._waited = time.monotonic(), 0.0
         cpu = time.process_time()
+        if self._collecting:  # cells after one that ran out of memory: what they let go of is really freed
+            self._collecting -= 1
+            gc.collect()
         status, error = "ok", None
         remember_source(name, source)
         try:
@@ -294,13 +316,14 @@ class Interpreter:
         except Disconnected:
             raise
         except BaseException as exit_:  # CellExit, or a limit that struck inside asyncio itself
+            self.limiter.relax()
             ended = exit_
             self._ending = exit_ if isinstance(exit_, CellExit) else None
             self._unwind(main)
             self._ending = None
         finally:
             self._stop()
-            self.in_cell = False
+            self.in_cell = self.overdue = False
         if self._finished:
             return "finished", None
         if isinstance(ended, TimedOut):
@@ -313,6 +336,7 @@ class Interpreter:
         text = describe(failed, self._output_chars)
         failed.__traceback__ = None  # its frames hold the variables of functions that failed
         if isinstance(failed, MemoryError):
+            self._collecting = 3
             return "memory", f"{text}\nThe memory limit was reached; delete large variables to go on."
         return "error", text
 
@@ -333,6 +357,7 @@ class Interpreter:
         except (CellExit, Disconnected):
             raise
         except BaseException as error:
+            self.limiter.relax()
             self._error = error
         await self._settle()  # tasks that were just made get to start their calls
 
@@ -350,6 +375,7 @@ class Interpreter:
     def _unwind(self, main: asyncio.Task[None]) -> None:
         """Let go of what the cell was doing; whatever clings on is interrupted again by the limiter."""
         main.cancel()
+        self.overdue = False
         for _ in range(_UNWINDING):
             with contextlib.suppress(CellExit, MemoryError, RecursionError):
                 self.loop.stop()  # beforehand: one turn of the loop, and nothing left in its queue
@@ -385,52 +411,3 @@ class _Body:
 
     def close(self) -> None:
         self._coroutine.close()
-
-
-class _HostFunction:  # as the agent sees it; no Python function, whose globals would be this module's
-    __slots__ = ("__doc__", "__name__", "_function")
-
-    def __init__(self, function: Callable[..., HostCall]) -> None:
-        self._function = function
-        self.__name__ = function.__name__
-        self.__doc__ = function.__doc__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> HostCall:
-        return self._function(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<host function {self.__name__}: await {self.__name__}(…)>"
-
-
-def _plain(value: Any) -> Any:
-    """Plain data in the place of what msgpack does not know."""
-    import dataclasses
-    import datetime
-    import decimal
-    import enum
-    import fractions
-
-    if isinstance(value, (set, frozenset)):
-        try:
-            return sorted(value)
-        except TypeError:
-            return list(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, (decimal.Decimal, fractions.Fraction)):
-        return str(value)
-    if isinstance(value, HostCall):
-        raise TypeError(f"{value!r} is a call, not its result: await it")
-    if isinstance(value, (range, type({}.keys()), type({}.values()), type({}.items()))) or hasattr(value, "popleft"):
-        return list(value)
-    if hasattr(type(value), "__await__"):
-        raise TypeError(f"a {type(value).__name__} is not its result: await it")
-    if isinstance(value, int):
-        return pack_default(value)
-    raise TypeError(f"cannot send a {type(value).__name__}: only plain data (text, numbers, lists, dicts) can leave")
-
-

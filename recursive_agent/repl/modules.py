@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _strptime  # noqa: F401 (the library's C code looks for it in sys.modules)
+import _strptime  # type: ignore[import-not-found]  # noqa: F401 (strptime looks for it in sys.modules)
 import abc
 import asyncio
 import base64
@@ -79,7 +79,8 @@ def _replace(instance: Any, /, **changes: Any) -> Any:
 
 
 def _namedtuple(typename: str, field_names: Any, *, rename: bool = False, defaults: Any = None) -> type:
-    made = collections.namedtuple(typename, field_names, rename=rename, defaults=defaults, module="__main__")  # noqa: PYI024
+    make: Callable[..., type] = collections.namedtuple
+    made = make(typename, field_names, rename=rename, defaults=defaults, module="__main__")
     AGENT_CLASSES.add(made)
     return made
 
@@ -169,9 +170,12 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
 }
 
 allow_bases(
-    [abc.ABC, collections.OrderedDict, collections.Counter, collections.defaultdict, collections.deque]
-    + [collections.UserDict, collections.UserList, enum.Enum, enum.IntEnum, enum.StrEnum, enum.Flag, enum.IntFlag]
-    + [typing.Generic, typing._NamedTuple, typing._TypedDict]  # type: ignore[attr-defined]
+    [
+        *(abc.ABC, collections.OrderedDict, collections.Counter, collections.defaultdict, collections.deque),
+        *(collections.UserDict, collections.UserList),
+        *(enum.Enum, enum.IntEnum, enum.StrEnum, enum.Flag, enum.IntFlag),
+        *(typing.Generic, typing._NamedTuple, typing._TypedDict),  # type: ignore[attr-defined]
+    ]
 )
 
 

@@ -20,28 +20,129 @@ GUARDED_ATTRIBUTES = frozenset({"format", "format_map", "obj", "register"})
 """Harmless on most objects and a way out on some: looked up by `guards.guarded_getattr`, which knows which."""
 
 READABLE_DUNDERS = frozenset(
-    {"__name__", "__qualname__", "__doc__", "__class__", "__dict__", "__cause__", "__context__", "__notes__", "__init__"}
+    {
+        "__name__",
+        "__qualname__",
+        "__doc__",
+        "__class__",
+        "__dict__",
+        "__cause__",
+        "__context__",
+        "__notes__",
+        "__init__",
+    }
 )
 """Attributes that `guards.guarded_getattr` answers for, each in its own safe way."""
 
 SUPER_METHODS = frozenset(
     f"__{name}__"
-    for name in (
-        "init post_init init_subclass new repr str eq ne lt le gt ge hash bool len contains iter next reversed getitem "
-        "setitem delitem missing call enter exit aenter aexit aiter anext await add radd sub mul truediv floordiv mod "
-        "pow neg abs and or xor format set_name"
-    ).split()
+    for name in [
+        "init",
+        "post_init",
+        "init_subclass",
+        "new",
+        "repr",
+        "str",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "hash",
+        "bool",
+        "len",
+        "contains",
+        "iter",
+        "next",
+        "reversed",
+        "getitem",
+        "setitem",
+        "delitem",
+        "missing",
+        "call",
+        "enter",
+        "exit",
+        "aenter",
+        "aexit",
+        "aiter",
+        "anext",
+        "await",
+        "add",
+        "radd",
+        "sub",
+        "mul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "neg",
+        "abs",
+        "and",
+        "or",
+        "xor",
+        "format",
+        "set_name",
+    ]
 )
 """Special methods that an agent's class may define and reach through `super()`."""
 
 METHODS = SUPER_METHODS | frozenset(
     f"__{name}__"
-    for name in (
-        "iadd isub imul itruediv ifloordiv imod ipow iand ior ixor ilshift irshift rsub rmul rtruediv rfloordiv rmod "
-        "rpow rand ror rxor lshift rshift rlshift rrshift matmul rmatmul imatmul divmod rdivmod pos invert int float "
-        "complex index round trunc floor ceil bytes length_hint getattr setattr delattr dir get set delete "
-        "class_getitem copy deepcopy"
-    ).split()
+    for name in [
+        "iadd",
+        "isub",
+        "imul",
+        "itruediv",
+        "ifloordiv",
+        "imod",
+        "ipow",
+        "iand",
+        "ior",
+        "ixor",
+        "ilshift",
+        "irshift",
+        "rsub",
+        "rmul",
+        "rtruediv",
+        "rfloordiv",
+        "rmod",
+        "rpow",
+        "rand",
+        "ror",
+        "rxor",
+        "lshift",
+        "rshift",
+        "rlshift",
+        "rrshift",
+        "matmul",
+        "rmatmul",
+        "imatmul",
+        "divmod",
+        "rdivmod",
+        "pos",
+        "invert",
+        "int",
+        "float",
+        "complex",
+        "index",
+        "round",
+        "trunc",
+        "floor",
+        "ceil",
+        "bytes",
+        "length_hint",
+        "getattr",
+        "setattr",
+        "delattr",
+        "dir",
+        "get",
+        "set",
+        "delete",
+        "class_getitem",
+        "copy",
+        "deepcopy",
+    ]
 )
 """Special methods that an agent's class may define."""
 

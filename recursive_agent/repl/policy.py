@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from typing import Any, cast
 
-from RestrictedPython import RestrictingNodeTransformer
+from RestrictedPython.transformer import RestrictingNodeTransformer
 
 from . import names
 
@@ -20,7 +20,7 @@ class PolicyError(SyntaxError):
     """The cell uses something that the policy does not allow; the message says what, and the line."""
 
 
-class CellPolicy(RestrictingNodeTransformer):  # type: ignore[misc]
+class CellPolicy(RestrictingNodeTransformer):
     """What may stand in a cell."""
 
     def __init__(self) -> None:
@@ -57,13 +57,15 @@ class CellPolicy(RestrictingNodeTransformer):  # type: ignore[misc]
     def _checked_contents(self, node: ast.AST, *found: str | None) -> ast.AST:
         for name in found:
             self.check_name(node, name)
-        return cast(ast.AST, self.node_contents_visit(node))
+        return self.node_contents_visit(node)
 
     def visit_Global(self, node: ast.Global) -> ast.AST:
         """Check the names."""
         return self._checked_contents(node, *node.names)
 
-    visit_Nonlocal = visit_Global
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
+        """Check the names."""
+        return self._checked_contents(node, *node.names)
 
     def visit_alias(self, node: ast.alias) -> ast.AST:
         """Check the name that an import binds."""
@@ -90,7 +92,7 @@ class CellPolicy(RestrictingNodeTransformer):  # type: ignore[misc]
             if _is_super_call(value) and attr in names.SUPER_METHODS:
                 return self._checked_contents(node)
             self._check_attribute(node, attr)
-            node = cast(ast.Attribute, self.node_contents_visit(node))
+            node = self.node_contents_visit(node)
             if not names.is_guarded(attr):
                 return node
             return _call(names.GET, node, node.value, ast.Constant(attr))
@@ -98,7 +100,7 @@ class CellPolicy(RestrictingNodeTransformer):  # type: ignore[misc]
             self.error(node, f'the attribute "{attr}" cannot be set')
         else:
             self._check_attribute(node, attr)
-        node = cast(ast.Attribute, self.node_contents_visit(node))
+        node = self.node_contents_visit(node)
         node.value = _call(names.WRITE, node, node.value, ast.Constant(attr))
         return node
 
@@ -169,7 +171,7 @@ class CellPolicy(RestrictingNodeTransformer):  # type: ignore[misc]
         if any(keyword.arg in (None, "metaclass") for keyword in node.keywords):
             self.error(node, "a class takes no metaclass and no ** arguments")
         self._class_bodies.append(node)
-        node = cast(ast.ClassDef, self.node_contents_visit(node))
+        node = self.node_contents_visit(node)
         self._class_bodies.pop()
         guard = ast.copy_location(ast.Name(names.CLASS, ast.Load()), node)
         node.keywords.append(ast.copy_location(ast.keyword("metaclass", guard), node))
@@ -183,7 +185,7 @@ class CellPolicy(RestrictingNodeTransformer):  # type: ignore[misc]
 
     def visit_Try(self, node: ast.Try) -> ast.AST:
         """`finish` and limits pass every handler, a bare `except:` and `except BaseException` too."""
-        node = cast(ast.Try, self.node_contents_visit(node))
+        node = self.node_contents_visit(node)
         if node.handlers:
             first = node.handlers[0]
             body: list[ast.stmt] = [ast.copy_location(ast.Raise(), first)]

@@ -82,7 +82,15 @@ def unpack(body: bytes | bytearray | memoryview, extension: Callable[[int, bytes
         message = msgpack.unpackb(body, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
     except ProtocolError:
         raise
-    except (ValueError, TypeError, MemoryError, RecursionError, LookupError, OverflowError, msgpack.UnpackException) as e:
+    except (
+        ValueError,
+        TypeError,
+        MemoryError,
+        RecursionError,
+        LookupError,
+        OverflowError,
+        msgpack.UnpackException,
+    ) as e:
         raise ProtocolError(f"malformed message: {type(e).__name__}: {e}") from None
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
         raise ProtocolError("a message is an array that starts with its kind")

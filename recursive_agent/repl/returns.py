@@ -67,7 +67,9 @@ def describe_type(wanted: Any, path: tuple[Any, ...] = ()) -> tuple[dict[str, An
         return {"type": "object", "additionalProperties": schema}, lambda value: {k: build(v) for k, v in value.items()}
     if isinstance(wanted, type):
         return _class(wanted, inner)
-    raise TypeError(f"returns={wanted!r} is not a type that can be described: use list[str], a dataclass or a JSON schema")
+    raise TypeError(
+        f"returns={wanted!r} is not a type that can be described: use list[str], a dataclass or a JSON schema"
+    )
 
 
 def _union(arguments: tuple[Any, ...], path: tuple[Any, ...]) -> tuple[dict[str, Any], Build]:
@@ -108,7 +110,7 @@ def _class(wanted: type, path: tuple[Any, ...]) -> tuple[dict[str, Any], Build]:
             if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
         }
     elif typing.is_typeddict(wanted) or (issubclass(wanted, tuple) and hasattr(wanted, "_fields")):
-        annotations = dict(wanted.__annotations__) or {name: Any for name in getattr(wanted, "_fields", ())}
+        annotations = dict(wanted.__annotations__) or dict.fromkeys(getattr(wanted, "_fields", ()), Any)
         optional = set(getattr(wanted, "__optional_keys__", ())) | set(getattr(wanted, "_field_defaults", ()))
     else:
         raise TypeError(f"returns={wanted.__name__} is no dataclass: use list[str], a dataclass or a JSON schema")

@@ -32,7 +32,8 @@ _CPU_GRACE = 2
 _HEADROOM = 96 * 1024 * 1024
 """Bytes beyond the memory limit that the worker itself may need, to report that the limit was reached."""
 _HERE = os.path.dirname(__file__)  # noqa: PTH120
-_CRITICAL = tuple(f"{_HERE}/{name}.py" for name in ("worker", "interpreter", "calls", "output", "protocol")) + (
+_CRITICAL = (
+    *(f"{_HERE}/{name}.py" for name in ("worker", "interpreter", "calls", "output", "protocol")),
     os.path.dirname(asyncio.__file__),  # noqa: PTH120
     selectors.__file__,
 )
@@ -57,10 +58,17 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         interpreter = self.interpreter
-        if interpreter is None or not interpreter.in_cell or (timeout is not None and timeout <= 0):
+        if interpreter is None or not interpreter.in_cell:
+            return super().select(timeout)
+        if interpreter.overdue:  # noticed where nothing could be raised
+            interpreter.overdue = False
+            raise CellExit if interpreter.finished else TimedOut
+        if timeout is not None and timeout <= 0:
             return super().select(timeout)
         if interpreter.waits_for_host:
-            found: list[tuple[selectors.SelectorKey, int]] = interpreter.wait(functools.partial(super().select, timeout))
+            found: list[tuple[selectors.SelectorKey, int]] = interpreter.wait(
+                functools.partial(super().select, timeout)
+            )
             return found
         left = interpreter.remaining()
         if left <= 0:
@@ -76,7 +84,7 @@ class ProcessLimiter(Limiter):
 
     def __init__(self) -> None:
         self.interpreter: Interpreter | None = None
-        self._memory = self._ceiling = resource.RLIM_INFINITY
+        self._tight = self._wide = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         self._usage = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # while files can still be opened
         signal.signal(signal.SIGALRM, self._strike)
 
@@ -84,16 +92,20 @@ class ProcessLimiter(Limiter):
         """From here on cells may take so many bytes of address space more than is in use now."""
         used = int(os.read(self._usage, 100).split()[0]) * resource.getpagesize()
         os.close(self._usage)
-        self._memory = used + memory
-        self._ceiling = self._memory + _HEADROOM
-        resource.setrlimit(resource.RLIMIT_AS, (self._ceiling, self._ceiling))
+        ceiling = used + memory + _HEADROOM
+        self._tight, self._wide = (used + memory, ceiling), (ceiling, ceiling)
+        resource.setrlimit(resource.RLIMIT_AS, self._wide)
 
     def start(self, seconds: float) -> None:
         """Arm the timer and the kernel's limits."""
         used = time.process_time()
         resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1 + _CPU_GRACE, resource.RLIM_INFINITY))
-        resource.setrlimit(resource.RLIMIT_AS, (self._memory, self._ceiling))
+        resource.setrlimit(resource.RLIMIT_AS, self._tight)
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-4), _AGAIN)
+
+    def relax(self) -> None:
+        """Back to the ceiling; allocates nothing."""
+        resource.setrlimit(resource.RLIMIT_AS, self._wide)
 
     def hurry(self) -> None:
         """Interrupt what keeps a cell that has finished."""
@@ -102,7 +114,7 @@ class ProcessLimiter(Limiter):
     def stop(self) -> None:
         """Disarm."""
         signal.setitimer(signal.ITIMER_REAL, 0)
-        resource.setrlimit(resource.RLIMIT_AS, (self._ceiling, self._ceiling))
+        self.relax()
         resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def _strike(self, number: int, frame: types.FrameType | None) -> None:
@@ -114,7 +126,9 @@ class ProcessLimiter(Limiter):
             if left > 0:
                 signal.setitimer(signal.ITIMER_REAL, left, _AGAIN)
                 return
-        if in_agent_code(frame):
+        if not in_agent_code(frame):
+            interpreter.overdue = True
+        else:
             raise CellExit if interpreter.finished else TimedOut
 
 
@@ -174,9 +188,7 @@ class Connection:
         return bodies
 
 
-def serve(
-    connection: Connection, loop: CellLoop, limiter: Any, *, policy: bool, process: bool = True
-) -> None:
+def serve(connection: Connection, loop: CellLoop, limiter: Any, *, policy: bool, process: bool = True) -> None:
     """Set one REPL up and run its cells until the host closes the connection (Disconnected)."""
     body, fds = connection.receive_first()
     strings: dict[int, str] = {}
@@ -245,4 +257,3 @@ def main(sock: socket.socket, parent: int, *, policy: bool) -> None:
         with contextlib.suppress(BaseException):
             sock.sendall(pack(["failed", f"{type(error).__name__}: {error}"]))
         os._exit(1)
-

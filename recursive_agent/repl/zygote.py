@@ -37,14 +37,13 @@ main(int(fd), policy == "policy")
 
 def _preload() -> None:
     """Import and call once whatever would later want a file."""
+    import _strptime  # type: ignore[import-not-found]
     import asyncio
     import collections.abc
     import encodings.idna
     import encodings.latin_1
     import encodings.utf_16
     import time
-
-    import _strptime
 
     time.strptime("2000", "%Y")
     time.localtime()
@@ -80,6 +79,7 @@ def rehearse(policy: bool) -> None:
 
     class Nothing:
         def start(self, seconds: float) -> None: ...
+        def relax(self) -> None: ...
         def hurry(self) -> None: ...
         def stop(self) -> None: ...
 
@@ -88,7 +88,13 @@ def rehearse(policy: bool) -> None:
         if kind == "call":
             loop.call_soon(interpreter.deliver, fields[0], True, [1])
 
-    settings = {"functions": [["tool", ""]], "launcher": True, "cell_timeout": 9.0, "output_chars": 999, "message_bytes": 9999}
+    settings = {
+        "functions": [["tool", ""]],
+        "launcher": True,
+        "cell_timeout": 9.0,
+        "output_chars": 999,
+        "message_bytes": 9999,
+    }
     for _ in range(4):
         interpreter = Interpreter(loop, answer, Nothing(), policy=policy)
         interpreter.open(settings, {}, [])

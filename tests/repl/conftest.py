@@ -65,6 +65,7 @@ def _canaries(file: Path) -> Iterator[Canaries]:
             victim.wait()
 
 
+PATIENT = ReplLimits(cell_timeout=5)
 Attack = Callable[..., CellResult]
 
 
@@ -89,7 +90,7 @@ def attacks_on(make: Callable[[], Sandbox]) -> Iterator[Attack]:
                 finally:
                     await repl.aclose()
 
-            def attack(code: str, limits: ReplLimits = ReplLimits(cell_timeout=5)) -> CellResult:
+            def attack(code: str, limits: ReplLimits = PATIENT) -> CellResult:
                 return portal.call(run, code, limits)
 
             yield attack

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the code of a cell stands on one line)
 """Ways out of restricted Python, as data. Each prints ESCAPED once it holds something the language should not give.
 
 `control=False` marks those that plain Python refuses as well (a module that was never loaded, say); for the others the
@@ -185,7 +186,10 @@ _EXPRESSIONS: dict[str, tuple[str, str]] = {
     "format_map_type": (_F, "str.format_map('{f.__globals__}', {'f': f})"),
     "format_getattr": (_F, "getattr('{0.__globals__}', 'format')(f)"),
     "format_mapped": (_F, "list(map(str.format, ['{0.__globals__}'], [f]))"),
-    "format_nested_spec": ("class P:\n    def __format__(self, s): return s\n", "'{0:{1.__class__.__mro__}}'.format(P(), 1)"),
+    "format_nested_spec": (
+        "class P:\n    def __format__(self, s): return s\n",
+        "'{0:{1.__class__.__mro__}}'.format(P(), 1)",
+    ),
     "format_index_then_attribute": (_F, "'{0[0].__globals__}'.format([f])"),
     "fstring_globals": (_F, "f'{f.__globals__}'"),
     "formatter_class": (_F + "import string\n", "string.Formatter().format('{0.__globals__}', f)"),
@@ -208,7 +212,10 @@ _EXPRESSIONS: dict[str, tuple[str, str]] = {
     "attribute_error_obj": (_F + "try: f.nope\nexcept AttributeError as e: x = e\n", "x.obj"),
     "attribute_error_obj_module": ("import json\ntry: json.nope\nexcept AttributeError as e: x = e\n", "x.obj"),
     "attribute_error_obj_getattr": ("try: getattr(tool, 'nope')\nexcept AttributeError as e: x = e\n", "x.obj"),
-    "attribute_error_obj_format": ("try: '{0.nope}'.format(1)\nexcept AttributeError as e: x = e\n", "'{0.obj}'.format(x)"),
+    "attribute_error_obj_format": (
+        "try: '{0.nope}'.format(1)\nexcept AttributeError as e: x = e\n",
+        "'{0.obj}'.format(x)",
+    ),
     "memoryview_obj": ("", "memoryview(b'x').obj"),
     # classes
     "dataclass_fields": (
@@ -346,14 +353,51 @@ _NO_CONTROL = {
     "namedtuple_injection", "update_wrapper_updated", "bind_augmented", "breakpoint", "open", "set_name_owner", "memoryview_obj",
     "eval_decorator",
 }  # fmt: skip
-_MODULES = (
-    "os sys subprocess ctypes builtins importlib inspect gc pickle marshal socket threading multiprocessing signal resource "
-    "pathlib shutil tempfile codecs code codeop types_ pty mmap fcntl asyncio.subprocess os.path linecache traceback weakref "
-    "concurrent.futures _thread posix msgpack RestrictedPython rao_repl.worker recursive_agent"
-).split()
+_MODULES = [
+    "os",
+    "sys",
+    "subprocess",
+    "ctypes",
+    "builtins",
+    "importlib",
+    "inspect",
+    "gc",
+    "pickle",
+    "marshal",
+    "socket",
+    "threading",
+    "multiprocessing",
+    "signal",
+    "resource",
+    "pathlib",
+    "shutil",
+    "tempfile",
+    "codecs",
+    "code",
+    "codeop",
+    "types_",
+    "pty",
+    "mmap",
+    "fcntl",
+    "asyncio.subprocess",
+    "os.path",
+    "linecache",
+    "traceback",
+    "weakref",
+    "concurrent.futures",
+    "_thread",
+    "posix",
+    "msgpack",
+    "RestrictedPython",
+    "rao_repl.worker",
+    "recursive_agent",
+]
 
 ESCAPES = [
-    *(Escape(n, f"{setup}found = {e}\nprint('ESCAPED', found)", n not in _NO_CONTROL) for n, (setup, e) in _EXPRESSIONS.items()),
+    *(
+        Escape(n, f"{setup}found = {e}\nprint('ESCAPED', found)", n not in _NO_CONTROL)
+        for n, (setup, e) in _EXPRESSIONS.items()
+    ),
     *(Escape(n, code, n not in _NO_CONTROL) for n, code in _STATEMENTS.items()),
     *(Escape(f"import_{m}", f"import {m}\nprint('ESCAPED')", control=False) for m in _MODULES),
 ]

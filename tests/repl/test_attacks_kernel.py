@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the code of a cell stands on one line)
 """With the policy taken away, plain Python in a locked worker asks the kernel for everything it should not have."""
 
 from __future__ import annotations
@@ -214,7 +215,9 @@ def test_calls_of_a_foreign_abi_kill(raw: Attack, canaries: Canaries) -> None:
 
 
 def test_a_worker_sees_neither_the_hosts_environment_nor_its_modules(raw: Attack, canaries: Canaries) -> None:
-    result = raw("import os, sys\nprint(dict(os.environ), sorted(m for m in sys.modules if 'agent' in m or 'pytest' in m))")
+    result = raw(
+        "import os, sys\nprint(dict(os.environ), sorted(m for m in sys.modules if 'agent' in m or 'pytest' in m))"
+    )
     assert result.output == "{} []\n" or "LC_CTYPE" in result.output
     canaries.check(result.output)
 

