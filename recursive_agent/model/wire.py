@@ -6,11 +6,10 @@ for, and answers are read as plain JSON: building its response models costs more
 
 from __future__ import annotations
 
+import asyncio
 import json
-import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,41 +26,31 @@ if TYPE_CHECKING:
     import openai
 
 _CONNECT_TIMEOUT = 10.0
-_CALLS_PER_CLIENT = 16
-"""A connection pool looks at all its connections whenever a call comes or goes: small pools keep many calls cheap."""
+_UNBOUNDED = 1_000_000
+"""Connections at once (a number, since aiohttp takes None for a hundred)."""
 _KEEPALIVE = 4.0
 """Seconds an idle connection is kept: uvicorn, and so vLLM, closes them after five."""
-
-
-@dataclass(slots=True)
-class _Client:
-    """One connection pool."""
-
-    sdk: openai.AsyncOpenAI
-    room: float
-    """Calls at once."""
-    active: int = 0
 
 
 class Wire:
     """Connections to one endpoint. `timeout` is for one whole attempt, in seconds.
 
-    Connections belong to an event loop, so each loop this is used from has clients of its own. Opens again when used
+    Connections belong to an event loop, so each loop this is used from has a client of its own. Opens again when used
     after `aclose`.
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
-        self._clients: dict[EventLoopToken, list[_Client]] = {}
+        self._clients: dict[EventLoopToken, openai.AsyncOpenAI] = {}
         self._tls: ssl.SSLContext | None = None
 
     async def aclose(self) -> None:
         """Close the connections made from this event loop."""
-        clients = self._clients.pop(current_token(), [])
-        with anyio.CancelScope(shield=True):
-            for client in clients:
-                await client.sdk.close()
+        client = self._clients.pop(current_token(), None)
+        if client is not None:
+            with anyio.CancelScope(shield=True):
+                await client.close()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One attempt at a JSON answer. Raises Failure."""
@@ -103,11 +92,9 @@ class Wire:
         import openai
 
         timeout = timeout or self.timeout
-        client = self._client()
-        client.active += 1
         try:
             with anyio.fail_after(timeout):
-                response = await self._send(client.sdk, method, path, body, stream)
+                response = await self._send(self._client(), method, path, body, stream)
                 try:
                     yield response
                 finally:
@@ -125,8 +112,6 @@ class Wire:
             raise self._broken(error) from None
         except TimeoutError:
             raise Failure(f"no whole answer within {timeout:g} s", lost=True) from None
-        finally:
-            client.active -= 1
 
     async def _send(
         self, client: openai.AsyncOpenAI, method: str, path: str, body: Mapping[str, Any] | None, stream: bool
@@ -153,49 +138,36 @@ class Wire:
         assert isinstance(response, httpx2.Response)
         return response
 
-    def _client(self) -> _Client:
-        clients = self._clients.setdefault(current_token(), [])
-        for client in clients:
-            # The first with room: few calls at once share few connections, and use them again.
-            if client.active < client.room:
-                return client
-        clients.append(self._make_client())
-        return clients[-1]
+    def _client(self) -> openai.AsyncOpenAI:
+        token = current_token()
+        client = self._clients.get(token)
+        if client is None:
+            client = self._clients[token] = self._make_client(token)
+        return client
 
-    def _make_client(self) -> _Client:
+    def _make_client(self, token: EventLoopToken) -> openai.AsyncOpenAI:
         import httpx2
         import openai
 
-        from . import direct
-
-        connect = min(_CONNECT_TIMEOUT, self.timeout / 2)
-        timeout = httpx2.Timeout(self.timeout, connect=connect, pool=None)
-        if direct.serves(self.endpoint):
-            room = math.inf
-            http_client = openai.DefaultAsyncHttpxClient(
-                transport=direct.DirectTransport(keepalive=_KEEPALIVE), timeout=timeout, trust_env=False, verify=False
-            )
-        else:
-            room = _CALLS_PER_CLIENT
-            if self._tls is None:  # takes longer to make than everything else, and can be shared
-                self._tls = httpx2.create_ssl_context()
-            http_client = openai.DefaultAsyncHttpxClient(
-                # The budget limits concurrency, per model call; the pool must never be what calls wait for.
-                limits=httpx2.Limits(
-                    max_connections=None, max_keepalive_connections=_CALLS_PER_CLIENT, keepalive_expiry=_KEEPALIVE
-                ),
-                timeout=timeout,
-                verify=self._tls,
-                trust_env=not self.endpoint.is_loopback,
-            )
-        sdk = openai.AsyncOpenAI(
+        if self._tls is None:  # takes longer to make than everything else, and can be shared
+            self._tls = httpx2.create_ssl_context()
+        # aiohttp's connections cost half of what httpx's own do, but know only one of the two event loops.
+        on_asyncio = isinstance(token.native_token, asyncio.AbstractEventLoop)
+        make = openai.DefaultAioHttpClient if on_asyncio else openai.DefaultAsyncHttpxClient
+        timeout = httpx2.Timeout(self.timeout, connect=min(_CONNECT_TIMEOUT, self.timeout / 2), pool=None)
+        return openai.AsyncOpenAI(
             api_key=self.endpoint.api_key,
             base_url=self.endpoint.base_url,
             max_retries=0,
             timeout=timeout,
-            http_client=http_client,
+            http_client=make(
+                # The budget limits concurrency, per model call; the pool must never be what calls wait for.
+                limits=httpx2.Limits(max_connections=_UNBOUNDED, keepalive_expiry=_KEEPALIVE),
+                timeout=timeout,
+                verify=self._tls,
+                trust_env=not self.endpoint.is_loopback,
+            ),
         )
-        return _Client(sdk, room)
 
     def _parse(self, response: httpx2.Response) -> dict[str, Any]:
         try:
@@ -247,5 +219,17 @@ class Wire:
         said = scrub(str(error), self.endpoint.api_key) or "no details"
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.TooManyRedirects):
             return Failure(said, retryable=False)
-        unsent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
-        return Failure(f"{type(error).__name__}: {said}", lost=not isinstance(error, unsent))
+        return Failure(f"{type(error).__name__}: {said}", lost=not _never_left(error))
+
+
+def _never_left(error: BaseException) -> bool:
+    """Whether a request failed before any of it was sent."""
+    import aiohttp
+    import httpx2
+
+    cause = error.__cause__
+    if isinstance(
+        cause, aiohttp.ClientError
+    ):  # the SDK's bridge calls a connection lost in mid-answer a failed one too
+        return isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError)

@@ -6,6 +6,7 @@ a node whose end was never seen has the status RUNNING, and the tree is not `com
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -300,7 +301,8 @@ class ExecutionTree:
             _clock=self._clock,
         )
         if event.parent is not None:
-            self._node(event.parent, event).children.append(node)
+            # Those launched together may start in any order; their numbers are the order of the launches.
+            insort(self._node(event.parent, event).children, node, key=lambda child: int(child.id.rpartition(".")[2]))
         self.nodes[event.node] = node
 
     def _node(self, name: str, event: Event) -> Node:

@@ -38,10 +38,3 @@ SERVER_SETTINGS = ("api_key", "models", "max_model_len", "latency", "fingerprint
 @pytest.fixture(params=["chat", "tokens"])
 def interface(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(params=["direct", "httpx"])
-def both_transports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lean transport, and httpx's own, which stands behind TLS and proxies."""
-    if request.param == "httpx":
-        monkeypatch.setattr("recursive_agent.model.direct.serves", lambda endpoint: False)

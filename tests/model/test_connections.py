@@ -13,8 +13,6 @@ from recursive_agent.testing import Fault, FaultKind, ScriptedEndpoint
 
 from .conftest import USER, serving
 
-pytestmark = pytest.mark.usefixtures("both_transports")
-
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))

@@ -49,7 +49,6 @@ async def test_these_statuses_are_not_retried(status: int) -> None:
         assert len(endpoint.requests) == 1
 
 
-@pytest.mark.usefixtures("both_transports")
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", LOST)
 @pytest.mark.parametrize("streamed", [False, True])
@@ -74,7 +73,6 @@ async def test_a_lost_answer_is_retried_and_counted_as_unconfirmed(
         assert completion.usage.total_tokens == endpoint.ledger.total_tokens
 
 
-@pytest.mark.usefixtures("both_transports")
 @pytest.mark.anyio
 async def test_a_stream_that_ends_before_its_answer_is_a_lost_answer(interface: str) -> None:
     cut = Fault(FaultKind.TRUNCATED, reply="one two three four five six seven")
@@ -84,7 +82,6 @@ async def test_a_stream_that_ends_before_its_answer_is_a_lost_answer(interface: 
         assert completion.usage.unconfirmed > 0
 
 
-@pytest.mark.usefixtures("both_transports")
 @pytest.mark.anyio
 async def test_an_answer_that_takes_too_long_is_a_lost_answer(interface: str) -> None:
     async with serving(replies([Fault(FaultKind.HANG), "there"]), interface=interface, timeout=0.3) as (
@@ -96,7 +93,6 @@ async def test_an_answer_that_takes_too_long_is_a_lost_answer(interface: str) ->
         assert completion.usage.unconfirmed >= endpoint.ledger.lost_tokens > 0
 
 
-@pytest.mark.usefixtures("both_transports")
 @pytest.mark.anyio
 async def test_a_refused_connection_is_retried_and_cost_nothing() -> None:
     async with serving("x") as (endpoint, model):
@@ -107,7 +103,6 @@ async def test_a_refused_connection_is_retried_and_cost_nothing() -> None:
         assert isinstance(caught.value, ConnectionError)
 
 
-@pytest.mark.usefixtures("both_transports")
 @pytest.mark.anyio
 async def test_a_connection_closed_before_it_was_read_is_retried() -> None:
     async with serving("there") as (endpoint, model):
