@@ -23,6 +23,7 @@ from .protocol import CHUNK, SHARED_STRING, FrameReader, NotPlainData, ProtocolE
 KILL_GRACE = 1.0
 """Seconds after its limit at which a cell that could not be interrupted is killed."""
 _MOST_CALLS = 2048
+_ATTEMPTS = 3
 _READY_BYTES = 64 * 1024
 _LOST = "All variables are lost; the next cell starts in a fresh interpreter."
 _RESTARTED = "[The interpreter was restarted: the variables of earlier cells are lost.]\n"
@@ -215,17 +216,21 @@ class WorkerRepl:
 
     async def start(self) -> None:
         """Take a worker and set it up. Raises SandboxError."""
-        worker = self._worker = await self._take_worker()
-        worker.allow(self._limits.message_bytes + 4096)
-        worker.send(self._opening, self._tasks, self._files.descriptors(self._texts))
-        try:
-            kind, *told = unpack(await worker.receive())
-        except (WorkerGone, ProtocolError) as error:
+        problem = ""
+        for _ in range(_ATTEMPTS):  # a spare may have been killed while it waited
+            worker = self._worker = await self._take_worker()
+            worker.allow(self._limits.message_bytes + 4096)
+            worker.send(self._opening, self._tasks, self._files.descriptors(self._texts))
+            try:
+                kind, *told = unpack(await worker.receive())
+            except (WorkerGone, ProtocolError) as error:
+                problem = str(error)
+            else:
+                if kind == "opened":
+                    return
+                problem = str(told)
             self._drop_worker()
-            raise SandboxError(f"the REPL could not be set up: {error}") from error
-        if kind != "opened":
-            self._drop_worker()
-            raise SandboxError(f"the REPL could not be set up: {told}")
+        raise SandboxError(f"the REPL could not be set up: {problem}")
 
     def _drop_worker(self) -> None:
         if self._worker is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import importlib.util
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -74,6 +75,9 @@ class ProcessSandbox:
         return self
 
     def _start(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:  # two descriptors for each REPL; the usual soft limit of 1,024 would end at 500
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         paths = {str(Path(place).parent) for name in _WORKER_PACKAGES for place in _locations(name)}

@@ -102,6 +102,7 @@ class Interpreter:
 
             known = dict(vars(builtins))
         known[names.EXIT] = CellExit
+        known[names.CHECK] = self._check
         known[names.ECHO] = self._echo
         known.update(ERRORS, print=self._print, finish=self._finish)
         for name, doc in settings["functions"]:
@@ -158,6 +159,10 @@ class Interpreter:
         if value is not None:
             self._variables["_"] = value
             self._output.write(repr(value) + "\n")
+
+    def _check(self) -> None:
+        if self._finished:
+            raise Finished
 
     def write(self, text: str) -> None:
         """Add to the output of the cell (warnings, say)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from RestrictedPython.transformer import INSPECT_ATTRIBUTES
 
-GET, WRITE, CLASS, EXIT, ECHO = "_getattr_", "_write_", "_class_", "_exit_", "_echo_"
+GET, WRITE, CLASS, EXIT, CHECK, ECHO = "_getattr_", "_write_", "_class_", "_exit_", "_check_", "_echo_"
 """Variables that compiled cells use; the agent's code can neither read nor bind a name of this shape."""
 
 FORBIDDEN_ATTRIBUTES = frozenset(INSPECT_ATTRIBUTES) | {

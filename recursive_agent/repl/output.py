@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import traceback
 from collections import deque
@@ -84,6 +85,8 @@ def _own_frames(error: traceback.TracebackException, seen: set[int]) -> None:
 def describe(error: BaseException, limit: int) -> str:
     """The traceback of `error` with the frames of cells alone, cut to `limit` characters."""
     text = CutText(limit)
+    if isinstance(error.__cause__, asyncio.CancelledError):  # how asyncio makes a TimeoutError; it tells nothing more
+        error.__cause__, error.__suppress_context__ = None, True
     try:
         summary = traceback.TracebackException(type(error), error, error.__traceback__, limit=-50)
         _own_frames(summary, set())

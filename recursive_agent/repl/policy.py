@@ -193,6 +193,13 @@ class CellPolicy(RestrictingNodeTransformer):
             node.handlers.insert(0, ast.copy_location(ast.ExceptHandler(type=name, name=None, body=body), first))
         return node
 
+    def visit_With(self, node: ast.AST) -> list[ast.AST]:
+        """What can swallow the end of a cell (`suppress(BaseException)`, say) is followed by a check for it."""
+        check = ast.copy_location(ast.Expr(_call(names.CHECK, node)), node)
+        return [self._checked_contents(node), check]
+
+    visit_AsyncWith = visit_TryStar = visit_With
+
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
         """Check the name that the exception is bound to."""
         return self._checked_contents(node, node.name)
@@ -203,10 +210,10 @@ class CellPolicy(RestrictingNodeTransformer):
         return self._checked_contents(node)
 
     visit_For = visit_AsyncFor = visit_comprehension = _contents
-    visit_With = visit_AsyncWith = visit_withitem = _contents
+    visit_withitem = _contents
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _contents
     visit_Await = visit_Yield = visit_YieldFrom = visit_NamedExpr = visit_AnnAssign = _contents
-    visit_TypeAlias = visit_JoinedStr = visit_FormattedValue = visit_TryStar = _contents
+    visit_TypeAlias = visit_JoinedStr = visit_FormattedValue = _contents
 
     def visit_TypeVar(self, node: ast.AST) -> ast.AST:
         """Check the name of a type parameter."""

@@ -55,7 +55,7 @@ _EXPRESSIONS: dict[str, tuple[str, str]] = {
     "collections_sys": ("import collections\n", "collections._sys"),
     "dataclasses_sys": ("import dataclasses\n", "dataclasses.sys"),
     "dataclasses_inspect": ("import dataclasses\n", "dataclasses.inspect"),
-    "dataclasses_builtins": ("import dataclasses\n", "dataclasses.builtins"),
+    "dataclasses_functools": ("import dataclasses\n", "dataclasses.functools"),
     "textwrap_re": ("import textwrap\n", "textwrap.re"),
     "statistics_sys": ("import statistics\n", "statistics.sys"),
     "typing_sys": ("import typing\n", "typing.sys"),
@@ -343,6 +343,7 @@ _STATEMENTS: dict[str, str] = {
     "cve_2023_41039_format_map": "print('ESCAPED', ('{x.__class__.__mro__}').format_map({'x': 1}))",
     "cve_2024_47532_string_module": "from string import Formatter\nprint('ESCAPED', Formatter().get_field('a.__class__', (), {'a': 1}))",
     "cve_2024_47532_attribute_error": "try: 'x'.nope\nexcept AttributeError as e: print('ESCAPED', e.obj)",
+    "cve_2026_76825_getattr_formatter": "import string\nF = getattr(string, 'Formatter')\nprint('ESCAPED', F().get_field('a.__class__', (), {'a': 1}))",
     "cve_2025_22153_except_star": _F
     + "try:\n    raise ExceptionGroup('x', [ValueError(1)])\nexcept* ValueError as e: x = e\nprint('ESCAPED', x.__traceback__.tb_frame)",
     "lazy_import_dunder": "__lazy_import__ = 1\nprint('ESCAPED')",

@@ -334,6 +334,9 @@ FINISHES = {
     "in_function": "def f():\n    try: finish({'a': 1})\n    except BaseException: pass\nf()\nprint('went on')",
     "in_task": "import asyncio\nasync def f(): finish({'a': 1})\nawait asyncio.gather(f(), asyncio.sleep(9), return_exceptions=True)\nprint('went on')",
     "in_background_task": "import asyncio\nasync def f(): finish({'a': 1})\nt = asyncio.create_task(f())\nawait asyncio.sleep(9)\nprint('went on')",
+    "suppressed": "import contextlib\nwith contextlib.suppress(BaseException): finish({'a': 1})\nprint('went on')",
+    "swallowed_by_exit": "class C:\n    def __enter__(self): pass\n    def __exit__(self, *a): return True\ndef f():\n    with C(): finish({'a': 1})\n    print('went on')\nf()",
+    "in_except_star": "try: finish({'a': 1})\nexcept* BaseException: pass\nprint('went on')",
     "in_nested_try": "try:\n    try: finish({'a': 1})\n    except Exception: pass\nexcept BaseException as e: pass\nprint('went on')",
 }  # fmt: skip
 

@@ -164,6 +164,21 @@ async def test_a_killed_worker_is_replaced_and_the_result_says_what_was_lost(san
     await other.aclose()
 
 
+@pytest.mark.anyio
+async def test_a_spare_that_was_killed_is_passed_over() -> None:
+    async with ProcessSandbox(spares=1) as sandbox:
+        spares = list(sandbox._spares)
+        assert spares
+        for spare in spares:
+            await spare.ready()
+            os.kill(spare.pid, signal.SIGKILL)
+        while not all(spare.ended() for spare in spares):
+            await anyio.sleep(0.001)
+        repl = await sandbox.open(call=answer)
+        assert (await repl.run("1")).output == "1\n"
+        await repl.aclose()
+
+
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
