@@ -27,7 +27,10 @@ from .returns import describe_type
 
 MAX_IN_FLIGHT = 1024
 """Host calls of one REPL under way at once; further ones wait for their turn."""
+MAX_WAITING = 10_000
+"""Host calls that a cell may make without awaiting any."""
 _SETTLING = 8
+_NAMED = 100
 _UNWINDING = 3
 
 
@@ -115,9 +118,7 @@ class Interpreter:
 
     def _host_function(self, name: str, doc: str) -> Callable[..., HostCall]:
         def function(*args: Any, **kwargs: Any) -> HostCall:
-            call = HostCall(self, name, args, kwargs)
-            self._calls.append(call)
-            return call
+            return self._made(HostCall(self, name, args, kwargs))
 
         function.__name__ = function.__qualname__ = name
         function.__doc__ = doc
@@ -142,11 +143,19 @@ class Interpreter:
                 "max_steps": max_steps,
                 "max_tokens": max_tokens,
             }
-            call = Subagent(self, kwargs, build)
-            self._calls.append(call)
-            return call
+            return self._made(Subagent(self, kwargs, build))
 
         return host_function(launch_subagent)
+
+    def _made(self, call: HostCall) -> HostCall:
+        """Remember a call, to tell at the cell's end whether it was ever awaited."""
+        if len(self._calls) >= MAX_WAITING:
+            self._calls = [known for known in self._calls if not known._started]
+            if len(self._calls) >= MAX_WAITING:
+                raise RuntimeError(f"{MAX_WAITING:,} host calls were made and none of them awaited")
+        self._calls.append(call)
+        self._stop_if_overdue()
+        return call
 
     # -- what cells call ---------------------------------------------------------------------------------------------
 
@@ -154,11 +163,18 @@ class Interpreter:
         self, *values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False
     ) -> None:
         print(*values, sep=sep, end=end, file=self._output if file is None else file)
+        self._stop_if_overdue()
 
     def _echo(self, value: Any) -> None:
         if value is not None:
             self._variables["_"] = value
             self._output.write(repr(value) + "\n")
+
+    def _stop_if_overdue(self) -> None:
+        """On the way back to the agent's code: a loop that only ever calls us would never be struck."""
+        if self.overdue:
+            self.overdue = False
+            raise Finished if self._finished else TimedOut
 
     def _check(self) -> None:
         if self._finished:
@@ -305,7 +321,7 @@ class Interpreter:
             "status": status,
             "output": self._output.value().encode("utf-8", "backslashreplace").decode(),
             "error": error and error.encode("utf-8", "backslashreplace").decode(),
-            "unawaited": [call._name for call in self._calls if not call._started],
+            "unawaited": [call._name for call in self._calls if not call._started][:_NAMED],
             "running": [call._name for call in self._pending.values()],
             "wall": time.monotonic() - self._started,
             "cpu": time.process_time() - cpu,

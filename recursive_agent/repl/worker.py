@@ -32,9 +32,10 @@ _CPU_GRACE = 2
 _HEADROOM = 96 * 1024 * 1024
 """Bytes beyond the memory limit that the worker itself may need, to report that the limit was reached."""
 _HERE = os.path.dirname(__file__)  # noqa: PTH120
+_LOOP = ("base_events", "events", "selector_events", "unix_events")
 _CRITICAL = (
     *(f"{_HERE}/{name}.py" for name in ("worker", "interpreter", "calls", "output", "protocol")),
-    os.path.dirname(asyncio.__file__),  # noqa: PTH120
+    *(f"{os.path.dirname(asyncio.__file__)}/{name}.py" for name in _LOOP),  # noqa: PTH120
     selectors.__file__,
 )
 

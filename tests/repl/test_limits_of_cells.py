@@ -57,6 +57,11 @@ BOMBS: dict[str, tuple[str, set[str]]] = {
     "memory_pad": ("x = f'{1:>999999999}'", {"memory"}),
     "memory_in_repr": ("'a' * 50_000_000", {"ok", "memory"}),
     "output_flood": ("while True: print('x' * 1000)", {"timeout"}),
+    "call_flood": ("while True: tool(1)", {"error"}),
+    "queue_flood": (
+        "import asyncio\nq = asyncio.Queue()\nwhile True:\n    q.put_nowait(1)\n    q.get_nowait()",
+        {"timeout"},
+    ),
     "output_one_line": ("print('x' * 20_000_000)", {"ok", "memory"}),
     "recursion": ("def f(): return f()\nf()", {"error"}),
     "recursion_swallowed": ("def f():\n    try: return f()\n    except RecursionError: return f()\nf()", {"error", "timeout", "killed"}),
