@@ -28,11 +28,11 @@ CHAT_TEMPLATE = (
 class Architecture:
     """Shape of a policy: a Qwen3 decoder, which every serving engine knows. The defaults have 2 M parameters."""
 
-    vocabulary: int = 640
+    vocabulary: int = 768
     width: int = 192
     layers: int = 4
-    heads: int = 3
-    head_width: int = 64
+    heads: int = 6
+    head_width: int = 32
     feed_forward: int = 512
     context_length: int = 2048
 
@@ -146,6 +146,8 @@ def create(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, se
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    # Both embeddings begin alike: what a small policy must learn above all is to copy.
+    model.lm_head.weight.data.copy_(model.model.embed_tokens.weight.data)
     model.generation_config.eos_token_id = end
     model.generation_config.pad_token_id = pad
     model.generation_config.do_sample = True

@@ -1,6 +1,9 @@
 """What the reference solver writes: short cells of plain Python, names and counts copied from what was seen.
 
-Arithmetic is left to Python: for 3 units of something that is made 2 at a time, `k=-(-3//2)` crafts.
+A look-up shows a recipe as what has to be made, what is there, and the yield: `({'oak_frame': 2}, {'iron_ore': 1}, 2)`. The
+next cell repeats these literals, so that what is delegated is written out by the agent and can be read off its code, and a
+small model only has to copy. Arithmetic is left to Python: for 3 units of something that is made 2 at a time, `k=-(-3//2)`
+crafts.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from .goals import PREFIX
 from .world import Recipe, World
 
 LETTERS = "abcdefghjklmn"
-"""Names of the number of crafts at each level of a single agent's work; i is used by every look-up."""
+"""Names of the number of crafts at each level of a single agent's work (i is taken), and in capitals of the ingredients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,21 @@ Mistakes = Callable[[Mapping[str, int]], Mapping[str, int]]
 def node_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) -> Iterator[str]:
     """The cells of one agent that delegates every ingredient that has to be made."""
     if len(targets) > 1:
-        launches = ",".join(_launch(f"'{PREFIX}{count}x {item}'") for item, count in targets.items())
+        launches = ",".join(f"launch_subagent('{PREFIX}{count}x {item}')" for item, count in targets.items())
         yield f"finish(await asyncio.gather({launches}))"
         return
     ((item, count),) = targets.items()
     recipe = world.recipes[item]
     yield _look_up(item)
     lines = [f"k=-(-{count}//{recipe.yields})"]
-    children = mistakes(_made(world, recipe))
+    children = dict(mistakes(_made(world, recipe)))
+    rest = {part: units for part, units in recipe.ingredients.items() if children.get(part) != units}
+    used = f"{rest}"
     if children:
-        launches = ",".join(_launch(f"f'{PREFIX}{{{units}*k}}x {part}'") for part, units in children.items())
-        lines.append(f"await asyncio.gather({launches})")
-    yield "\n".join([*lines, f"finish({_craft(recipe, 'k')})"])
+        lines.append(f"w={children}")
+        lines.append(f"await asyncio.gather(*[launch_subagent(f'{PREFIX}{{n*k}}x {{i}}') for i,n in w.items()])")
+        used = f"(w|{rest})"
+    yield "\n".join([*lines, f"finish({_craft(recipe, used, 'k')})"])
 
 
 def single_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) -> Iterator[str]:
@@ -62,11 +68,17 @@ def single_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) 
     def make(item: str, count: str, level: int) -> Iterator[str]:
         yield "\n".join([*lines, _look_up(item)])
         recipe = world.recipes[item]
-        times = LETTERS[level]
+        times, parts = LETTERS[level], LETTERS[level].upper()
+        made = mistakes(_made(world, recipe))
+        rest = {part: units for part, units in recipe.ingredients.items() if made.get(part) != units}
         lines[:] = [f"{times}=-(-{count}//{recipe.yields})"]
-        for part, units in mistakes(_made(world, recipe)).items():
-            yield from make(part, f"{units}*{times}", level + 1)
-        lines.append(_craft(recipe, times))
+        if not made:
+            lines.append(_craft(recipe, f"{rest}", times))
+            return
+        lines.append(f"{parts}={dict(made)}|{rest}")
+        for part in made:
+            yield from make(part, f"{parts}['{part}']*{times}", level + 1)
+        lines.append(_craft(recipe, parts, times))
 
     for item, count in targets.items():
         yield from make(item, str(count), 0)
@@ -75,21 +87,18 @@ def single_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) 
 
 
 def _look_up(item: str) -> str:
-    """Shows the recipe, and which of its ingredients have to be made."""
+    """Shows what of the ingredients has to be made, what is there, and the yield."""
     return (
         f"i,=await get_info(['{item}'])\n"
         "r=i['recipes'][0]\n"
-        "r,[x['item'] for x in await get_info(list(r['ingredients'])) if not x['is_base']]"
+        "s=r['ingredients']\n"
+        "w=[x['item'] for x in await get_info(list(s)) if not x['is_base']]\n"
+        "{i:s[i] for i in w},{i:s[i] for i in s if i not in w},r['yields']"
     )
 
 
-def _launch(goal: str) -> str:
-    return f"launch_subagent({goal})"
-
-
-def _craft(recipe: Recipe, times: str) -> str:
-    ingredients = ",".join(f"'{part}':{units}*{times}" for part, units in recipe.ingredients.items())
-    return f"await craft({{{ingredients}}},('{recipe.item}',{recipe.yields}*{times}))"
+def _craft(recipe: Recipe, used: str, times: str) -> str:
+    return f"await craft({{i:n*{times} for i,n in {used}.items()}},('{recipe.item}',{recipe.yields}*{times}))"
 
 
 def _made(world: World, recipe: Recipe) -> dict[str, int]:
