@@ -41,7 +41,7 @@ SETTINGS = "training.json"
 CHECKPOINTS = "checkpoints"
 TEMPERATURE = 0.5
 """Sampling temperature of a policy trained from scratch."""
-DEFAULT_STEPS = 2400
+DEFAULT_STEPS = 1000
 _NO_END = 10**9
 _TEXTS = 4000
 """Demonstrations that the tokenizer is made for."""
@@ -49,7 +49,7 @@ _TEXTS = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImitationConfig:
-    """How to train. The length is `max_steps` (2,400 where not given), or `minutes` of wall time.
+    """How to train. The length is `max_steps` (1,000 where not given), or `minutes` of wall time.
 
     The learning rate warms up, stays, and falls to zero over the last `decay` of the run. `bf16` None: where the
     processor multiplies bfloat16 matrices in hardware. `compile` pays for its minute of preparation on long runs.
@@ -301,9 +301,9 @@ def train_on_traces(
 
 
 def _remember(output: Path, config: ImitationConfig, **about: Any) -> None:
-    """Write down what the run is, or, where it is resumed, check that it is still the same one."""
-    length_and_place = ("output_dir", "resume", "save_steps", "logging_steps", "compile")
-    told = {name: value for name, value in asdict(config).items() if name not in length_and_place}
+    """Write down what the run is, or, where it is resumed, check that it is still the same one (it may become longer)."""
+    free = ("output_dir", "resume", "save_steps", "logging_steps", "compile", "max_steps", "minutes")
+    told = {name: value for name, value in asdict(config).items() if name not in free}
     told = json.loads(json.dumps({**told, **about}))
     path = output / SETTINGS
     if config.resume:

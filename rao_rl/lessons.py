@@ -17,8 +17,12 @@ from .envs.textcraft.environment import Mode
 from .envs.textcraft.names import MATERIALS, PARTS
 from .samples import RowEncoder, TokenRow
 
-WORDS = rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|[0-9]"
-"""The two words of an item's name, and digits one by one."""
+WORDS = rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|(?<!': )(?<!':)(?<!',)(?<!\{{)[0-9]"
+"""The two words of an item's name, and the digits of a number one by one.
+
+A count that belongs to a recipe stays with the punctuation around it: what stands between two names is then one token in
+an observation and one in code, so that the next name is found a fixed, small distance behind the last one.
+"""
 _STEPS_PER_BLOCK = 64
 
 
