@@ -29,14 +29,16 @@ def test_a_node_looks_up_delegates_and_crafts() -> None:
     assert code_of(first) == (
         "i,=await get_info(['pine_wheel'])\n"
         "r=i['recipes'][0]\n"
-        "r,[x['item'] for x in await get_info(list(r['ingredients'])) if not x['is_base']]"
+        "s=r['ingredients']\n"
+        "w=[x['item'] for x in await get_info(list(s)) if not x['is_base']]\n"
+        "{i:s[i] for i in w},{i:s[i] for i in s if i not in w},r['yields']"
     )
-    assert seen == "({'ingredients': {'copper_gear': 1, 'oak_frame': 1}, 'yields': 1}, ['copper_gear', 'oak_frame'])"
+    assert seen == "({'copper_gear': 1, 'oak_frame': 1}, {}, 1)"
     assert code_of(second) == (
         "k=-(-2//1)\n"
-        "await asyncio.gather(launch_subagent(f'Craft the following items: {1*k}x copper_gear'),"
-        "launch_subagent(f'Craft the following items: {1*k}x oak_frame'))\n"
-        "finish(await craft({'copper_gear':1*k,'oak_frame':1*k},('pine_wheel',1*k)))"
+        "w={'copper_gear': 1, 'oak_frame': 1}\n"
+        "await asyncio.gather(*[launch_subagent(f'Craft the following items: {n*k}x {i}') for i,n in w.items()])\n"
+        "finish(await craft({i:n*k for i,n in (w|{}).items()},('pine_wheel',1*k)))"
     )
     assert end is None
     assert made.success
@@ -44,8 +46,10 @@ def test_a_node_looks_up_delegates_and_crafts() -> None:
 
 def test_a_leaf_crafts_at_once() -> None:
     made = demonstrate(SMALL, {"oak_frame": 4})
-    assert made.turns[0][1] == "({'ingredients': {'oak_beam': 3}, 'yields': 3}, [])"
-    assert code_of(made.turns[1][0]) == "k=-(-4//3)\nfinish(await craft({'oak_beam':3*k},('oak_frame',3*k)))"
+    assert made.turns[0][1] == "({}, {'oak_beam': 3}, 3)"
+    assert code_of(made.turns[1][0]) == (
+        "k=-(-4//3)\nfinish(await craft({i:n*k for i,n in {'oak_beam': 3}.items()},('oak_frame',3*k)))"
+    )
 
 
 def test_a_goal_of_several_items_is_split() -> None:
@@ -66,16 +70,16 @@ def test_a_single_agent_goes_depth_first_and_crafts_as_soon_as_it_can() -> None:
     own_lines = [code_of(text).partition("i,=await")[0] for text, _ in made.turns]
     assert own_lines == [
         "",
-        "a=-(-2//1)\n",
-        "b=-(-1*a//2)\n",
-        "c=-(-2*b//3)\n"
-        "await craft({'oak_beam':3*c},('oak_frame',3*c))\n"
-        "await craft({'oak_frame':2*b,'iron_rod':1*b},('copper_gear',2*b))\n",
-        "b=-(-1*a//3)\n"
-        "await craft({'oak_beam':3*b},('oak_frame',3*b))\n"
-        "finish(await craft({'copper_gear':1*a,'oak_frame':1*a},('pine_wheel',1*a)))",
+        "a=-(-2//1)\nA={'copper_gear': 1, 'oak_frame': 1}|{}\n",
+        "b=-(-A['copper_gear']*a//2)\nB={'oak_frame': 2}|{'iron_rod': 1}\n",
+        "c=-(-B['oak_frame']*b//3)\n"
+        "await craft({i:n*c for i,n in {'oak_beam': 3}.items()},('oak_frame',3*c))\n"
+        "await craft({i:n*b for i,n in B.items()},('copper_gear',2*b))\n",
+        "b=-(-A['oak_frame']*a//3)\n"
+        "await craft({i:n*b for i,n in {'oak_beam': 3}.items()},('oak_frame',3*b))\n"
+        "finish(await craft({i:n*a for i,n in A.items()},('pine_wheel',1*a)))",
     ]
-    assert [seen for _, seen in made.turns][-2:] == ["({'ingredients': {'oak_beam': 3}, 'yields': 3}, [])", None]
+    assert [seen for _, seen in made.turns][-2:] == ["({}, {'oak_beam': 3}, 3)", None]
     assert made.success
 
 
@@ -127,9 +131,9 @@ def test_recipes_and_counts_vary_at_every_height() -> None:
     sizes: dict[int, set[int]] = {}
     yields, counts = set(), set()
     for made in islice(demonstrations(random.Random(2), several=0.0), 3000):
-        recipe = eval(made.turns[0][1] or "")[0]
-        sizes.setdefault(made.tier, set()).add(len(recipe["ingredients"]))
-        yields.add(recipe["yields"])
+        parts, base, units = eval(made.turns[0][1] or "")
+        sizes.setdefault(made.tier, set()).add(len(parts | base))
+        yields.add(units)
         counts |= set((parse_goal(made.goal) or {}).values())
     assert all(seen >= {1, 2, 3, 4, 5, 6} for seen in sizes.values())
     assert yields == {1, 2, 3, 4}
