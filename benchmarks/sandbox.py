@@ -67,7 +67,11 @@ async def cells(count: int) -> None:
             ("cell: x = 1", "x = 1", "target p50 <= 0.15"),
             ("cell: print and echo", "print('hello')\nx", ""),
             ("cell: one host call", "await tool(1)", ""),
-            ("cell: gather of 20 host calls", "import asyncio\nr = await asyncio.gather(*[tool(i) for i in range(20)])", ""),
+            (
+                "cell: gather of 20 host calls",
+                "import asyncio\nr = await asyncio.gather(*[tool(i) for i in range(20)])",
+                "",
+            ),
         ):
             times = []
             for _ in range(count):
@@ -95,7 +99,9 @@ async def burst(width: int) -> None:
                 group.start_soon(child)
         took = time.perf_counter() - start
         used = time.process_time() - cpu
-    print(f"{f'{width} at once: open, one cell, close':<44} {took * 1e3:8.1f} ms, host CPU {used / width * 1e3:.2f} ms each")
+    print(
+        f"{f'{width} at once: open, one cell, close':<44} {took * 1e3:8.1f} ms, host CPU {used / width * 1e3:.2f} ms each"
+    )
 
 
 async def many(count: int) -> None:
@@ -129,7 +135,9 @@ async def context(megabytes: int, children: int) -> None:
         took = time.perf_counter() - start
         used = time.process_time() - cpu
         assert (await repls[-1].run("len(context['doc'])")).output == f"{len(text)}\n"
-        print(f"{f'{megabytes} MB context to {children} children':<44} {took * 1e3:8.1f} ms, host CPU {used * 1e3:.1f} ms")
+        print(
+            f"{f'{megabytes} MB context to {children} children':<44} {took * 1e3:8.1f} ms, host CPU {used * 1e3:.1f} ms"
+        )
 
 
 def main() -> None:
@@ -138,8 +146,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--many", type=int, default=500)
     options = parser.parse_args()
-    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
-    print(f"{platform.node()}: {model or platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, ", end="")
+    model = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
+    )
+    print(
+        f"{platform.node()}: {model or platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, ",
+        end="",
+    )
     print(f"Python {platform.python_version()}, {options.backend}, load {os.getloadavg()[0]:.1f}")
     for step, arguments in ((ready, (options.count,)), (cells, (options.count * 5,)), (burst, (128,))):
         anyio.run(step, *arguments, backend=options.backend)
