@@ -17,7 +17,7 @@ from .limits import Limits, Prices
 from .model import connect, resolve_endpoint
 from .model.base import Model, Sampling
 from .model.endpoint import PLACEHOLDER_KEY
-from .repl.base import Sandbox
+from .repl import Sandbox, make_sandbox
 from .result import Result
 from .returns import Returns
 from .stream import Stream
@@ -152,8 +152,6 @@ class Agent:
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Model, Sandbox]:
         if isinstance(self._sandbox, str):
-            from .repl import make_sandbox
-
             sandbox = await stack.enter_async_context(make_sandbox(self._sandbox, require=self._require))
         else:
             sandbox = self._sandbox
