@@ -60,8 +60,8 @@ class ProcessSandbox:
             self._tasks.start_soon(self._receive_workers)
             with anyio.fail_after(_START_SECONDS):
                 first = await self._take()
+                self._spares.appendleft(first)  # so that it is released whatever comes
                 self.enforced = self._holding(await first.ready())
-            self._spares.appendleft(first)
             missing = self._required - self.enforced
             if missing:
                 raise SandboxError(
@@ -189,8 +189,10 @@ class ProcessSandbox:
         except BaseException:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            elif waiter.worker is not None:
+            elif waiter.worker is not None and self._failure is None:
                 self._spares.append(waiter.worker)
+            elif waiter.worker is not None:
+                waiter.worker.kill()
             raise
         if waiter.worker is None:
             raise SandboxError(self._failure or "no worker")

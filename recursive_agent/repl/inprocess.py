@@ -73,7 +73,11 @@ class InProcessSandbox:
         ours, theirs = socket.socketpair()
         threading.Thread(target=_serve, args=(theirs,), name="rao-cells", daemon=True).start()
         worker = Worker(ours, None, os.getpid())
-        await worker.ready()
+        try:
+            await worker.ready()
+        except BaseException:
+            worker.kill()
+            raise
         return worker
 
     async def open(
