@@ -174,6 +174,12 @@ class ProcessSandbox:
                 self._spares.append(worker)
             self._order()
 
+    def _put_back(self, worker: Worker) -> None:
+        if self._failure is None:
+            self._spares.append(worker)
+        else:  # nobody will look at the spares again
+            worker.kill()
+
     async def _take(self) -> Worker:
         if self._failure is not None:
             raise SandboxError(self._failure)
@@ -189,10 +195,8 @@ class ProcessSandbox:
         except BaseException:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            elif waiter.worker is not None and self._failure is None:
-                self._spares.append(waiter.worker)
             elif waiter.worker is not None:
-                waiter.worker.kill()
+                self._put_back(waiter.worker)
             raise
         if waiter.worker is None:
             raise SandboxError(self._failure or "no worker")
