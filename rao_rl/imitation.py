@@ -30,7 +30,7 @@ from recursive_agent.errors import ConfigurationError
 
 from .export import write_checkpoint
 from .lessons import WORDS, Curriculum, DemonstrationBlocks, RecordedBlocks, read_successful, sample_texts
-from .policy import Architecture, create, train_tokenizer
+from .policy import ATTENTION, Architecture, create, train_tokenizer
 from .samples import IGNORED, RowEncoder, TokenRow, bins
 
 Block = Callable[[int], Sequence[Sequence[TokenRow]]]
@@ -249,6 +249,7 @@ def train_from_scratch(
         context_length=shape.context_length,
     )
     model = create(shape, tokenizer, seed=config.seed)
+    model.set_attn_implementation(ATTENTION)
     encoder = RowEncoder(tokenizer, end_ids=[tokenizer.eos_token_id])
     blocks = DemonstrationBlocks(
         encoder, curriculum, tokens=config.tokens_per_step, context_length=shape.context_length

@@ -22,7 +22,7 @@ from .base import Completion, Message, OnLost, OnText, Sampling
 from .onnx_engine import OnnxEngine, Request
 from .template import CheckpointRenderer
 
-SHIPPED = Path(__file__).parent / "checkpoint"
+SHIPPED = Path(__file__).parents[1] / "policies" / "textcraft"
 """The checkpoint that comes with the package."""
 _SLICE = 0.02
 """Seconds of sampling between two looks at who was cancelled and who wants to see text."""
