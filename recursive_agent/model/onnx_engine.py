@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,7 +107,9 @@ class OnnxEngine:
         _, heads, _, width = inputs[self._cache_names[0]]
         self._heads, self._width = int(heads), int(width)
         self._inbox: deque[Request] = deque()
-        self._kept: OrderedDict[int, tuple[object, Prefix]] = OrderedDict()
+        # By id of the conversation. References are weak: what nobody will continue is not worth its memory.
+        self._kept: OrderedDict[int, tuple[weakref.ref[Any], Prefix]] = OrderedDict()
+        self._gone: deque[int] = deque()
         self._kept_bytes = 0
         self._rows: list[Request] = []
         self._read: list[list[int]] = []
@@ -133,12 +136,19 @@ class OnnxEngine:
                 self._drop(range(len(self._rows)), keep=False)
 
     @property
+    def kept_bytes(self) -> int:
+        """Memory of what is remembered of conversations between their turns."""
+        return self._kept_bytes
+
+    @property
     def pending(self) -> int:
         """Requests that are queued or in the batch, those cancelled left out."""
         return sum(not request.cancelled for request in [*self._inbox, *self._rows])
 
     def _advance(self) -> bool:
         """One token for every row; False when a request is done or there is nothing to do."""
+        while self._gone:
+            self._take(self._gone.popleft(), gone=True)
         self._drop([row for row, request in enumerate(self._rows) if request.cancelled], keep=False)
         joining: list[Request] = []
         while self._inbox and len(self._rows) + len(joining) < self._max_batch:
@@ -165,7 +175,7 @@ class OnnxEngine:
 
     def _open(self, request: Request) -> tuple[Request, Prefix, list[int]]:
         """A request, what is known of its prompt from before, and the tokens still to be read (at least one)."""
-        prefix = self._take(request.owner)
+        prefix = self._take(id(request.owner))
         known = 0
         if prefix is not None:
             limit = min(len(prefix.ids), len(request.prompt) - 1)
@@ -286,17 +296,20 @@ class OnnxEngine:
     def _keep(self, row: int) -> None:
         request, length = self._rows[row], int(self._lengths[row])
         prefix = Prefix(self._read[row], [array[row, :, :length].copy() for array in self._batch])
-        self._take(request.owner)
-        self._kept[id(request.owner)] = request.owner, prefix
+        key, gone = id(request.owner), self._gone
+        self._take(key)
+        self._kept[key] = weakref.ref(request.owner, lambda _: gone.append(key)), prefix
         self._kept_bytes += prefix.nbytes
         while self._kept_bytes > self._cache_bytes:
-            _, (_, oldest) = self._kept.popitem(last=False)
-            self._kept_bytes -= oldest.nbytes
+            self._take(next(iter(self._kept)))
 
-    def _take(self, owner: object) -> Prefix | None:
-        _, prefix = self._kept.pop(id(owner), (None, None))
-        if prefix is not None:
-            self._kept_bytes -= prefix.nbytes
+    def _take(self, key: int, *, gone: bool = False) -> Prefix | None:
+        """Remove and return what is kept under a key; with `gone`, only if its conversation no longer exists."""
+        owner, prefix = self._kept.get(key, (None, None))
+        if owner is None or prefix is None or (gone and owner() is not None):
+            return None
+        del self._kept[key]
+        self._kept_bytes -= prefix.nbytes
         return prefix
 
     def _empty(self, rows: int, length: int) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 from recursive_agent import ConfigurationError, ContextOverflow
 from recursive_agent.model.base import Completion, Conversation, Message, Model, Sampling
 from recursive_agent.model.embedded import SHIPPED, EmbeddedModel
+from recursive_agent.model.onnx_engine import OnnxEngine, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -178,6 +180,29 @@ async def test_a_conversation_forgotten_is_read_again(model: EmbeddedModel) -> N
     small = EmbeddedModel(sampling=WARM, cache_mb=0)
     for one, other in zip(await talk(small, 6), await talk(model, 6), strict=True):
         assert one.token_ids == other.token_ids
+
+
+def test_what_nobody_will_continue_is_forgotten() -> None:
+    class Owner:
+        pass
+
+    engine = OnnxEngine(SHIPPED / "model.onnx", end_ids=[])
+
+    def ask(owner: Owner) -> None:
+        request = Request(owner, [7, 8, 9], max_tokens=4, seed=0)
+        engine.submit(request)
+        while not request.done:
+            engine.run(1.0)
+
+    kept, lost = Owner(), Owner()
+    ask(kept)
+    one = engine.kept_bytes
+    ask(lost)
+    assert engine.kept_bytes == 2 * one > 0
+    del lost
+    gc.collect()
+    ask(kept)
+    assert engine.kept_bytes == one
 
 
 def test_two_event_loops_share_a_model(model: EmbeddedModel) -> None:
