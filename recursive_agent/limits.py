@@ -9,7 +9,8 @@ it is given, and what was not used of it goes back: nobody else can spend it, an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -188,6 +189,50 @@ class Budget:
                 return
             self._queue.popleft()
             first.turn.set()
+
+
+class Slots:
+    """Model calls under way at once.
+
+    Agents that have begun go before those that have not: a wide tree then has few agents half done at any time, and as few
+    processes.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._free = total
+        self._begun: deque[anyio.Event] = deque()
+        self._fresh: deque[anyio.Event] = deque()
+
+    @asynccontextmanager
+    async def slot(self, *, begun: bool) -> AsyncIterator[None]:
+        """Hold a slot, waiting for one where all are taken."""
+        if self._free > 0:
+            self._free -= 1
+        else:
+            await self._wait(self._begun if begun else self._fresh)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _wait(self, queue: deque[anyio.Event]) -> None:
+        turn = anyio.Event()
+        queue.append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn in queue:
+                queue.remove(turn)
+            else:  # the slot was handed over at the same moment
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        queue = self._begun or self._fresh
+        if queue:
+            queue.popleft().set()
+        else:
+            self._free += 1
 
 
 class Account:

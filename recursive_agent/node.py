@@ -200,7 +200,7 @@ class AgentNode:
         reservation = await self.launch.account.reserve(prompt, answer)
         left_at: float | None = None
         try:
-            async with self.tree.slots:
+            async with self.tree.slots.slot(begun=self._step > 1):
                 workplace.prepare()  # while the model thinks; not earlier, or all who wait would have a process
                 left_at = time.time()
                 completion = await conversation.complete(

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from .checkpoint import ActionFormat, PromptStyle
-from .limits import Account, Budget, Limits, Prices
+from .limits import Account, Budget, Limits, Prices, Slots
 from .model.base import Model, Sampling
 from .node import AgentNode, Launch, Outcome
 from .repl.base import Sandbox
@@ -58,7 +58,7 @@ class Tree:
         self.sandbox = sandbox
         self.run = run
         self.seed = seed
-        self.slots = anyio.CapacityLimiter(config.limits.max_concurrency)
+        self.slots = Slots(config.limits.max_concurrency)
         self.failure: Exception | None = None
         self._sinks = sinks
         self.agents = 1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recursive_agent import ConfigurationError, Limits, Prices, Status, Usage
-from recursive_agent.limits import Account, Budget, LimitReached, NotEnough
+from recursive_agent.limits import Account, Budget, LimitReached, NotEnough, Slots
 
 pytestmark = pytest.mark.anyio
 
@@ -169,6 +169,37 @@ async def test_no_retry_without_the_means() -> None:
     with pytest.raises(LimitReached, match="too few tokens"):
         await held.renew(40)
     assert (purse.tokens.settled, purse.tokens.reserved) == (40, 0)
+
+
+async def test_agents_that_have_begun_go_first() -> None:
+    slots = Slots(1)
+    order: list[str] = []
+    done = anyio.Event()
+
+    async def call(name: str, begun: bool) -> None:
+        async with slots.slot(begun=begun):
+            order.append(name)
+            await done.wait()
+
+    async with anyio.create_task_group() as group:
+        gave_up = anyio.CancelScope()
+
+        async def give_up() -> None:
+            with gave_up:
+                await call("gave up", True)
+
+        for name, begun in (("holder", False), ("fresh", False), ("begun 1", True)):
+            group.start_soon(call, name, begun)
+            await wait_all_tasks_blocked()
+        group.start_soon(give_up)
+        await wait_all_tasks_blocked()
+        group.start_soon(call, "begun 2", True)
+        await wait_all_tasks_blocked()
+        assert order == ["holder"]
+        gave_up.cancel()
+        await wait_all_tasks_blocked()
+        done.set()
+    assert order == ["holder", "begun 1", "begun 2", "fresh"]
 
 
 @given(

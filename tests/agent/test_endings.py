@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from recursive_agent import AuthenticationFailed, ExecutionTree, ModelNotFound, NotFinished, Status
 from recursive_agent.testing import Fault, Reply, ScriptedEndpoint, by_goal, replies
-from recursive_agent.trace.schema import ModelCalled, NodeEnded, RunEnded, RunStarted
+from recursive_agent.trace.schema import Event, ModelCalled, NodeEnded, RunEnded, RunStarted
 
 from .helpers import agent_on, py
 
@@ -29,7 +28,7 @@ DEEP = {
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def until(condition: Any) -> None:
@@ -151,9 +150,13 @@ async def test_a_stream_that_nobody_holds_stops_too() -> None:
 
 async def test_an_error_of_the_run_comes_out_of_the_stream() -> None:
     with ScriptedEndpoint(replies([Fault.http(401, "no")])) as endpoint:
-        events = []
-        with pytest.raises(AuthenticationFailed):
+        events: list[Event] = []
+
+        async def watch() -> None:
             async for event in agent_on(endpoint).stream("root"):
                 events.append(event)
+
+        with pytest.raises(AuthenticationFailed):
+            await watch()
     ended = next(event for event in events if isinstance(event, NodeEnded))
     assert ended.status is Status.INFRA_ERROR
