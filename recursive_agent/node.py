@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .actions import PYTHON_TOOL, parse_action
 from .errors import ContextOverflow, ModelError, SandboxError
 from .groups import the_cause
-from .limits import Account, LimitReached, Reservation
+from .launch import Launch, Wanted
+from .limits import LimitReached, Reservation
 from .model.base import Completion, Conversation
 from .prompts import Situation, observation, opening, replies, status_line, with_status
 from .repl.base import CellResult, CellStatus, HostCallError, HostFunction, HostRequest, Repl, ReplLimits
-from .returns import Returns
 from .status import Status
 from .tools import ToolContext, ToolFailed
 from .trace.schema import CellRan, HostCalled, ModelCalled, NodeEnded, NodeStarted
 from .usage import Usage
+from .workplace import Workplace
 
 if TYPE_CHECKING:
     from .tree import Tree
 
 LAUNCH = "launch_subagent"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """Everything a node is started with."""
-
-    id: str
-    parent: str | None
-    depth: int
-    goal: str
-    context: Any
-    returns: Returns
-    account: Account
-    max_steps: int
-    max_tokens: int | None
-    step: int | None = None
-    call: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +117,10 @@ class AgentNode:
             tools=[PYTHON_TOOL] if config.action_format == "tool" else (), sampling=config.sampling
         )
         conversation.add(*opening(config.prompt_style, config.action_format, self._situation))
-        workplace: _Workplace | None = None
+        workplace: Workplace | None = None
         try:
             async with anyio.create_task_group() as own:
-                workplace = _Workplace(own, self._open_repl)
+                workplace = Workplace(own, self._open_repl)
                 outcome = await self._steps(conversation, workplace)
                 own.cancel_scope.cancel()
             return outcome
@@ -148,7 +131,7 @@ class AgentNode:
                 with anyio.CancelScope(shield=True):
                     await workplace.aclose()
 
-    async def _steps(self, conversation: Conversation, workplace: _Workplace) -> Outcome:
+    async def _steps(self, conversation: Conversation, workplace: Workplace) -> Outcome:
         config, launch = self.tree.config, self.launch
         malformed = 0
         sent = 0
@@ -187,7 +170,7 @@ class AgentNode:
             conversation.add(*replies(completion.tool_calls, text))
         return Outcome(Status.STEP_LIMIT, reason=f"{launch.max_steps} steps were used without finish()")
 
-    async def _ask(self, conversation: Conversation, sent: int, workplace: _Workplace) -> tuple[Completion, int]:
+    async def _ask(self, conversation: Conversation, sent: int, workplace: Workplace) -> tuple[Completion, int]:
         """One model call, paid for. `sent` counts the messages that the trace already holds."""
         config = self.tree.config
         prompt = await conversation.prompt_tokens()
@@ -332,7 +315,7 @@ class AgentNode:
     def _admit(self, request: HostRequest) -> Launch | HostCallError:
         """A place for the child in the tree, or the refusal."""
         try:
-            wanted = _Wanted.read(request.kwargs)
+            wanted = Wanted.read(request.kwargs)
         except HostCallError as error:
             return error
         refusal = self.tree.refusal(self)
@@ -387,67 +370,3 @@ class _Answer:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._answer(*self._arguments).__await__()
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The checked arguments of `launch_subagent`."""
-
-    goal: str
-    context: Any
-    returns: Returns
-    max_steps: int | None
-    max_tokens: int | None
-
-    @classmethod
-    def read(cls, given: Mapping[str, Any]) -> _Wanted:
-        goal = given.get("goal")
-        if not isinstance(goal, str) or not goal.strip():
-            raise HostCallError("LaunchRefused", f"goal must be a text that says what to do, not {goal!r}")
-        for name in ("max_steps", "max_tokens"):
-            value = given.get(name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise HostCallError("LaunchRefused", f"{name} must be a whole number of at least 1, not {value!r}")
-        try:
-            returns = Returns(given.get("returns"))
-        except ValueError as error:
-            raise HostCallError("LaunchRefused", str(error)) from None
-        return cls(goal, given.get("context"), returns, given.get("max_steps"), given.get("max_tokens"))
-
-
-class _Workplace:
-    """The node's REPL, opened while the model works on its first answer."""
-
-    def __init__(self, tasks: TaskGroup, open_repl: Callable[[], Awaitable[Repl]]) -> None:
-        self._tasks = tasks
-        self._open_repl = open_repl
-        self._repl: Repl | None = None
-        self._ready: anyio.Event | None = None
-        self._failure: SandboxError | None = None
-
-    def prepare(self) -> None:
-        """Begin to open the REPL, once."""
-        if self._ready is None:
-            self._ready = anyio.Event()
-            self._tasks.start_soon(self._open, self._ready)
-
-    async def _open(self, ready: anyio.Event) -> None:
-        try:
-            self._repl = await self._open_repl()
-        except SandboxError as error:
-            self._failure = error
-        ready.set()
-
-    async def repl(self) -> Repl:
-        """The REPL. Raises SandboxError where there is none to be had."""
-        self.prepare()
-        if self._ready is not None:
-            await self._ready.wait()
-        if self._repl is None:
-            raise self._failure or SandboxError("the sandbox gave no interpreter")
-        return self._repl
-
-    async def aclose(self) -> None:
-        """Close the REPL if there is one."""
-        if self._repl is not None:
-            await self._repl.aclose()

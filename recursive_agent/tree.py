@@ -11,9 +11,10 @@ from typing import Any
 import anyio
 
 from .checkpoint import ActionFormat, PromptStyle
+from .launch import Launch
 from .limits import Account, Budget, Limits, Prices, Slots
 from .model.base import Model, Sampling
-from .node import AgentNode, Launch, Outcome
+from .node import AgentNode, Outcome
 from .repl.base import Sandbox
 from .returns import Returns
 from .status import Status

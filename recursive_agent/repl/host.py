@@ -10,25 +10,23 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import anyio
 import anyio.abc
 
 from ..errors import SandboxError
 from . import kernel, zygote
-from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
-from .connection import Worker, WorkerRepl
-from .files import Files
+from .connection import Worker
+from .sandbox import WorkerSandbox
 
 _START_SECONDS = 30.0
 _WORKER_PACKAGES = ("msgpack", "RestrictedPython")
 _REQUIRED = {"kernel": kernel.KERNEL_LAYERS}
 
 
-class ProcessSandbox:
+class ProcessSandbox(WorkerSandbox):
     """A locked process for each REPL, forked from a zygote that shares nothing with this process.
 
     `spares` workers are kept forked and locked ahead of need. `policy=False` leaves the kernel as the only boundary: the
@@ -37,7 +35,7 @@ class ProcessSandbox:
     """
 
     def __init__(self, *, require: Literal["kernel"] | None = None, spares: int = 8, policy: bool = True) -> None:
-        self.enforced: frozenset[str] = frozenset()
+        super().__init__()
         self._required = _REQUIRED[require] if require is not None else frozenset()
         self._spare_target = spares
         self._policy = policy
@@ -47,9 +45,6 @@ class ProcessSandbox:
         self._coming = 0
         self._waiting: deque[_Waiter] = deque()
         self._failure: str | None = None
-        self._repls: set[WorkerRepl] = set()
-        self._files = Files()
-        self._tasks: anyio.abc.TaskGroup | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -101,8 +96,7 @@ class ProcessSandbox:
         self._fail("the sandbox is closed")
         try:
             with anyio.CancelScope(shield=True):
-                for repl in list(self._repls):
-                    await repl.aclose()
+                await self._close_repls()
             if self._tasks is not None:
                 self._tasks.cancel_scope.cancel()
                 await self._tasks.__aexit__(None, None, None)
@@ -220,36 +214,10 @@ class ProcessSandbox:
             return worker
         raise SandboxError("workers die before they can be used")
 
-    async def open(
-        self,
-        *,
-        call: HostCall,
-        functions: Sequence[HostFunction] = (),
-        context: Any = None,
-        launcher: bool = True,
-        limits: ReplLimits = DEFAULT_LIMITS,
-    ) -> Repl:
-        """A fresh REPL in a process of its own; see `Sandbox.open`."""
-        if self._tasks is None or self._failure is not None:
-            raise SandboxError(self._failure or "enter the sandbox first: `async with ProcessSandbox() as sandbox:`")
-        repl = WorkerRepl(
-            self.worker,
-            self._tasks,
-            self._files,
-            call=call,
-            functions=functions,
-            context=context,
-            launcher=launcher,
-            limits=limits,
-            on_close=self._repls.discard,
-        )
-        self._repls.add(repl)
-        try:
-            await repl.start()
-        except BaseException:
-            await repl.aclose()
-            raise
-        return repl
+    def _unusable(self) -> str | None:
+        if self._tasks is None:
+            return "enter the sandbox first: `async with ProcessSandbox() as sandbox:`"
+        return self._failure
 
 
 def _locations(package: str) -> list[str]:

@@ -8,18 +8,15 @@ import os
 import socket
 import threading
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.abc
 
-from ..errors import SandboxError
-from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
 from .calls import Disconnected, TimedOut
-from .connection import Worker, WorkerRepl
-from .files import Files
+from .connection import Worker
 from .protocol import pack
+from .sandbox import WorkerSandbox
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
@@ -43,15 +40,13 @@ def _warn_once() -> None:
         )
 
 
-class InProcessSandbox:
+class InProcessSandbox(WorkerSandbox):
     """Cells behave as in the `process` sandbox, but run in threads of this process under the policy alone."""
 
     def __init__(self) -> None:
         _warn_once()
-        self.enforced: frozenset[str] = frozenset({"policy"})
-        self._repls: set[WorkerRepl] = set()
-        self._files = Files()
-        self._tasks: anyio.abc.TaskGroup | None = None
+        super().__init__()
+        self.enforced = frozenset({"policy"})
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -60,8 +55,7 @@ class InProcessSandbox:
     async def __aexit__(self, *exc: object) -> None:
         try:
             with anyio.CancelScope(shield=True):
-                for repl in list(self._repls):
-                    await repl.aclose()
+                await self._close_repls()
             if self._tasks is not None:
                 self._tasks.cancel_scope.cancel()
                 await self._tasks.__aexit__(None, None, None)
@@ -69,7 +63,8 @@ class InProcessSandbox:
             self._tasks = None
             self._files.close()
 
-    async def _worker(self) -> Worker:
+    async def worker(self) -> Worker:
+        """A thread that runs cells, behind the same socket as a process."""
         ours, theirs = socket.socketpair()
         threading.Thread(target=_serve, args=(theirs,), name="rao-cells", daemon=True).start()
         worker = Worker(ours, None, os.getpid())
@@ -80,36 +75,8 @@ class InProcessSandbox:
             raise
         return worker
 
-    async def open(
-        self,
-        *,
-        call: HostCall,
-        functions: Sequence[HostFunction] = (),
-        context: Any = None,
-        launcher: bool = True,
-        limits: ReplLimits = DEFAULT_LIMITS,
-    ) -> Repl:
-        """A fresh REPL in a thread; see `Sandbox.open`."""
-        if self._tasks is None:
-            raise SandboxError("enter the sandbox first: `async with InProcessSandbox() as sandbox:`")
-        repl = WorkerRepl(
-            self._worker,
-            self._tasks,
-            self._files,
-            call=call,
-            functions=functions,
-            context=context,
-            launcher=launcher,
-            limits=limits,
-            on_close=self._repls.discard,
-        )
-        self._repls.add(repl)
-        try:
-            await repl.start()
-        except BaseException:
-            await repl.aclose()
-            raise
-        return repl
+    def _unusable(self) -> str | None:
+        return None if self._tasks else "enter the sandbox first: `async with InProcessSandbox() as sandbox:`"
 
 
 class _ThreadLimiter:

@@ -60,7 +60,7 @@ def test_a_frame_above_the_limit_is_refused_before_it_is_taken_in() -> None:
         FrameReader(size - 1).feed(frame[: HEADER.size])
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, print, 1j], ids=repr)
+@pytest.mark.parametrize("value", [object(), {1, 2}, print, 1j], ids=["object", "set", "function", "complex"])
 def test_what_is_no_plain_data_is_refused(value: object) -> None:
     with pytest.raises(NotPlainData):
         pack(["x", value])

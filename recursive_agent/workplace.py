@@ -1,0 +1,49 @@
+"""A node's REPL, opened while the model works on its first answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .errors import SandboxError
+from .repl.base import Repl
+
+
+class Workplace:
+    """The node's REPL, opened while the model works on its first answer."""
+
+    def __init__(self, tasks: TaskGroup, open_repl: Callable[[], Awaitable[Repl]]) -> None:
+        self._tasks = tasks
+        self._open_repl = open_repl
+        self._repl: Repl | None = None
+        self._ready: anyio.Event | None = None
+        self._failure: SandboxError | None = None
+
+    def prepare(self) -> None:
+        """Begin to open the REPL, once."""
+        if self._ready is None:
+            self._ready = anyio.Event()
+            self._tasks.start_soon(self._open, self._ready)
+
+    async def _open(self, ready: anyio.Event) -> None:
+        try:
+            self._repl = await self._open_repl()
+        except SandboxError as error:
+            self._failure = error
+        ready.set()
+
+    async def repl(self) -> Repl:
+        """The REPL. Raises SandboxError where there is none to be had."""
+        self.prepare()
+        if self._ready is not None:
+            await self._ready.wait()
+        if self._repl is None:
+            raise self._failure or SandboxError("the sandbox gave no interpreter")
+        return self._repl
+
+    async def aclose(self) -> None:
+        """Close the REPL if there is one."""
+        if self._repl is not None:
+            await self._repl.aclose()
