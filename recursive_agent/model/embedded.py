@@ -18,7 +18,8 @@ import anyio.to_thread
 from ..checkpoint import CheckpointSettings
 from ..errors import ConfigurationError, ContextOverflow, ModelError
 from ..usage import Usage
-from .base import Completion, Message, OnLost, OnText, Sampling
+from .base import Completion, OnLost, OnText, Sampling
+from .history import TokenHistory
 from .onnx_engine import OnnxEngine, Request
 from .template import CheckpointRenderer
 
@@ -109,30 +110,13 @@ class EmbeddedModel:
         return self._seeds.getrandbits(63)
 
 
-class EmbeddedConversation:
-    """One node's exchange as ids: each prompt is the previous one, what was sampled, and more. Counts are exact."""
-
-    exact = True
+class EmbeddedConversation(TokenHistory):
+    """One node's exchange with the embedded policy. Counts are exact."""
 
     def __init__(self, model: EmbeddedModel, sampling: Sampling) -> None:
-        self.messages: list[Message] = []
+        super().__init__(model.renderer)
         self._model = model
         self._sampling = sampling
-        self._ids: list[int] = []
-        """The last prompt and what was sampled after it."""
-        self._sampled: list[int] = []
-        self._seen = 0
-        """Messages that `_ids` stands for."""
-        self._next: tuple[int, list[int]] | None = None
-        """The next prompt, and the number of messages it stands for."""
-
-    def add(self, *messages: Message) -> None:
-        """Append messages."""
-        self.messages.extend(messages)
-
-    async def prompt_tokens(self) -> int:
-        """Tokens of the next prompt, exactly."""
-        return len(await self._prompt())
 
     async def complete(
         self,
@@ -145,7 +129,7 @@ class EmbeddedConversation:
         """One model call; see `Conversation.complete`. Nothing is ever lost on the way here, so `on_lost` is not called."""
         started = time.monotonic()
         model, sampling = self._model, self._sampling
-        prompt = await self._prompt()
+        prompt = await self.prompt()
         room = await model.context_length() - len(prompt)
         if room < 1:
             raise ContextOverflow(
@@ -163,9 +147,7 @@ class EmbeddedConversation:
         sent = len(self.messages)
         await model.sample(request, on_text)
         text = self._text(request.token_ids)
-        self.messages.insert(sent, Message("assistant", text))
-        self._ids, self._sampled = prompt + request.token_ids, request.token_ids
-        self._seen, self._next = sent + 1, None
+        self.answered(prompt, sent, text, request.token_ids)
         return Completion(
             text=text,
             finish_reason=request.finish_reason or "stop",
@@ -177,17 +159,6 @@ class EmbeddedConversation:
             logprobs=tuple(request.logprobs),
             latency=time.monotonic() - started,
         )
-
-    async def _prompt(self) -> list[int]:
-        count = len(self.messages)
-        if self._next is None or self._next[0] != count:
-            added, renderer = self.messages[self._seen :], self._model.renderer
-            if self._seen:
-                ids = self._ids + await renderer.turn(self._sampled, added)
-            else:
-                ids = await renderer.start(added)
-            self._next = count, ids
-        return self._next[1]
 
     def _stopped(self, ids: list[int]) -> bool:
         text = self._model.renderer.decode(ids)

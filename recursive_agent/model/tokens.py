@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from ..errors import CapabilityMissing, ConfigurationError, ContextOverflow
 from ..usage import Usage
-from .base import Completion, Message, OnLost, OnText, Sampling
+from .base import Completion, OnLost, OnText, Sampling
 from .endpoint import Endpoint
 from .failures import Failure, Rejected
+from .history import TokenHistory
 from .remote import RemoteModel, Stopwatch, first_choice, reported_usage
 from .retry import Exhausted, Retries, call_with_retries
 from .template import EndpointRenderer, Renderer
@@ -84,30 +85,13 @@ class _Sampled:
     logprobs: list[float]
 
 
-class TokensConversation:
-    """One node's exchange as ids: each prompt is the previous one, what was sampled, and more. Counts are exact."""
-
-    exact = True
+class TokensConversation(TokenHistory):
+    """One node's exchange over completions of ids. Counts are exact."""
 
     def __init__(self, model: TokensModel, sampling: Sampling) -> None:
-        self.messages: list[Message] = []
+        super().__init__(model.renderer)
         self._model = model
         self._sampling = sampling
-        self._ids: list[int] = []
-        """The last prompt and what was sampled after it."""
-        self._sampled: list[int] = []
-        self._seen = 0
-        """Messages that `_ids` stands for."""
-        self._prompt: tuple[int, list[int]] | None = None
-        """The next prompt, and the number of messages it stands for."""
-
-    def add(self, *messages: Message) -> None:
-        """Append messages."""
-        self.messages.extend(messages)
-
-    async def prompt_tokens(self) -> int:
-        """Tokens of the next prompt, exactly."""
-        return len(await self._next_prompt())
 
     async def complete(
         self,
@@ -119,7 +103,7 @@ class TokensConversation:
     ) -> Completion:
         """One model call; see `Conversation.complete`."""
         model, watch = self._model, Stopwatch()
-        prompt = await self._next_prompt()
+        prompt = await self.prompt()
         sent = len(self.messages)
         max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
         window = await model.context_length()
@@ -148,13 +132,7 @@ class TokensConversation:
             raise await model.failed(exhausted) from None
         sampled = answered.value
         text = str(sampled.choice.get("text") or "")
-        self.messages.insert(sent, Message("assistant", text))
-        self._ids, self._sampled, self._seen, self._prompt = (
-            prompt + sampled.token_ids,
-            sampled.token_ids,
-            sent + 1,
-            None,
-        )
+        self.answered(prompt, sent, text, sampled.token_ids)
         # Both counts are known without the endpoint's help where it states none.
         counted = Usage(calls=1, prompt_tokens=len(prompt), completion_tokens=len(sampled.token_ids))
         usage = reported_usage(sampled.data) or counted
@@ -171,18 +149,6 @@ class TokensConversation:
             latency=watch.seconds,
             attempts=answered.attempts,
         )
-
-    async def _next_prompt(self) -> list[int]:
-        count = len(self.messages)
-        if self._prompt is None or self._prompt[0] != count:
-            added = self.messages[self._seen : count]
-            renderer = self._model.renderer
-            if self._seen:
-                ids = self._ids + await renderer.turn(self._sampled, added)
-            else:
-                ids = await renderer.start(added)
-            self._prompt = (count, ids)
-        return self._prompt[1]
 
 
 class _Incapable(Failure):

@@ -141,11 +141,17 @@ async def test_leaving_the_stream_stops_the_run() -> None:
 
 async def test_a_stream_that_nobody_holds_stops_too() -> None:
     with ScriptedEndpoint(by_goal(DEEP)) as endpoint:
-        async for event in agent_on(endpoint).stream("root"):
+        stream = agent_on(endpoint).stream("root")
+        async for event in stream:
             if isinstance(event, ModelCalled):
                 break
+        assert stream._task is not None
+        ended = stream._task.ended
+        del stream
         gc.collect()
-        await until(lambda: not psutil.Process().children(recursive=True))
+        with anyio.fail_after(10):
+            await ended.wait()
+        assert not psutil.Process().children(recursive=True)
 
 
 async def test_an_error_of_the_run_comes_out_of_the_stream() -> None:

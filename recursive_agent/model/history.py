@@ -1,0 +1,52 @@
+"""A conversation as token ids: only ever appended to, so that what is trained on is what was sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import Message
+from .template import Renderer
+
+
+class TokenHistory:
+    """Messages, and the ids they stand for: each prompt is the previous one, what was sampled after it, and more."""
+
+    exact = True
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.messages: list[Message] = []
+        self._renderer = renderer
+        self._ids: list[int] = []
+        """The last prompt and what was sampled after it."""
+        self._sampled: list[int] = []
+        self._seen = 0
+        """Messages that `_ids` stands for."""
+        self._next: tuple[int, list[int]] | None = None
+        """The next prompt, and the number of messages it stands for."""
+
+    def add(self, *messages: Message) -> None:
+        """Append messages."""
+        self.messages.extend(messages)
+
+    async def prompt_tokens(self) -> int:
+        """Tokens of the next prompt, exactly."""
+        return len(await self.prompt())
+
+    async def prompt(self) -> list[int]:
+        """The ids of the next prompt."""
+        count = len(self.messages)
+        if self._next is None or self._next[0] != count:
+            added = self.messages[self._seen : count]
+            if self._seen:
+                ids = self._ids + await self._renderer.turn(self._sampled, added)
+            else:
+                ids = await self._renderer.start(added)
+            self._next = count, ids
+        return self._next[1]
+
+    def answered(self, prompt: Sequence[int], place: int, text: str, token_ids: Sequence[int]) -> None:
+        """Take in what was sampled after `prompt`, as the message at `place` (others may have been added meanwhile)."""
+        self.messages.insert(place, Message("assistant", text))
+        self._sampled = list(token_ids)
+        self._ids = [*prompt, *token_ids]
+        self._seen, self._next = place + 1, None
