@@ -13,7 +13,7 @@ test: $(VENV)/.dev             ## lint, types and the whole default test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 slow: $(VENV)/.dev             ## suites that take minutes
 	$(BIN)/python -m pytest -q -m slow

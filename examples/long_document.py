@@ -21,9 +21,9 @@ class Answer(BaseModel):
     quotes: list[str]
 
 
-async def main(path: Path, question: str) -> None:
+async def main(document: str, question: str) -> None:
     agent = Agent(limits=Limits(max_agents=30, max_tokens=300_000), trace_dir="traces")
-    stream = agent.stream(question, context={"document": path.read_text()}, returns=Answer)
+    stream = agent.stream(question, context={"document": document}, returns=Answer)
     async for event in stream:
         if isinstance(event, NodeStarted):
             print(f"{'  ' * event.depth}agent {event.node}: {event.goal[:80]}", file=sys.stderr)
@@ -41,4 +41,4 @@ async def main(path: Path, question: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    anyio.run(main, Path(sys.argv[1]), sys.argv[2])
+    anyio.run(main, Path(sys.argv[1]).read_text(), sys.argv[2])

@@ -1,0 +1,1 @@
+"""Training recursive agents: environments, rollouts, evaluation, and the trainers."""

@@ -17,7 +17,9 @@ from .envs.textcraft.environment import Mode
 from .envs.textcraft.names import MATERIALS, PARTS
 from .samples import RowEncoder, TokenRow
 
-WORDS = rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|(?<!': )(?<!':)(?<!',)(?<!\{{)[0-9]"
+WORDS = (
+    rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|(?<!': )(?<!':)(?<!',)(?<!\{{)[0-9]"
+)
 """The two words of an item's name, and the digits of a number one by one.
 
 A count that belongs to a recipe stays with the punctuation around it: what stands between two names is then one token in

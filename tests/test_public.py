@@ -10,7 +10,9 @@ from recursive_agent import Agent, Limits, Status
 
 def test_every_public_name_is_listed_and_there() -> None:
     here = {
-        name for name, value in vars(recursive_agent).items() if not name.startswith("_") and not inspect.ismodule(value)
+        name
+        for name, value in vars(recursive_agent).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
     }
     assert here | {"__version__"} == set(recursive_agent.__all__)
     assert recursive_agent.__all__ == sorted(recursive_agent.__all__)
