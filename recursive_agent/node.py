@@ -98,6 +98,9 @@ class AgentNode:
             outcome = Outcome(Status.INFRA_ERROR, reason=str(error))
             if launch.parent is None:
                 self.tree.fail(error)
+        except Exception as error:
+            outcome = Outcome(Status.INFRA_ERROR, reason=f"{type(error).__name__}: {error}")
+            raise
         finally:
             self.tree.emit(
                 NodeEnded(

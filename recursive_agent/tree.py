@@ -148,6 +148,8 @@ class Tree:
             try:
                 given = score(node)
                 value = await given if isawaitable(given) else given
+                if value is not None and not 0 <= value <= 1:
+                    raise ValueError(f"{value!r} is no score: it must be between 0 and 1, or None")
                 scored = Scored(
                     time=time.time(), node=node.id, score=value, status="unknown" if value is None else "scored"
                 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any, Literal
 
 import anyio
 import pytest
 from pydantic import BaseModel
 
-from recursive_agent import Agent, ConfigurationError, NotFinished, Status, ToolContext, tool
+from recursive_agent import Agent, ConfigurationError, NotFinished, SandboxError, Status, ToolContext, tool
 from recursive_agent.testing import Fault, Reply, Request, ScriptedEndpoint, by_goal, replies
 
 from .helpers import agent_on, observations, py
@@ -339,14 +340,19 @@ async def test_scores_and_groups_are_put_on_the_tree() -> None:
     async def score(node: Any) -> float | None:
         if node.id == "0.0":
             raise RuntimeError("no judge")
-        return 1.0 if node.finished else None
+        return {"0": 1.0, "0.1": None}.get(node.id, 1.5)
 
-    script = by_goal({"root": py("finish(await launch_subagent('child'))"), "child": py("finish(1)")})
+    root = py("finish([await launch_subagent('child') for _ in range(3)])")
+    script = by_goal({"root": root, "child": py("finish(1)")})
     with ScriptedEndpoint(script) as endpoint:
         result = await agent_on(endpoint).solve("root", score=score, group="task-7")
     assert result.tree.group == "task-7"
-    assert (result.tree.nodes["0"].score, result.tree.nodes["0"].score_status) == (1.0, "scored")
-    assert (result.tree.nodes["0.0"].score, result.tree.nodes["0.0"].score_status) == (None, "judge_error")
+    assert [(node.score, node.score_status) for node in result.tree.walk()] == [
+        (1.0, "scored"),
+        (None, "judge_error"),
+        (None, "unknown"),
+        (None, "judge_error"),
+    ]
 
 
 async def test_the_same_seed_asks_for_the_same_samples() -> None:
@@ -387,6 +393,25 @@ async def test_one_agent_runs_many_goals_at_once_without_crossing_wires() -> Non
     for number, result in results.items():
         assert result.output == number
         assert observations(result)[0].splitlines()[0] == f"I am {number}"
+
+
+async def test_trusted_code_may_run_in_process_with_a_warning() -> None:
+    script = by_goal({"root": py("finish(await launch_subagent('child'))"), "child": py("finish(6 * 7)")})
+    with ScriptedEndpoint(script) as endpoint, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = await agent_on(endpoint, sandbox="inprocess").solve("root")
+    assert result.output == 42
+    assert result.tree.settings["enforced"] == ["policy"]
+    assert len(caught) <= 1  # once in the life of a process
+    assert all("isolates nothing" in str(warning.message) for warning in caught)
+
+
+async def test_without_the_kernels_layers_nothing_runs_where_they_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recursive_agent.repl.host._REQUIRED", {"kernel": frozenset({"a layer of tomorrow"})})
+    with ScriptedEndpoint(replies([py("finish(1)")])) as endpoint:
+        with pytest.raises(SandboxError, match="a layer of tomorrow"):
+            await agent_on(endpoint, require="kernel").solve("go")
+        assert not endpoint.ledger.entries
 
 
 def test_solve_sync_for_programs_without_a_loop() -> None:
