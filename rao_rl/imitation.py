@@ -103,7 +103,13 @@ def _filler(pad_id: int) -> dict[str, torch.Tensor]:
 
 
 class Schedule:
-    """Learning-rate factor by progress: warm up, stay, fall linearly to zero. Its fields are saved with the scheduler."""
+    """Learning-rate factor by progress: warm up, stay, fall linearly to zero.
+
+    The scheduler's checkpoint holds `__dict__`, which is the time spent and nothing else: the settings are those of the
+    run that goes on, so that a run may be made longer or shorter when it is resumed.
+    """
+
+    __slots__ = ("__dict__", "decay", "max_steps", "seconds", "warmup")
 
     def __init__(self, config: ImitationConfig) -> None:
         self.warmup = config.warmup_steps

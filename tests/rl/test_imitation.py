@@ -98,6 +98,17 @@ def test_a_killed_run_resumes_with_the_samples_that_would_have_come(tokenizer: A
     assert ends[0]["loss"] == pytest.approx(ends[1]["loss"], abs=1e-6)
 
 
+def test_a_resumed_run_follows_the_length_it_is_now_given(tokenizer: Any, tmp_path: Path) -> None:
+    train(create(TINY, tokenizer, seed=0), blocks(tokenizer), config(tmp_path, max_steps=3), pad_id=0)
+    model = create(TINY, tokenizer, seed=0)
+    train(model, blocks(tokenizer), config(tmp_path, max_steps=20, resume=True), pad_id=0)
+    rates = [entry["learning_rate"] / 2e-3 for entry in metrics(tmp_path) if "loss" in entry]
+    assert len(rates) == 20
+    assert rates[2] == pytest.approx(1 / 3 / 0.4)
+    assert rates[5:11] == pytest.approx([1.0] * 6)
+    assert rates[-1] == pytest.approx(1 / 20 / 0.4)
+
+
 def test_resuming_nothing_is_refused(tokenizer: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no checkpoint to resume"):
         train(create(TINY, tokenizer, seed=0), blocks(tokenizer), config(tmp_path, resume=True), pad_id=0)
