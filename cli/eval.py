@@ -22,32 +22,25 @@ from .models import open_model
 
 
 def eval_command(
-    environment: Annotated[
-        str, typer.Argument(metavar="ENV", help="Environment, for instance textcraft.")
-    ] = "textcraft",
-    model: Annotated[
-        str | None,
-        typer.Option(help="Checkpoint directory, or a model's name at --base-url. Default: the embedded policy."),
-    ] = None,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
-    mode: Annotated[str, typer.Option(help="single, recursive, or both: single,recursive.")] = "recursive",
-    difficulty: Annotated[str, typer.Option(help="Difficulties, comma-separated.")] = "easy,medium,hard",
-    tasks: Annotated[
-        int | None, typer.Option(min=1, help="Tasks of each difficulty. Default: the whole split.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of the environment.")] = "test",
-    context_limit: Annotated[int | None, typer.Option(min=1, help="Context window of each agent, in tokens.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Instead of the policy's own.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of tasks and samples.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Trees at a time.")] = 8,
-    out: Annotated[Path | None, typer.Option(help="Write every attempt to this JSON file.")] = None,
-    trace_dir: Annotated[Path | None, typer.Option(help="Keep the trace of every tree here.")] = None,
+    environment: Annotated[str, typer.Argument(metavar="ENV", hidden=True)] = "textcraft",
+    model: Annotated[str | None, typer.Option(help="Checkpoint, or name at --base-url.", metavar="M")] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.", metavar="URL")] = None,
+    mode: Annotated[str, typer.Option(help="single, recursive, or both.", metavar="MODES")] = "recursive",
+    difficulty: Annotated[str, typer.Option(help="Which tasks.", metavar="D")] = "easy,medium,hard",
+    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks of each difficulty.", metavar="N")] = None,
+    split: Annotated[str, typer.Option(help="Split of the environment.", metavar="SPLIT")] = "test",
+    context_limit: Annotated[int | None, typer.Option(min=1, help="Tokens of an agent.", metavar="N")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Not the policy's own.", metavar="T")] = None,
+    seed: Annotated[int, typer.Option(help="Of tasks and samples.", metavar="N")] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Trees at a time.", metavar="N")] = 8,
+    out: Annotated[Path | None, typer.Option(help="Every attempt, as JSON.", metavar="FILE")] = None,
+    trace_dir: Annotated[Path | None, typer.Option(help="Keep every trace here.", metavar="DIR")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Success by difficulty with 95 % intervals, and what it took.
 
-    Example: rao eval textcraft --mode single,recursive --tasks 64 --out eval.json
+    Example: rao eval textcraft --mode single,recursive --tasks 64
     """
     modes = [_mode(name.strip()) for name in mode.split(",")]
     env = make(environment)

@@ -13,28 +13,27 @@ NEEDS = "training needs more packages: pip install 'rao[train]'"
 
 
 def train(
-    traces: Annotated[Path | None, typer.Argument(help="A trace or a folder of them.", show_default=False)] = None,
-    objective: Annotated[str, typer.Option(help="imitation.")] = "imitation",
-    env: Annotated[str | None, typer.Option(help="Learn from its solver: textcraft.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the checkpoint goes.")] = None,
-    model: Annotated[str | None, typer.Option(help="Checkpoint to start from (traces).")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Train for this long.")] = None,
-    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the traces.")] = 3.0,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of a step.")] = 8192,
-    lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.")] = None,
-    threshold: Annotated[float, typer.Option(help="Least score of what is imitated.")] = 1.0,
-    noise: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of flawed lessons.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of weights and samples.")] = 0,
+    traces: Annotated[Path | None, typer.Argument(help="A trace or a folder.", show_default=False, hidden=True)] = None,
+    objective: Annotated[str, typer.Option(help="imitation.", metavar="O")] = "imitation",
+    env: Annotated[str | None, typer.Option(help="Learn from its solver: textcraft.", metavar="ENV")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the checkpoint goes.", metavar="DIR")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint to start from.", metavar="DIR")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.", metavar="N")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Train for this long.", metavar="M")] = None,
+    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the traces.", metavar="N")] = 3.0,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of a step.", metavar="N")] = 4096,
+    lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.", metavar="LR")] = None,
+    threshold: Annotated[float, typer.Option(help="Least score of what is imitated.", metavar="S")] = 1.0,
+    noise: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of flawed lessons.", metavar="P")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of weights and samples.", metavar="N")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="Faster steps, slow start.")] = False,
 ) -> None:
-    """Train a policy on what good agents wrote.
+    """Train a policy on what good agents wrote: recorded traces, or a solver.
 
-    Example: rao train traces/ --model policy/ --out better/
+    rao train traces/ --model policy/ --out better/
 
-    With --env, a small policy from scratch on demonstrations of the solver:
-    rao train --env textcraft --out policy/ --minutes 30
+    rao train --env textcraft --out policy/ --steps 2200   (from scratch)
     """
     if objective != "imitation":
         raise ConfigurationError(f"--objective takes imitation, not {objective!r}")

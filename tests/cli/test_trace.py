@@ -155,7 +155,9 @@ def test_a_reader_that_leaves_early_gets_no_traceback(traces: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["trace"], ["trace", "show"], ["trace", "ls"], ["doctor"]], ids=" ".join
+    "command",
+    [[], ["run"], ["eval"], ["train"], ["trace"], ["trace", "show"], ["trace", "ls"], ["doctor"]],
+    ids=" ".join,
 )
 def test_help_fits_a_screen_and_shows_an_example(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
