@@ -41,7 +41,7 @@ SETTINGS = "training.json"
 CHECKPOINTS = "checkpoints"
 TEMPERATURE = 0.5
 """Sampling temperature of a policy trained from scratch."""
-DEFAULT_STEPS = 1000
+DEFAULT_STEPS = 2200
 _NO_END = 10**9
 _TEXTS = 4000
 """Demonstrations that the tokenizer is made for."""
@@ -49,7 +49,7 @@ _TEXTS = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImitationConfig:
-    """How to train. The length is `max_steps` (1,000 where not given), or `minutes` of wall time.
+    """How to train. The length is `max_steps` (2,200 where not given), or `minutes` of wall time.
 
     The learning rate warms up, stays, and falls to zero over the last `decay` of the run. `bf16` None: where the
     processor multiplies bfloat16 matrices in hardware. `compile` pays for its minute of preparation on long runs.
@@ -58,7 +58,7 @@ class ImitationConfig:
     output_dir: str
     max_steps: int | None = None
     minutes: float | None = None
-    tokens_per_step: int = 8192
+    tokens_per_step: int = 4096
     learning_rate: float = 2e-3
     warmup_steps: int = 50
     decay: float = 0.4
