@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -17,6 +18,7 @@ from .limits import Limits, Prices
 from .model import connect, resolve_endpoint
 from .model.base import Model, Sampling
 from .model.endpoint import PLACEHOLDER_KEY
+from .plain import plain
 from .repl import Sandbox, make_sandbox
 from .result import Result
 from .returns import Returns
@@ -74,24 +76,33 @@ class Agent:
         self.prompt_style: PromptStyle = prompt_style or (settings.prompt_style if settings else "rich")
         self.action_format: ActionFormat = action_format or (settings.action_format if settings else "fenced")
         self.context_limit = context_limit
+        if context_limit is not None and (not isinstance(context_limit, int) or context_limit < 1):
+            raise ConfigurationError(f"context_limit must be a whole number of at least 1, not {context_limit!r}")
+        _one_of("prompt_style", self.prompt_style, get_args(PromptStyle))
+        _one_of("action_format", self.action_format, get_args(ActionFormat))
+        _one_of("interface", interface, ("chat", "tokens"))
+        _one_of("require", require, (None, "kernel"))
+        if isinstance(sandbox, str):
+            _one_of("sandbox", sandbox, get_args(SandboxName))
         try:
             own = model.sampling if isinstance(model, Model) else Sampling()
             self.sampling = own.updated(sampling)
+            json.dumps(self.sampling.extra)  # goes into every request
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"sampling: {error}") from error
         self._sandbox: SandboxName | Sandbox = sandbox
         self._require: Literal["kernel"] | None = require
-        if isinstance(sandbox, str) and sandbox not in get_args(SandboxName):
-            raise ConfigurationError(f"sandbox must be one of {', '.join(get_args(SandboxName))}, not {sandbox!r}")
         self._given_model: Model | None = None
         self._secrets: tuple[str, ...] = ()
         if model is None or isinstance(model, str):
             self._endpoint = resolve_endpoint(model, base_url, api_key)
             self._interface: Literal["chat", "tokens"] = interface
-            # The placeholder of endpoints without a key is no secret, and redacting it would harm the trace.
-            self._secrets = () if self._endpoint.api_key == PLACEHOLDER_KEY else (self._endpoint.api_key,)
+            key = self._endpoint.api_key
         else:
             self._given_model = model
+            key = getattr(getattr(model, "endpoint", None), "api_key", PLACEHOLDER_KEY)
+        # The placeholder of endpoints without a key is no secret, and redacting it would harm the trace.
+        self._secrets = () if key == PLACEHOLDER_KEY else (key,)
         self._kept: tuple[Model, Sandbox] | None = None
         self._stack: AsyncExitStack | None = None
 
@@ -175,6 +186,10 @@ class Agent:
         if not isinstance(goal, str) or not goal.strip():
             raise ConfigurationError(f"goal must be a text that says what to do, not {goal!r}")
         wanted = Returns(returns)
+        try:
+            context = plain(context, strict=True)
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"context must be plain data: {error}") from None
         async with AsyncExitStack() as stack:
             model, sandbox = self._kept or await self._open(stack)
             run = uuid.uuid4().hex[:12]
@@ -228,3 +243,8 @@ class Agent:
             "sandbox": type(sandbox).__name__,
             "enforced": sorted(sandbox.enforced),
         }
+
+
+def _one_of(name: str, value: Any, choices: Iterable[Any]) -> None:
+    if value not in (known := tuple(choices)):
+        raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")

@@ -60,6 +60,8 @@ class Limits:
                 raise ConfigurationError(
                     f"Limits.{item.name} must be {kind}{' or None' if optional else ''}: {value!r}"
                 )
+            if value != value:
+                raise ConfigurationError(f"Limits.{item.name} must be a number, not NaN")
             least = 0 if item.name in ("max_depth", "max_children") else 1 if whole else 0
             if value < least or (not whole and value <= 0):
                 raise ConfigurationError(
@@ -82,16 +84,17 @@ class Prices:
     @classmethod
     def of(cls, prices: Mapping[str, float] | Prices | None) -> Prices | None:
         """From the user's mapping with keys `prompt`, `completion` and maybe `cached`."""
-        if prices is None or isinstance(prices, Prices):
-            return prices
+        if prices is None:
+            return None
         try:
-            made = cls(**prices)
+            made = prices if isinstance(prices, Prices) else cls(**prices)
         except TypeError:
             raise ConfigurationError(
-                f"prices must have the keys 'prompt', 'completion' and maybe 'cached' (per million tokens): {dict(prices)!r}"
+                f"prices must have the keys 'prompt', 'completion' and maybe 'cached' (per million tokens): {prices!r}"
             ) from None
-        if any(not isinstance(v, int | float) or v < 0 for v in (made.prompt, made.completion, made.cached or 0.0)):
-            raise ConfigurationError(f"prices must be numbers of at least 0: {dict(prices)!r}")
+        numbers = (made.prompt, made.completion, made.cached or 0.0)
+        if not all(isinstance(number, int | float) and 0 <= number < float("inf") for number in numbers):
+            raise ConfigurationError(f"prices must be numbers of at least 0: {prices!r}")
         return made
 
     def of_usage(self, usage: Usage) -> float:
@@ -204,18 +207,21 @@ class Slots:
         self._fresh: deque[anyio.Event] = deque()
 
     @asynccontextmanager
-    async def slot(self, *, begun: bool) -> AsyncIterator[None]:
+    async def slot(self, *, begun: bool) -> AsyncIterator[Slot]:
         """Hold a slot, waiting for one where all are taken."""
+        await self._take(begun)
+        slot = Slot(self)
+        try:
+            yield slot
+        finally:
+            if slot.held:
+                self._release()
+
+    async def _take(self, begun: bool) -> None:
         if self._free > 0:
             self._free -= 1
-        else:
-            await self._wait(self._begun if begun else self._fresh)
-        try:
-            yield
-        finally:
-            self._release()
-
-    async def _wait(self, queue: deque[anyio.Event]) -> None:
+            return
+        queue = self._begun if begun else self._fresh
         turn = anyio.Event()
         queue.append(turn)
         try:
@@ -233,6 +239,23 @@ class Slots:
             queue.popleft().set()
         else:
             self._free += 1
+
+
+class Slot:
+    """A place among the model calls under way."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.held = True
+        self._slots = slots
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[None]:
+        """Leave the slot to others meanwhile: who waits for the budget must not block those who hold some of it."""
+        self._slots._release()
+        self.held = False
+        yield
+        await self._slots._take(begun=True)
+        self.held = True
 
 
 class Account:

@@ -186,11 +186,16 @@ class AgentNode:
         reservation = await self.launch.account.reserve(prompt, answer)
         left_at: float | None = None
         try:
-            async with self.tree.slots.slot(begun=self._step > 1):
+            async with self.tree.slots.slot(begun=self._step > 1) as slot:
+
+                async def retry(tokens: int) -> None:
+                    async with slot.lent():
+                        await reservation.renew(tokens)
+
                 workplace.prepare()  # while the model thinks; not earlier, or all who wait would have a process
                 left_at = time.time()
                 completion = await conversation.complete(
-                    max_tokens=reservation.completion, seed=self._seed(), on_lost=reservation.renew
+                    max_tokens=reservation.completion, seed=self._seed(), on_lost=retry
                 )
         except BaseException as error:
             self._settle_failure(reservation, error, left=left_at is not None)

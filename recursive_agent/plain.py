@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 
-def plain(value: Any) -> Any:
-    """`value` as None, bool, int, float, str, bytes, list or dict of such; what has no such form becomes its `str`."""
+def plain(value: Any, *, strict: bool = False) -> Any:
+    """`value` as None, bool, int, float, str, bytes, list or dict of such.
+
+    What has no such form becomes its `str`; where `strict`, it raises ValueError.
+    """
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {
-            key if type(key) in (str, int, float, bool) or key is None else str(key): plain(v)
+            key if type(key) in (str, int, float, bool) or key is None else str(key): plain(v, strict=strict)
             for key, v in value.items()
         }
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, strict=strict) for item in value]
     if isinstance(value, set | frozenset):
-        return [plain(item) for item in sorted(value, key=repr)]
+        return [plain(item, strict=strict) for item in sorted(value, key=repr)]
     if isinstance(value, BaseModel):
-        return plain(value.model_dump())
+        return plain(value.model_dump(), strict=strict)
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(TypeAdapter(type(value)).dump_python(value))
-    return to_jsonable_python(value, fallback=str)
+        return {field.name: plain(getattr(value, field.name), strict=strict) for field in fields(value)}
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return to_jsonable_python(value, fallback=None if strict else str)

@@ -17,6 +17,10 @@ from .model.base import Message, ToolCall
 from .repl.base import CellResult, CellStatus
 from .tools import Tool
 
+_SHOWN_NESTING = 3
+"""Levels of a context that an opening message describes; each may show eight keys for every one above it."""
+_SHOWN_CHARS = 200
+
 _ACTIONS: dict[ActionFormat, str] = {
     "fenced": "Each of your answers holds exactly one block of code, fenced as ```python … ```",
     "tags": "Each of your answers holds exactly one block of code between <python> and </python>",
@@ -106,18 +110,29 @@ def _describe_tools(tools: Mapping[str, Tool]) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def describe_data(value: Any) -> str:
+def describe_data(value: Any, nesting: int = 0) -> str:
     """Type and size of a value, without the value."""
     if isinstance(value, str):
         return f"a string of {len(value):,} characters"
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, Mapping):
-        shown = ", ".join(f"{key!r}: {describe_data(item)}" for key, item in list(value.items())[:8])
+        if nesting == _SHOWN_NESTING:
+            return f"a dict with {len(value):,} keys"
+        shown = ", ".join(f"{_short(key)}: {describe_data(item, nesting + 1)}" for key, item in list(value.items())[:8])
         return f"a dict with {len(value):,} keys ({shown}{', …' if len(value) > 8 else ''})"
     if isinstance(value, list | tuple):
-        return f"a list of {len(value):,} items" + (f", the first {describe_data(value[0])}" if value else "")
-    return repr(value)
+        return f"a list of {len(value):,} items" + (
+            f", the first {describe_data(value[0], nesting + 1)}" if value and nesting < _SHOWN_NESTING else ""
+        )
+    if isinstance(value, int) and value.bit_length() > _SHOWN_CHARS:  # Python refuses to spell the longest ones
+        return f"a whole number of {value.bit_length():,} bits"
+    return _short(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
 def status_line(*, step: int, max_steps: int, tokens_left: int | None, situation: Situation) -> str:

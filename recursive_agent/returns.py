@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from .errors import ConfigurationError
 from .plain import plain
+
+if TYPE_CHECKING:
+    from .schemas import Schema
+
+_MOST_CHARS = 1_000
 
 
 class Returns:
@@ -17,19 +22,17 @@ class Returns:
     def __init__(self, returns: Any) -> None:
         self.schema: dict[str, Any] | None = None
         self._adapter: TypeAdapter[Any] | None = None
-        self._validator: Any = None
+        self._checker: Schema | None = None
         if returns is None:
             return
         if isinstance(returns, Mapping):
-            import jsonschema  # slow to import, and few need it
+            from .schemas import Schema  # slow to import, and few need it
 
             self.schema = dict(returns)
-            kind = jsonschema.validators.validator_for(self.schema, default=jsonschema.Draft202012Validator)
             try:
-                kind.check_schema(self.schema)
-            except jsonschema.SchemaError as error:
-                raise ConfigurationError(f"returns is no valid JSON schema: {error.message}") from None
-            self._validator = kind(self.schema)
+                self._checker = Schema(self.schema)
+            except ValueError as error:
+                raise ConfigurationError(f"returns is no valid JSON schema: {_cut(str(error))}") from None
             return
         try:
             self._adapter = TypeAdapter(returns)
@@ -45,19 +48,22 @@ class Returns:
             try:
                 return self._adapter.validate_python(value)
             except ValidationError as error:
-                raise ValueError(describe(error)) from None
-        if self._validator is not None:
-            import jsonschema
-
-            worst = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
-            if worst is not None:
-                where = "".join(f"[{part!r}]" for part in worst.absolute_path)
-                raise ValueError(f"value{where}: {worst.message}" if where else worst.message)
+                raise ValueError(_cut(describe(error))) from None
+        if self._checker is not None:
+            try:
+                self._checker.check(value)
+            except ValueError as error:
+                raise ValueError(_cut(str(error))) from None
         return value
 
     def plain(self, value: Any) -> Any:
         """A validated value as plain data, for the trace and for a parent's REPL."""
         return plain(self._adapter.dump_python(value) if self._adapter is not None else value)
+
+
+def _cut(reason: str) -> str:
+    """A reason goes into a prompt, and may quote a value of any size."""
+    return reason if len(reason) <= _MOST_CHARS else f"{reason[: _MOST_CHARS // 2]} … {reason[-_MOST_CHARS // 2 :]}"
 
 
 def describe(error: ValidationError) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, overload
 
+import anyio
 import anyio.to_thread
 from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, ValidationError, validate_call
 
@@ -65,19 +66,27 @@ class Tool:
                 f"{self.name or function!r} cannot be a tool's name; wrap it in a function with a plain, free name or use "
                 "@tool(name=...)"
             )
-        self._function = function
-        self._is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - an instance with an async __call__
-        )
+        if not inspect.isroutine(function) and not isinstance(function, partial | type):
+            # An instance: what is called is its method.
+            described, function = function, function.__call__  # type: ignore[operator]
+        else:
+            described = function
+        self._is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
         try:
-            hints = typing.get_type_hints(function)
+            hints = typing.get_type_hints(_underlying(function))
             signature = inspect.signature(function, eval_str=True)
         except (NameError, TypeError):  # names only a type checker sees; pydantic below has the last word
             hints, signature = {}, inspect.signature(function)
-        self._context_parameter = next((p for p in signature.parameters if hints.get(p) is ToolContext), None)
+        self._context_parameter = next((p for p in signature.parameters if _is_context(hints.get(p))), None)
+        # Where the agent gives arguments by position, ours stands among them.
+        self._context_position: int | None = None
+        if self._context_parameter is not None:
+            kind = signature.parameters[self._context_parameter].kind
+            if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+                self._context_position = list(signature.parameters).index(self._context_parameter)
         shown = [p for p in signature.parameters.values() if p.name != self._context_parameter]
         self.signature = f"{self.name}{signature.replace(parameters=shown)}"
-        self.description = inspect.cleandoc(marked.get("description") or function.__doc__ or "")
+        self.description = inspect.cleandoc(marked.get("description") or described.__doc__ or function.__doc__ or "")
         try:
             self._call = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
         except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
@@ -92,7 +101,10 @@ class Tool:
         if self._context_parameter is not None:
             if self._context_parameter in given:
                 raise ToolFailed(f"{self.name}() got an unexpected argument {self._context_parameter!r}")
-            given[self._context_parameter] = context
+            if self._context_position is not None and len(args) >= self._context_position:
+                args = (*args[: self._context_position], context, *args[self._context_position :])
+            else:
+                given[self._context_parameter] = context
         try:
             if self._is_async:
                 result = await self._call(*args, **given)
@@ -105,6 +117,21 @@ class Tool:
             raise ToolFailed(f"{self.name}(): {describe(error)}; the signature is {self.signature}") from None
         except Exception as error:
             raise ToolFailed(f"{self.name}() raised {type(error).__name__}: {error}") from error
+        except anyio.get_cancelled_exc_class() as error:
+            # Something inside the tool was cancelled, not this call: the agent must not wait for an answer for ever.
+            if anyio.get_current_task().has_pending_cancellation():
+                raise
+            raise ToolFailed(f"{self.name}() was cancelled from within") from error
+
+
+def _underlying(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def _is_context(hint: Any) -> bool:
+    return hint is ToolContext or ToolContext in typing.get_args(hint)
 
 
 def tool_set(functions: Iterable[Callable[..., Any]]) -> dict[str, Tool]:

@@ -298,7 +298,7 @@ class WorkerRepl:
                         raise ProtocolError(f"unknown message {kind!r}")
             except WorkerGone as error:
                 why = str(error)
-            except (ProtocolError, LookupError, TypeError, ValueError) as error:
+            except (ProtocolError, LookupError, TypeError, ValueError, OverflowError) as error:
                 why = f"it broke the protocol ({error})"
         self._drop_worker()
         wall = anyio.current_time() - started
@@ -336,7 +336,7 @@ class WorkerRepl:
     ) -> None:
         if not (isinstance(number, int) and isinstance(name, str) and isinstance(args, list) and isinstance(cell, int)):
             raise ProtocolError("a malformed call")
-        if number in self._calls or not all(isinstance(key, str) for key in kwargs):
+        if number in self._calls or not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
             raise ProtocolError("a malformed call")
         if len(self._calls) >= _MOST_CALLS:
             raise ProtocolError("more calls at once than allowed")
@@ -344,9 +344,13 @@ class WorkerRepl:
         scope = self._calls[number] = anyio.CancelScope()
         if self._clock is not None:
             self._clock.pause()
-        self._answering += 1
         # Called here and awaited there: tasks start in any order, but launches must be numbered as they were made.
-        self._tasks.start_soon(self._answer, worker, self._calls, scope, request, self._call(request))
+        try:
+            answer: Awaitable[Any] | Exception = self._call(request)
+        except Exception as error:  # told to the agent as any other failure of a call is
+            answer = error
+        self._answering += 1
+        self._tasks.start_soon(self._answer, worker, self._calls, scope, request, answer)
 
     def _cancel(self, number: Any) -> None:
         scope = self._calls.pop(number, None)
@@ -364,7 +368,7 @@ class WorkerRepl:
         calls: dict[int, anyio.CancelScope],
         scope: anyio.CancelScope,
         request: HostRequest,
-        answer: Awaitable[Any],
+        answer: Awaitable[Any] | Exception,
     ) -> None:
         try:
             with scope:
@@ -378,8 +382,10 @@ class WorkerRepl:
             if not self._answering:
                 self._idle.set()
 
-    async def _ask(self, request: HostRequest, answer: Awaitable[Any]) -> bytes:
+    async def _ask(self, request: HostRequest, answer: Awaitable[Any] | Exception) -> bytes:
         try:
+            if isinstance(answer, Exception):
+                raise answer
             return pack(["reply", request.id, True, await answer])
         except HostCallError as error:
             kind, message, data = error.kind, error.message, error.data

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import functools
 import os
 import struct
 from collections.abc import Callable
@@ -78,8 +79,12 @@ def unpack(body: bytes | bytearray | memoryview, extension: Callable[[int, bytes
             raise ProtocolError(f"unknown extension {code}")
         return extension(code, data)
 
+    read = functools.partial(msgpack.unpackb, body, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
     try:
-        message = msgpack.unpackb(body, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
+        try:
+            message = read()
+        except TypeError:  # a dict with tuples for keys, which travel as arrays; too rare to look out for always
+            message = read(object_pairs_hook=lambda pairs: {_as_key(key): value for key, value in pairs})
     except ProtocolError:
         raise
     except (
@@ -95,6 +100,10 @@ def unpack(body: bytes | bytearray | memoryview, extension: Callable[[int, bytes
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
         raise ProtocolError("a message is an array that starts with its kind")
     return message
+
+
+def _as_key(key: Any) -> Any:
+    return tuple(_as_key(part) for part in key) if isinstance(key, list) else key
 
 
 class FrameReader:
