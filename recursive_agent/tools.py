@@ -115,7 +115,7 @@ class Tool:
             return plain(result)
         except ValidationError as error:
             raise ToolFailed(f"{self.name}(): {describe(error)}; the signature is {self.signature}") from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() in a library must not end the run, nor the program
             raise ToolFailed(f"{self.name}() raised {type(error).__name__}: {error}") from error
         except anyio.get_cancelled_exc_class() as error:
             # Something inside the tool was cancelled, not this call: the agent must not wait for an answer for ever.

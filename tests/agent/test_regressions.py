@@ -208,6 +208,16 @@ async def test_a_cancellation_inside_a_tool_is_a_failure_of_the_tool() -> None:
     assert "cancelled from within" in observations(result)[0]
 
 
+async def test_a_tool_that_exits_does_not_end_the_program() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    async with ScriptedEndpoint(replies([py("await leave()"), py("finish(1)")])) as endpoint:
+        result = await agent_on(endpoint, tools=(leave,)).solve("top")
+    assert result.output == 1
+    assert "raised SystemExit: 3" in observations(result)[0]
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
