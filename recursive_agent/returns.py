@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,15 @@ class Returns:
         if self._adapter is not None:
             try:
                 return self._adapter.validate_python(value)
-            except ValidationError as error:
-                raise ValueError(_cut(describe(error))) from None
+            except ValidationError as refused:
+                problem = refused
+                # A strict model takes a date or a tuple only from JSON, which is what agents have to give.
+                if (text := _as_json(value)) is not None:
+                    try:
+                        return self._adapter.validate_json(text)
+                    except ValidationError as refused_too:
+                        problem = refused_too
+                raise ValueError(_cut(describe(problem))) from None
         if self._checker is not None:
             try:
                 self._checker.check(value)
@@ -59,6 +67,15 @@ class Returns:
     def plain(self, value: Any) -> Any:
         """A validated value as plain data, for the trace and for a parent's REPL."""
         return plain(self._adapter.dump_python(value) if self._adapter is not None else value)
+
+
+def _as_json(value: Any) -> str | None:
+    """`value` as JSON, None where something of it would be lost."""
+    try:
+        text = json.dumps(value)
+        return text if json.loads(text) == value else None
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _cut(reason: str) -> str:

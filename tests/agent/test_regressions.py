@@ -6,12 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from recursive_agent import Agent, ConfigurationError, Limits, Prices, Status, ToolContext, tool
 from recursive_agent.model import connect, resolve_endpoint
@@ -127,6 +129,20 @@ async def test_context_may_be_anything_with_a_plain_form_and_nothing_else() -> N
         assert not endpoint.ledger.entries
         result = await agent.solve("top", context={"p": Point(1, frozenset({"a"})), "s": {2}})
     assert result.output == {"p": {"x": 1, "tags": ["a"]}, "s": [2]}
+
+
+def test_a_strict_model_can_be_satisfied_with_what_json_has() -> None:
+    class Strict(BaseModel):
+        model_config = ConfigDict(strict=True)
+        day: date
+        pair: tuple[int, int]
+
+    given = {"day": "2020-01-02", "pair": [1, 2]}
+    assert Returns(Strict).validate(given) == Strict(day=date(2020, 1, 2), pair=(1, 2))
+    with pytest.raises(ValueError, match=r"pair\.1"):
+        Returns(Strict).validate({"day": "2020-01-02", "pair": [1, "2"]})
+    with pytest.raises(ValueError, match="valid string"):
+        Returns(dict[str, int]).validate({1: 2})
 
 
 def test_a_description_of_data_stays_short() -> None:
