@@ -10,5 +10,5 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAO_MODEL", "RAO_TRACE_DIR", "COLUMNS"):
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAO_MODEL", "RAO_TRACE_DIR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)

@@ -204,10 +204,10 @@ async def test_native_tools_are_refused_in_the_tokens_interface() -> None:
 async def test_an_endpoint_that_is_down_is_told_in_one_sentence() -> None:
     model = connect(resolve_endpoint("m", "http://127.0.0.1:9/v1"), max_retries=0)
     error = await failure(model)
-    await model.aclose()
     assert type(error) is EndpointUnavailable
     assert str(error).startswith("http://127.0.0.1:9/v1 gave no usable answer in one attempt")
     assert await model.context_length() is None
+    await model.aclose()
 
 
 def test_what_was_not_given_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

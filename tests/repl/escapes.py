@@ -55,7 +55,7 @@ _EXPRESSIONS: dict[str, tuple[str, str]] = {
     "collections_sys": ("import collections\n", "collections._sys"),
     "dataclasses_sys": ("import dataclasses\n", "dataclasses.sys"),
     "dataclasses_inspect": ("import dataclasses\n", "dataclasses.inspect"),
-    "dataclasses_functools": ("import dataclasses\n", "dataclasses.functools"),
+    "dataclasses_types": ("import dataclasses\n", "dataclasses.types"),
     "textwrap_re": ("import textwrap\n", "textwrap.re"),
     "statistics_sys": ("import statistics\n", "statistics.sys"),
     "typing_sys": ("import typing\n", "typing.sys"),
