@@ -112,31 +112,18 @@ def _about(model: Model, **settings: object) -> dict[str, object]:
 
 
 def _table(summaries: list[Summary], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in (
-        "difficulty",
-        "mode",
-        "tasks",
-        "success",
-        "95 %",
-        "agents",
-        "depth",
-        "steps",
-        "tokens",
-        "seconds",
-        "together",
-    ):
-        table.add_column(heading, justify="left" if heading in ("difficulty", "mode") else "right")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("task", "mode", "tasks", "success (95 %)", "agents", "depth", "steps", "tokens", "s", "par"):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("task", "mode") else "right")
     for item in summaries:
         table.add_row(
             item.difficulty,
             item.mode,
             str(item.tasks),
-            f"{item.success:.3f}",
-            f"{item.low:.3f}–{item.high:.3f}",
-            f"{item.agents:.1f}",
+            f"{item.success:.3f} ({item.low:.2f}–{item.high:.2f})",
+            f"{item.agents:.0f}",
             f"{item.depth:.1f}",
-            f"{item.steps:.1f}",
+            f"{item.steps:.0f}",
             f"{item.completion_tokens:.0f}",
             f"{item.seconds:.1f}",
             f"{item.concurrent_share:.2f}",
