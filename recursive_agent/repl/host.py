@@ -45,6 +45,11 @@ class ProcessSandbox(WorkerSandbox):
         self._coming = 0
         self._waiting: deque[_Waiter] = deque()
         self._failure: str | None = None
+        self._lost = False
+        """Whether the failure is that the zygote ended by itself."""
+        self._proven = False
+        """Whether the zygote there is has given a worker."""
+        self._revival = anyio.Lock()
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -130,17 +135,39 @@ class ProcessSandbox(WorkerSandbox):
             except BlockingIOError:
                 pass  # the zygote has orders enough; the next worker that comes brings us here again
             except OSError as error:
-                self._fail(f"the sandbox's zygote is gone ({error.strerror})")
+                self._lose(f"the sandbox's zygote is gone ({error.strerror})")
             else:
                 self._coming += wanted
 
+    def _lose(self, reason: str) -> None:
+        self._lost = self._lost or self._failure is None  # it is noticed at both ends of the socket
+        self._fail(reason)
+
+    async def _revive(self) -> None:
+        """Start another zygote where one that worked was killed (by the kernel's out-of-memory killer, say).
+
+        Its workers died with it. One that never gave a worker would not do better a second time.
+        """
+        async with self._revival:
+            if not (self._lost and self._proven) or self._tasks is None or self._zygote is None:
+                return
+            await _wait(self._zygote)
+            while self._spares:
+                self._spares.popleft().kill()
+            if self._socket is not None:
+                self._socket.close()
+            self._coming, self._failure, self._lost, self._proven = 0, None, False, False
+            self._start()
+            self._tasks.start_soon(self._receive_workers)
+
     async def _receive_workers(self) -> None:
-        assert self._socket is not None
+        zygote_socket = self._socket
+        assert zygote_socket is not None
         room = socket.CMSG_SPACE(2 * array.array("i").itemsize)
         while True:
-            await anyio.wait_readable(self._socket)
+            await anyio.wait_readable(zygote_socket)
             try:
-                data, ancillary, _, _ = self._socket.recvmsg(zygote.BORN.size, room, socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, _, _ = zygote_socket.recvmsg(zygote.BORN.size, room, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 continue
             except OSError:
@@ -151,14 +178,13 @@ class ProcessSandbox(WorkerSandbox):
             if len(fds) != 2:
                 for fd in fds:
                     os.close(fd)
-                exhausted = bool(data)
-                self._fail(
-                    "no descriptors left for another REPL: raise RLIMIT_NOFILE (ulimit -n)"
-                    if exhausted
-                    else "the sandbox's zygote has ended"
-                )
+                if data:
+                    self._fail("no descriptors left for another REPL: raise RLIMIT_NOFILE (ulimit -n)")
+                else:
+                    self._lose("the sandbox's zygote has ended")
                 return
             self._coming -= 1
+            self._proven = True
             worker = Worker(socket.socket(fileno=fds[0]), fds[1], zygote.BORN.unpack(data)[0])
             if self._waiting:
                 waiter = self._waiting.popleft()
@@ -175,6 +201,8 @@ class ProcessSandbox(WorkerSandbox):
             worker.kill()
 
     async def _take(self) -> Worker:
+        if self._lost:
+            await self._revive()
         if self._failure is not None:
             raise SandboxError(self._failure)
         if self._spares:
@@ -199,7 +227,12 @@ class ProcessSandbox(WorkerSandbox):
     async def worker(self) -> Worker:
         """A locked worker that nobody uses yet. Raises SandboxError."""
         for _ in range(3):
-            worker = await self._take()
+            try:
+                worker = await self._take()
+            except SandboxError:
+                if self._lost and self._proven:
+                    continue
+                raise
             try:
                 holding = self._holding(await worker.ready())
             except SandboxError:  # a spare that died while it waited
@@ -217,7 +250,7 @@ class ProcessSandbox(WorkerSandbox):
     def _unusable(self) -> str | None:
         if self._tasks is None:
             return "enter the sandbox first: `async with ProcessSandbox() as sandbox:`"
-        return self._failure
+        return None if self._lost and self._proven else self._failure
 
 
 def _locations(package: str) -> list[str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -191,8 +192,18 @@ def _descriptors() -> int:
 
 
 def _helpers() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [p for p in found if p.status() != psutil.STATUS_ZOMBIE and "rao_repl" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if process.status() != psutil.STATUS_ZOMBIE and "rao_repl" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def _kill_helpers() -> None:
+    for process in _helpers():
+        with suppress(psutil.NoSuchProcess):  # a worker dies with the zygote
+            process.kill()
 
 
 @pytest.mark.anyio
@@ -229,12 +240,30 @@ async def test_cancelling_a_cell_kills_its_worker(sandbox: ProcessSandbox) -> No
 
 
 @pytest.mark.anyio
-async def test_a_dead_zygote_is_a_clear_error_and_no_hang() -> None:
+async def test_a_killed_zygote_is_replaced() -> None:
+    async with ProcessSandbox(spares=2) as sandbox:
+        before = await sandbox.open(call=answer)
+        for _ in range(3):
+            _kill_helpers()
+            with anyio.fail_after(20):
+                first = await before.run("1")  # its worker died with the zygote, which may be seen only now
+                assert "restarted" in first.output or "fresh interpreter" in str(first.error)
+                assert (await before.run("2")).output.endswith("2\n")
+                after = await sandbox.open(call=answer)
+                assert (await after.run("6 * 7")).output == "42\n"
+                await after.aclose()
+    assert not _helpers()
+
+
+@pytest.mark.anyio
+async def test_a_zygote_that_never_gave_a_worker_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recursive_agent.repl import zygote
+
     async with ProcessSandbox(spares=0) as sandbox:
-        for process in _helpers():
-            process.kill()
-        with anyio.fail_after(5):
-            with pytest.raises(SandboxError, match=r"zygote|workers|killed"):
+        monkeypatch.setattr(zygote, "BOOT", "raise SystemExit(1)")
+        _kill_helpers()
+        with anyio.fail_after(20):
+            with pytest.raises(SandboxError, match="zygote"):
                 await sandbox.open(call=answer)
 
 
