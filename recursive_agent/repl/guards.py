@@ -19,11 +19,6 @@ _MISSING = object()
 _TUPLE_METHODS = frozenset({"_asdict", "_replace", "_fields", "_make", "_field_defaults"})
 
 
-def is_agent_class(value: object) -> bool:
-    """Whether `value` is a class that an agent's code defined."""
-    return isinstance(value, type) and value in AGENT_CLASSES
-
-
 # -- attributes ------------------------------------------------------------------------------------------------------
 
 
