@@ -28,10 +28,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings, EnvironmentSettings
 from recursive_agent.errors import ConfigurationError
 
+from .encoding import IGNORED, RowEncoder, TokenRow, bins
 from .export import write_checkpoint
 from .lessons import WORDS, Curriculum, DemonstrationBlocks, RecordedBlocks, read_successful, sample_texts
 from .policy import ATTENTION, Architecture, create, train_tokenizer
-from .samples import IGNORED, RowEncoder, TokenRow, bins
 
 Block = Callable[[int], Sequence[Sequence[TokenRow]]]
 """The rows of the steps of a block, by the number of the block: a function of that number alone."""

@@ -12,10 +12,10 @@ from recursive_agent.model.base import Message
 from recursive_agent.trace.store import trace_files
 from recursive_agent.trace.tree import ExecutionTree, Node
 
+from .encoding import RowEncoder, TokenRow
 from .envs.textcraft.demonstrations import Demonstration, demonstrations
 from .envs.textcraft.environment import Mode
 from .envs.textcraft.names import MATERIALS, PARTS
-from .samples import RowEncoder, TokenRow
 
 WORDS = (
     rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|(?<!': )(?<!':)(?<!',)(?<!\{{)[0-9]"

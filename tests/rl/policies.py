@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rao_rl.encoding import RowEncoder
 from rao_rl.export import write_checkpoint
 from rao_rl.lessons import WORDS, Curriculum, sample_texts
 from rao_rl.policy import Architecture, create, train_tokenizer
-from rao_rl.samples import RowEncoder
 from recursive_agent.checkpoint import CheckpointSettings
 
 CURRICULUM = Curriculum(seed=1, difficulties=("easy",), single_difficulties=("easy",))

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from cli.train import train as train_command
+from rao_rl.encoding import TokenRow, collate
 from rao_rl.imitation import ImitationConfig, Schedule, StepStream, train, train_on_traces
 from rao_rl.lessons import DemonstrationBlocks, pack, read_successful
 from rao_rl.policy import create
-from rao_rl.samples import TokenRow, collate
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Message

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rao_rl.encoding import IGNORED, RowEncoder, TokenRow, bins
 from rao_rl.lessons import DemonstrationBlocks, conversation
-from rao_rl.samples import IGNORED, RowEncoder, TokenRow, bins
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Message
 from recursive_agent.model.template import CheckpointRenderer
