@@ -7,10 +7,12 @@ whose prompt what was sampled before the fork is given, so that every sampled to
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +21,15 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.schema import ModelCalled
 from recursive_agent.trace.tree import ExecutionTree, Node
 
+from .credit import Credits, Size
+
 if TYPE_CHECKING:
-    from .credit import Credits, Size
+    import pyarrow as pa
+
+SUFFIXES = (".parquet", ".jsonl")
+"""Kinds of files that `export` writes."""
+_ROW_GROUP = 8192
+"""Rows that a reader of parquet must hold at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,8 +120,6 @@ def tree_rows(tree: ExecutionTree) -> dict[str, list[Row]]:
 
 def sizes(rows: Mapping[str, Sequence[Row]]) -> dict[str, Size]:
     """What credit assignment must know of a tree's rows: by node, the longest row and the sampled tokens."""
-    from .credit import Size
-
     return {
         node: Size(
             longest_row=max(map(len, own), default=0),
@@ -148,6 +155,91 @@ def samples(
             for row in rows[credit.tree][credit.node]
         )
     return made
+
+
+def to_table(samples: Sequence[Sample]) -> pa.Table:
+    """One row per sample, by TRL's names where TRL has one. Raises ConfigurationError where pyarrow is missing.
+
+    `input_ids`, `completion_mask` (1: sampled, train on it; 0: given), `old_log_probs` (0 where given), `advantage`,
+    `model_version` and `group_id` are the fields of `RolloutSample` in `trl.experimental.async_grpo`, whose rows, like
+    ours, hold whole conversations: the three lists have one length. `GRPOTrainer` cuts rows in two and names them
+    otherwise. With `start = completion_mask.index(1)`, its `prompt_ids` are `input_ids[:start]`, and from `start` on
+    `completion_ids` are `input_ids`, `sampling_per_token_logps` are `old_log_probs` and `tool_mask` is
+    `completion_mask` (its own `completion_mask` hides padding from attention and has to be 1 throughout).
+
+    Ours are `weight`, `coefficient` (advantage · weight: for a trainer that knows no weights, this is the advantage),
+    `rollout`, `node`, `parent` (null: the root) and `depth`. Versions and groups are text, while TRL counts them.
+    """
+    try:
+        import pyarrow as pa
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"parquet needs more packages: pip install 'rao[train]' ({error.name} is missing)"
+        ) from error
+    lists = {"input_ids": pa.int32(), "completion_mask": pa.int8(), "old_log_probs": pa.float32()}
+    texts = ("model_version", "group_id", "rollout", "node", "parent")
+    columns: dict[str, Any] = {}
+    for name, values in _columns(samples).items():
+        if name in lists:
+            offsets = np.cumsum([0, *map(len, values)])
+            flat = np.concatenate(values) if values else np.empty(0)
+            columns[name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat, lists[name]))
+        else:
+            kind = pa.string() if name in texts else pa.int32() if name == "depth" else pa.float64()
+            columns[name] = pa.array(values, kind)
+    return pa.table(columns)
+
+
+def export(samples: Sequence[Sample], path: str | Path) -> Path:
+    """Write the columns of `to_table` to a .parquet or .jsonl file, which takes the place of an old one when it is whole.
+
+    Missing folders are made. Raises ConfigurationError for another suffix and where the file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix not in SUFFIXES:
+        raise ConfigurationError(f"rows are written to {' or '.join(SUFFIXES)} files, not to {target.name}")
+    table = to_table(samples) if target.suffix == ".parquet" else None
+    part = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if table is None:
+            _write_lines(samples, part)
+        else:
+            import pyarrow.parquet as pq
+
+            pq.write_table(table, part, compression="zstd", row_group_size=_ROW_GROUP)
+        part.replace(target)
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written ({error.strerror or error})") from error
+    return target
+
+
+def _write_lines(samples: Sequence[Sample], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        columns = _columns(samples)
+        for values in zip(*columns.values(), strict=True):
+            record = {
+                name: value.tolist() if isinstance(value, np.ndarray) else value
+                for name, value in zip(columns, values, strict=True)
+            }
+            file.write(json.dumps(record) + "\n")
+
+
+def _columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
+    return {
+        "input_ids": [sample.input_ids for sample in samples],
+        "completion_mask": [sample.completion_mask.astype(np.int8) for sample in samples],
+        "old_log_probs": [sample.logprobs for sample in samples],
+        "advantage": [sample.advantage for sample in samples],
+        "weight": [sample.weight for sample in samples],
+        "coefficient": [sample.coefficient for sample in samples],
+        "model_version": [sample.row.version for sample in samples],
+        "group_id": [sample.group for sample in samples],
+        "rollout": [sample.rollout for sample in samples],
+        "node": [sample.node for sample in samples],
+        "parent": [sample.parent for sample in samples],
+        "depth": [sample.depth for sample in samples],
+    }
 
 
 class _Call(NamedTuple):
