@@ -13,18 +13,11 @@ from typing import Any, Literal
 from recursive_agent.trace.tree import Node
 from recursive_agent.trace.values import pack
 
+from .rewards import Earned
+
 Baseline = Literal["root", "root_success", "depth", "goal"]
 
 _ROOT = ("depth", 0)
-
-
-@dataclass(slots=True)
-class Earned:
-    """What one node of a rollout earned, exactly; `success` is None where s̃ is not known but the reward is."""
-
-    node: Node
-    success: Fraction | None
-    reward: Fraction
 
 
 @dataclass(slots=True)

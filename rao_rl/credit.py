@@ -13,17 +13,18 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, get_args
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.schema import ROOT
-from recursive_agent.trace.tree import ExecutionTree, Node
+from recursive_agent.trace.tree import ExecutionTree
 
-from .baselines import Baseline, Earned, baselines
-from .success import UNSCORED, Success, success
+from .baselines import Baseline, baselines
+from .funnel import Funnel, Losses
+from .rewards import Earned, Reward, Success, rewards, success
 
 __all__ = [
     "Baseline",
@@ -41,7 +42,6 @@ __all__ = [
     "tree_version",
 ]
 
-Reward = Literal["local", "root"]
 DepthWeighting = Literal["inverse_frequency", "none", "discount"]
 
 
@@ -133,33 +133,6 @@ class DepthStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Funnel:
-    """What became of a batch: given → scored → kept → trained, each a part of the one before.
-
-    A rollout is scored when it is fresh enough and its root is scored, a node when it is one of such a rollout, ended in a
-    way that can be trained and fits. Kept are those of groups that are large enough and have something to learn; trained,
-    those left by sub-sampling. What is missing from first to last is in `dropped` and `dropped_rollouts`, by reason.
-    """
-
-    rollouts: int
-    rollouts_scored: int
-    rollouts_kept: int
-    rollouts_trained: int
-    nodes: int
-    nodes_scored: int
-    nodes_kept: int
-    nodes_trained: int
-    groups: int
-    groups_kept: int
-    dropped: Counter[str]
-    """Nodes by reason: a status or `judge_error` or `unscored`; `too_long`, `no_tokens`, `not_sampled`; or the reason why
-    their whole rollout was dropped."""
-    dropped_rollouts: Counter[str]
-    """Rollouts by reason: `root_` and why the root is not scored, `stale`, `version_unknown`, `group_too_small`,
-    `zero_advantage`, `nothing_left` (no node of it can be trained), `not_sampled`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Credits:
     """The credit of a batch. `tokens`, `count` (of nodes) and `rollouts` are taken before sub-sampling: the choices for D."""
 
@@ -175,25 +148,27 @@ class Credits:
 
 
 @dataclass(slots=True)
-class _Rollout:
-    tree: int
-    earned: list[Earned]
-    """All nodes with a reward, the root first; those that are not trained count for bonuses and baselines all the same."""
-    trained: list[_Trained] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class _Trained:
+    """A node that can be trained; `position` is its place in `_Rollout.earned`."""
+
     tree: int
-    earned: Earned
     position: int
-    """In `_Rollout.earned`."""
+    earned: Earned
     tokens: int
     advantage: Fraction = Fraction(0)
 
     @property
     def depth(self) -> int:
         return self.earned.node.depth
+
+
+@dataclass(slots=True)
+class _Rollout:
+    """A rollout whose root is scored. All nodes with a reward count for baselines, whether or not they can be trained."""
+
+    tree: int
+    earned: list[Earned]
+    trained: list[_Trained] = field(default_factory=list)
 
 
 def assign(
@@ -219,52 +194,29 @@ def assign(
         raise ConfigurationError("max_nodes_per_depth needs a random generator (`rng`) to pick the nodes with")
     for tree in trees:
         _validate(tree)
-    dropped: Counter[str] = Counter()
-    dropped_rollouts: Counter[str] = Counter()
 
-    def drop(rollout: _Rollout, reason: str) -> None:
-        dropped[reason] += len(rollout.trained)
-        dropped_rollouts[reason] += 1
-
-    groups: defaultdict[str | int, list[_Rollout]] = defaultdict(list)
+    losses = Losses()
+    groups: dict[str | int, list[_Rollout]] = {}
     for index, tree in enumerate(trees):
-        key = index if tree.group is None else tree.group
-        members = groups[key]
-        reason = _stale(tree, version, config) or _root_missing(tree)
-        if reason is not None:
-            dropped[reason] += len(tree.nodes)
-            dropped_rollouts[reason] += 1
+        members = groups.setdefault(index if tree.group is None else tree.group, [])
+        if (reason := _unusable(tree, version, config)) is not None:
+            losses.drop(reason, nodes=len(tree.nodes), rollouts=1)
         else:
-            members.append(_rollout(index, tree, config, None if sizes is None else sizes[index], dropped))
+            members.append(_rollout(index, tree, config, sizes, losses))
     scored = [rollout for members in groups.values() for rollout in members]
-    nodes_scored = sum(len(rollout.trained) for rollout in scored)
 
     kept: list[_Rollout] = []
-    large = flat = groups_kept = 0
+    verdicts: Counter[str | None] = Counter()
     for members in groups.values():
-        if len(members) < config.min_group:
-            for rollout in members:
-                drop(rollout, "group_too_small")
-            continue
-        for rollout, means in zip(
-            members, baselines([rollout.earned for rollout in members], config.baseline), strict=True
-        ):
-            for node in rollout.trained:
-                node.advantage = node.earned.reward - means[node.position]
-        large += 1
-        empty = not any(rollout.trained for rollout in members)
-        zero = not empty and not any(node.advantage for rollout in members for node in rollout.trained)
-        flat += zero
-        groups_kept += not (empty or zero)
+        reason = _advantages(members, config)
+        verdicts[reason] += 1
         for rollout in members:
-            if not rollout.trained:
-                drop(rollout, "nothing_left")
-            elif zero:
-                drop(rollout, "zero_advantage")
-            else:
+            if reason is None and rollout.trained:
                 kept.append(rollout)
-
+            else:
+                losses.drop(reason or "nothing_left", nodes=len(rollout.trained), rollouts=1)
     kept.sort(key=lambda rollout: rollout.tree)
+
     nodes = [node for rollout in kept for node in rollout.trained]
     by_depth: defaultdict[int, list[_Trained]] = defaultdict(list)
     for node in nodes:
@@ -273,44 +225,30 @@ def assign(
     weights = _depth_weights(counts, config)
     picked, scales = _sub_sample(nodes, counts, config.max_nodes_per_depth, rng)
     rollouts_trained = len({node.tree for node in picked})
-    if len(picked) < len(nodes):
-        dropped["not_sampled"] += len(nodes) - len(picked)
-    if rollouts_trained < len(kept):
-        dropped_rollouts["not_sampled"] += len(kept) - rollouts_trained
+    losses.drop("not_sampled", nodes=len(nodes) - len(picked), rollouts=len(kept) - rollouts_trained)
+
+    large = len(groups) - verdicts["group_too_small"]
     return Credits(
-        nodes=[
-            NodeCredit(
-                tree=node.tree,
-                node=node.earned.node.id,
-                depth=node.depth,
-                success=None if node.earned.success is None else float(node.earned.success),
-                reward=float(node.earned.reward),
-                advantage=float(node.advantage),
-                weight=weights[node.depth],
-                scale=scales[node.depth],
-                tokens=node.tokens,
-            )
-            for node in picked
-        ],
+        nodes=[_credit(node, weights[node.depth], scales[node.depth]) for node in picked],
         funnel=Funnel(
             rollouts=len(trees),
             rollouts_scored=len(scored),
             rollouts_kept=len(kept),
             rollouts_trained=rollouts_trained,
             nodes=sum(len(tree.nodes) for tree in trees),
-            nodes_scored=nodes_scored,
+            nodes_scored=sum(len(rollout.trained) for rollout in scored),
             nodes_kept=len(nodes),
             nodes_trained=len(picked),
             groups=len(groups),
-            groups_kept=groups_kept,
-            dropped=+dropped,
-            dropped_rollouts=dropped_rollouts,
+            groups_kept=verdicts[None],
+            dropped=losses.nodes,
+            dropped_rollouts=losses.rollouts,
         ),
         depths={depth: _stats(by_depth[depth], weights[depth]) for depth in counts},
         tokens=sum(node.tokens for node in nodes),
         count=len(nodes),
         rollouts=len(kept),
-        frac_reward_zero_std=flat / large if large else 0.0,
+        frac_reward_zero_std=verdicts["zero_advantage"] / large if large else 0.0,
     )
 
 
@@ -330,57 +268,61 @@ def _validate(tree: ExecutionTree) -> None:
         )
 
 
-def _stale(tree: ExecutionTree, version: int | None, config: CreditConfig) -> str | None:
+def _unusable(tree: ExecutionTree, version: int | None, config: CreditConfig) -> str | None:
+    """Why a whole rollout is left out."""
+    if (missing := success(tree.root, root=True).missing) is not None:
+        return f"root_{missing}"
     if version is None or config.max_staleness is None:
         return None
-    sampled = tree_version(tree)
-    if sampled is None:
+    if (sampled := tree_version(tree)) is None:
         return "version_unknown"
     return "stale" if version - sampled > config.max_staleness else None
-
-
-def _root_missing(tree: ExecutionTree) -> str | None:
-    missing = success(tree.root, root=True).missing
-    return None if missing is None else f"root_{missing}"
 
 
 def _rollout(
     index: int,
     tree: ExecutionTree,
     config: CreditConfig,
-    sizes: Mapping[str, Size] | None,
-    dropped: Counter[str],
+    sizes: Sequence[Mapping[str, Size]] | None,
+    losses: Losses,
 ) -> _Rollout:
-    """What the nodes of a tree earned (Eq. 1), and which of them can be trained; the others are counted."""
-    found = {node.id: success(node, root=node.parent is None) for node in tree.nodes.values()}
-    exact = {name: Fraction(value) for name, (value, _) in found.items() if value is not None}
-    bonus = Fraction(config.delegation_bonus)
-    rollout = _Rollout(index, [])
-    for node in tree.nodes.values():
-        missing = found[node.id].missing
-        # The root's s̃ stands for that of a node that did finish: nothing else is missing from its reward.
-        if missing is not None and not (missing == UNSCORED and config.reward == "root"):
-            dropped[missing] += 1
-            continue
-        reward = exact[ROOT if config.reward == "root" else node.id]
-        if bonus and (below := list(_children(node, exact, config.bonus_for_forwarding))):
-            reward += bonus * sum(below) / len(below)
-        rollout.earned.append(Earned(node, exact.get(node.id), reward))
-        size = Size(0, node.usage.completion_tokens) if sizes is None else sizes.get(node.id, Size(0, 0))
-        if sizes is not None and size.completion_tokens == 0:
-            dropped["no_tokens"] += 1
-        elif config.max_length is not None and size.longest_row > config.max_length:
-            dropped["too_long"] += 1
+    """What a tree's nodes earned, and which of them can be trained; the others are counted."""
+    earned, missing = rewards(
+        tree,
+        kind=config.reward,
+        bonus=config.delegation_bonus,
+        bonus_for_forwarding=config.bonus_for_forwarding,
+    )
+    losses.nodes.update(missing)
+    rollout = _Rollout(index, earned)
+    for position, one in enumerate(earned):
+        if sizes is None:
+            tokens = one.node.usage.completion_tokens
         else:
-            rollout.trained.append(_Trained(index, rollout.earned[-1], len(rollout.earned) - 1, size.completion_tokens))
+            size = sizes[index].get(one.node.id, Size(0, 0))
+            tokens = size.completion_tokens
+            if tokens == 0:
+                losses.drop("no_tokens", nodes=1)
+                continue
+            if config.max_length is not None and size.longest_row > config.max_length:
+                losses.drop("too_long", nodes=1)
+                continue
+        rollout.trained.append(_Trained(index, position, one, tokens))
     return rollout
 
 
-def _children(node: Node, successes: Mapping[str, Fraction], forwarding: bool) -> Iterable[Fraction]:
-    """The children's own s̃, where it is known."""
-    for child in node.children:
-        if child.id in successes and (forwarding or child.goal.strip() != node.goal.strip()):
-            yield successes[child.id]
+def _advantages(members: Sequence[_Rollout], config: CreditConfig) -> str | None:
+    """Fill in the advantages of a group (Eq. 3). Returns why there is nothing to learn from it, or None."""
+    if len(members) < config.min_group:
+        return "group_too_small"
+    means = baselines([rollout.earned for rollout in members], config.baseline)
+    for rollout, own in zip(members, means, strict=True):
+        for node in rollout.trained:
+            node.advantage = node.earned.reward - own[node.position]
+    nodes = [node for rollout in members for node in rollout.trained]
+    if not nodes:
+        return "nothing_left"
+    return None if any(node.advantage for node in nodes) else "zero_advantage"
 
 
 def _depth_weights(counts: Mapping[int, int], config: CreditConfig) -> dict[int, float]:
@@ -392,7 +334,8 @@ def _depth_weights(counts: Mapping[int, int], config: CreditConfig) -> dict[int,
         case "inverse_frequency":
             return {depth: total / (len(counts) * count) for depth, count in counts.items()}
         case "discount":
-            powers = {depth: config.depth_discount**depth for depth in counts}
+            # From the shallowest depth on: a small γ must not vanish before it is normalised.
+            powers = {depth: config.depth_discount ** (depth - min(counts)) for depth in counts}
             norm = sum(count * powers[depth] for depth, count in counts.items())
             return {depth: total * power / norm for depth, power in powers.items()}
 
@@ -414,6 +357,21 @@ def _sub_sample(
             picked.append(node)
         seen[node.depth] += 1
     return picked, {depth: count / len(wanted[depth]) for depth, count in counts.items()}
+
+
+def _credit(node: _Trained, weight: float, scale: float) -> NodeCredit:
+    success = node.earned.success
+    return NodeCredit(
+        tree=node.tree,
+        node=node.earned.node.id,
+        depth=node.depth,
+        success=None if success is None else float(success),
+        reward=float(node.earned.reward),
+        advantage=float(node.advantage),
+        weight=weight,
+        scale=scale,
+        tokens=node.tokens,
+    )
 
 
 def _stats(nodes: Sequence[_Trained], weight: float) -> DepthStats:
