@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +56,6 @@ class EmbeddedModel:
         self.sampling = sampling or Sampling.of(self.settings.sampling)
         _check(self.sampling)
         self.name = self.settings.name
-        self.version = self.settings.version or _fingerprint(self.directory)
         self.renderer = CheckpointRenderer(self.directory)
         ends = _read(self.directory / "generation_config.json").get("eos_token_id")
         self.end_ids: list[int] = [ends] if isinstance(ends, int) else list(ends or ())
@@ -63,14 +63,29 @@ class EmbeddedModel:
             _read(self.directory / "config.json")["max_position_embeddings"]
         )
         self._seeds = random.Random(seed)
-        self._engine = OnnxEngine(
+        self.engine = OnnxEngine(
             self.directory / "model.onnx",
             end_ids=self.end_ids,
             max_batch=max_batch,
             threads=threads,
             cache_bytes=cache_mb << 20,
         )
+        self.engine.version = self.settings.version or _fingerprint(self.directory)
         self._turns: anyio.lowlevel.RunVar[_Turns] = anyio.lowlevel.RunVar(f"rao-embedded-{id(self)}")
+
+    @property
+    def version(self) -> str | None:
+        """Names the weights that calls are now sampled with."""
+        return self.engine.version
+
+    async def load(self, directory: str | Path, *, version: str) -> None:
+        """Go on with the weights of another checkpoint of the same shape and tokenizer, which are named `version`.
+
+        Calls in flight go on with them as well, and report the version they began with. Raises ConfigurationError, with the
+        old weights still in place, where the checkpoint cannot be loaded.
+        """
+        path = Path(directory) / "model.onnx"
+        await anyio.to_thread.run_sync(partial(self.engine.reload, path, version=version))
 
     async def context_length(self) -> int:
         """The policy's context window in tokens."""
@@ -93,7 +108,7 @@ class EmbeddedModel:
         """Run a request to its end in the common batch. Raises ModelError where the engine failed."""
         turns = self._turns.get(None)
         if turns is None:
-            turns = _Turns(self._engine)
+            turns = _Turns(self.engine)
             self._turns.set(turns)
         shown = _Shown(self.renderer, on_text) if on_text is not None else None
         await turns.wait(request, shown)
@@ -103,7 +118,7 @@ class EmbeddedModel:
     @property
     def pending(self) -> int:
         """Calls that are queued or being sampled."""
-        return self._engine.pending
+        return self.engine.pending
 
     def next_seed(self) -> int:
         """A seed for a call that names none."""
@@ -153,7 +168,7 @@ class EmbeddedConversation(TokenHistory):
             finish_reason=request.finish_reason or "stop",
             usage=Usage(calls=1, prompt_tokens=len(prompt), completion_tokens=len(request.token_ids)),
             model=model.name,
-            version=model.version,
+            version=request.version,
             prompt_token_ids=tuple(prompt),
             token_ids=tuple(request.token_ids),
             logprobs=tuple(request.logprobs),

@@ -44,7 +44,8 @@ class Request:
     """One answer to be sampled. `owner` ties it to earlier requests of the same conversation, whose cache it continues.
 
     `token_ids` and `logprobs` grow while it runs; `finish_reason` is set at the end, `error` where the engine failed.
-    Setting `cancelled` drops it from the batch before the next token.
+    `version` is that of the weights its first token was sampled with, the oldest it has anything from. Setting
+    `cancelled` drops it from the batch before the next token.
     """
 
     def __init__(
@@ -67,9 +68,15 @@ class Request:
         self.rng = np.random.default_rng(seed)
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
+        self.version: str | None = None
         self.finish_reason: str | None = None
         self.error: Exception | None = None
         self.cancelled = False
+
+    @property
+    def ids(self) -> list[int]:
+        """The prompt, and what was sampled after it so far."""
+        return [*self.prompt, *self.token_ids]
 
     @property
     def done(self) -> bool:
@@ -87,22 +94,14 @@ class OnnxEngine:
     def __init__(
         self, path: Path, *, end_ids: Sequence[int], max_batch: int = 64, threads: int = 1, cache_bytes: int = 256 << 20
     ) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # An idle policy must not burn the processor that the agents' code runs on.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime has no common base class for its errors
-            raise ConfigurationError(f"{path} cannot be loaded: {error}") from None
+        self.version: str | None = None
+        """Of the weights now sampled with."""
+        self._threads = threads
+        self._session = self._load(path)
         self._end_ids = frozenset(end_ids)
         self._max_batch = max_batch
         self._cache_bytes = cache_bytes
-        inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        inputs = _shapes(self._session)
         self._cache_names = [name for name in inputs if name.startswith("past_") and name != "past_lengths"]
         _, heads, _, width = inputs[self._cache_names[0]]
         self._heads, self._width = int(heads), int(width)
@@ -135,6 +134,22 @@ class OnnxEngine:
                 self._inbox.clear()
                 self._drop(range(len(self._rows)), keep=False)
 
+    def reload(self, path: Path, *, version: str | None) -> None:
+        """Go on with the weights of the graph at `path`, which must have the shapes of the present one.
+
+        What is kept of conversations was computed by the old weights and is forgotten; requests in flight read their tokens
+        again and go on from there. Raises ConfigurationError, and changes nothing, where the graph cannot be loaded.
+        """
+        session = self._load(path)
+        if (theirs := _shapes(session)) != (ours := _shapes(self._session)):
+            raise ConfigurationError(f"{path} has other inputs ({theirs}) than the policy that runs ({ours})")
+        with self._lock:
+            self._session, self.version = session, version
+            self._kept.clear()
+            self._kept_bytes = 0
+            self._inbox.extendleft(reversed(self._rows))
+            self._drop(range(len(self._rows)), keep=False)
+
     @property
     def kept_bytes(self) -> int:
         """Memory of what is remembered of conversations between their turns."""
@@ -144,6 +159,20 @@ class OnnxEngine:
     def pending(self) -> int:
         """Requests that are queued or in the batch, those cancelled left out."""
         return sum(not request.cancelled for request in [*self._inbox, *self._rows])
+
+    def _load(self, path: Path) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # An idle policy must not burn the processor that the agents' code runs on.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime has no common base class for its errors
+            raise ConfigurationError(f"{path} cannot be loaded: {error}") from None
 
     def _advance(self) -> bool:
         """One token for every row; False when a request is done or there is nothing to do."""
@@ -174,21 +203,24 @@ class OnnxEngine:
             waiting = waiting[size:]
 
     def _open(self, request: Request) -> tuple[Request, Prefix, list[int]]:
-        """A request, what is known of its prompt from before, and the tokens still to be read (at least one)."""
-        prefix = self._take(id(request.owner))
+        """A request, what is known of its tokens from before, and those still to be read (at least one)."""
+        if request.version is None:
+            request.version = self.version
+        prefix, ids = self._take(id(request.owner)), request.ids
         known = 0
         if prefix is not None:
-            limit = min(len(prefix.ids), len(request.prompt) - 1)
-            while known < limit and prefix.ids[known] == request.prompt[known]:
+            limit = min(len(prefix.ids), len(ids) - 1)
+            while known < limit and prefix.ids[known] == ids[known]:
                 known += 1
         arrays = [] if prefix is None else [array[:, :known] for array in prefix.arrays]
         arrays = arrays or [np.zeros((self._heads, 0, self._width), np.float32) for _ in self._cache_names]
-        return request, Prefix(request.prompt[:known], arrays), request.prompt[known:]
+        return request, Prefix(ids[:known], arrays), ids[known:]
 
     def _prefill(self, opened: list[tuple[Request, Prefix, list[int]]]) -> None:
         count = len(opened)
         lengths = np.array([len(prefix.ids) for _, prefix, _ in opened], np.int64)
-        wholes = np.array([len(request.prompt) for request, _, _ in opened], np.int64)
+        wholes = np.array([len(prefix.ids) + len(rest) for _, prefix, rest in opened], np.int64)
+        known = lengths
         cache = [self._empty(count, int(wholes.max())) for _ in self._cache_names]
         for row, (_, prefix, _) in enumerate(opened):
             for whole, array in zip(cache, prefix.arrays, strict=True):
@@ -198,8 +230,9 @@ class OnnxEngine:
             taken = np.minimum(left, _CHUNK)
             size = int(taken.max())
             ids = np.zeros((count, size), np.int64)
-            for row, (request, _, _) in enumerate(opened):
-                ids[row, : taken[row]] = request.prompt[lengths[row] : lengths[row] + taken[row]]
+            for row, (_, _, rest) in enumerate(opened):
+                at = lengths[row] - known[row]
+                ids[row, : taken[row]] = rest[at : at + taken[row]]
             last = np.arange(count) * size + np.maximum(taken - 1, 0)
             given, *new = self._forward(ids, lengths, last, cache)
             # Rows whose prompt ended in an earlier pass keep the logits of that one.
@@ -260,7 +293,7 @@ class OnnxEngine:
         for array, new in zip(self._batch, cache, strict=True):
             array[count : count + len(requests), :, : new.shape[2]] = new
         self._rows += requests
-        self._read += [list(request.prompt) for request in requests]
+        self._read += [request.ids for request in requests]
         self._lengths = np.concatenate([self._lengths, lengths])
 
     def _drop(self, rows: Sequence[int], *, keep: bool) -> None:
@@ -314,6 +347,11 @@ class OnnxEngine:
 
     def _empty(self, rows: int, length: int) -> Floats:
         return np.zeros((rows, self._heads, length, self._width), np.float32)
+
+
+def _shapes(session: Any) -> dict[str, list[Any]]:
+    """Inputs of a graph; a number is a size that is fixed."""
+    return {value.name: value.shape for value in session.get_inputs()}
 
 
 def _greedy(requests: Sequence[Request]) -> npt.NDArray[np.bool_]:
