@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -211,6 +212,9 @@ def export(samples: Sequence[Sample], path: str | Path) -> Path:
         part.replace(target)
     except OSError as error:
         raise ConfigurationError(f"{target} cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
     return target
 
 
