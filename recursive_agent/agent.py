@@ -22,10 +22,11 @@ from .plain import plain
 from .repl import Sandbox, make_sandbox
 from .result import Result
 from .returns import Returns
+from .scoring import Scorer
 from .stream import Stream
 from .tools import tool_set
 from .trace.store import TraceWriter, trace_path
-from .tree import RunConfig, Scorer, Sink, Tree
+from .tree import RunConfig, Sink, Tree
 
 SandboxName = Literal["process", "inprocess"]
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import isawaitable
 from typing import Any
 
 import anyio
 
 from .checkpoint import ActionFormat, PromptStyle
+from .errors import ConfigurationError
 from .launch import Launch
 from .limits import Account, Budget, Limits, Prices, Slots
 from .model.base import Model, Sampling
 from .node import AgentNode, Outcome
 from .repl.base import Sandbox
 from .returns import Returns
+from .scoring import Scorer, assess, unscored
 from .status import Status
 from .tools import Tool
-from .trace.schema import ROOT, Event, RunEnded, RunStarted, Scored
-from .trace.tree import ExecutionTree, Node
+from .trace.schema import ROOT, Event, RunEnded, RunStarted
+from .trace.tree import ExecutionTree
 
-Scorer = Callable[[Node], "float | Awaitable[float | None] | None"]
 Sink = Callable[[Event], None]
 
 
@@ -146,19 +146,7 @@ class Tree:
     async def _score(self, score: Scorer) -> None:
         for node in list(self.record.nodes.values()):
             try:
-                given = score(node)
-                value = await given if isawaitable(given) else given
-                if value is not None and not 0 <= value <= 1:
-                    raise ValueError(f"{value!r} is no score: it must be between 0 and 1, or None")
-                scored = Scored(
-                    time=time.time(), node=node.id, score=value, status="unknown" if value is None else "scored"
-                )
-            except Exception as error:  # a scorer is the caller's code: its failure must not lose the run
-                scored = Scored(
-                    time=time.time(),
-                    node=node.id,
-                    score=None,
-                    status="judge_error",
-                    source=f"{type(error).__name__}: {error}",
-                )
-            self.emit(scored)
+                event = await assess(score, node)
+            except ConfigurationError as error:  # a score that is none must not lose the run
+                event = unscored(node, error)
+            self.emit(event)
