@@ -8,7 +8,6 @@ logging are its own.
 from __future__ import annotations
 
 import itertools
-import json
 import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import IterableDataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings, EnvironmentSettings
 from recursive_agent.errors import ConfigurationError
@@ -31,14 +27,13 @@ from recursive_agent.errors import ConfigurationError
 from .encoding import IGNORED, RowEncoder, TokenRow, bins
 from .export import write_checkpoint
 from .lessons import WORDS, Curriculum, DemonstrationBlocks, RecordedBlocks, read_successful, sample_texts
-from .policy import ATTENTION, Architecture, create, train_tokenizer
+from .packing import ATTENTION
+from .policy import Architecture, create, train_tokenizer
+from .runs import CHECKPOINTS, METRICS, RunProgress, cut_metrics, last_checkpoint, multiplies_bf16, remember, steps_done
 
 Block = Callable[[int], Sequence[Sequence[TokenRow]]]
 """The rows of the steps of a block, by the number of the block: a function of that number alone."""
 
-METRICS = "metrics.jsonl"
-SETTINGS = "training.json"
-CHECKPOINTS = "checkpoints"
 TEMPERATURE = 0.5
 """Sampling temperature of a policy trained from scratch."""
 DEFAULT_STEPS = 2200
@@ -128,45 +123,20 @@ class Schedule:
         return step / self.max_steps if self.seconds is None else self.elapsed / self.seconds
 
 
-class _Progress(TrainerCallback):
-    """Ends a run by time, writes the metrics and shows a bar on stderr."""
+class _Clock(TrainerCallback):
+    """Adds up the time that training takes, where a run's length is given in minutes."""
 
-    def __init__(self, schedule: Schedule, metrics: Path) -> None:
+    def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.metrics = metrics
-        self.bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[shown]}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-        )
-        self.task = self.bar.add_task("training", total=1.0, shown="")
         self.last = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.last = time.monotonic()
-        self.bar.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         now = time.monotonic()
         self.schedule.elapsed += now - self.last
         self.last = now
-        progress = self.schedule.progress(state.global_step)
-        self.bar.update(self.task, completed=progress)
-        if progress >= 1:
-            control.should_training_stop = True
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        shown = {"step": state.global_step, **(logs or {})}
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(shown) + "\n")
-        if "loss" in shown:
-            self.bar.update(self.task, shown=f"step {state.global_step:,} · loss {float(shown['loss']):.4f}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar.stop()
 
 
 def train(
@@ -186,13 +156,14 @@ def train(
     checkpoints = output / CHECKPOINTS
     output.mkdir(parents=True, exist_ok=True)
     stream = StepStream(block, parts=parts, pad_id=pad_id)
-    last = _last_checkpoint(checkpoints) if config.resume else None
+    last = last_checkpoint(checkpoints) if config.resume else None
     if last is not None:
-        stream.start = int(json.loads((last / "trainer_state.json").read_text())["global_step"])
-    else:
-        (output / METRICS).unlink(missing_ok=True)
+        stream.start = steps_done(last)
+    elif config.resume:
+        raise ConfigurationError(f"{checkpoints} holds no checkpoint to resume from")
+    cut_metrics(output / METRICS, stream.start if last is not None else -1)
     schedule = Schedule(config)
-    bf16 = config.bf16 if config.bf16 is not None else _multiplies_bf16()
+    bf16 = config.bf16 if config.bf16 is not None else multiplies_bf16()
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=schedule.max_steps if config.minutes is None else _NO_END,
@@ -229,7 +200,10 @@ def train(
         train_dataset=stream,
         data_collator=operator.itemgetter(0),
         optimizers=(optimizer, LambdaLR(optimizer, schedule)),
-        callbacks=[_Progress(schedule, output / METRICS)],
+        callbacks=[
+            _Clock(schedule),
+            RunProgress(output / METRICS, schedule.progress, lambda logs: f"loss {float(logs['loss']):.4f}"),
+        ],
     )
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
@@ -247,7 +221,7 @@ def train_from_scratch(
     """
     shape = architecture or Architecture()
     output = Path(config.output_dir)
-    _remember(output, config, curriculum=asdict(curriculum), architecture=asdict(shape))
+    remember(output, _told(config, curriculum=asdict(curriculum), architecture=asdict(shape)), resume=config.resume)
     tokenizer = train_tokenizer(
         sample_texts(curriculum, _TEXTS),
         words=WORDS,
@@ -284,7 +258,8 @@ def train_on_traces(
     """
     recorded = read_successful(traces, threshold=threshold)
     output = Path(config.output_dir)
-    _remember(output, config, model=str(model), traces=str(traces), threshold=threshold)
+    told = _told(config, model=str(model), traces=str(traces), threshold=threshold)
+    remember(output, told, resume=config.resume)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
@@ -307,33 +282,7 @@ def train_on_traces(
     return loss
 
 
-def _remember(output: Path, config: ImitationConfig, **about: Any) -> None:
-    """Write down what the run is, or, where it is resumed, check that it is still the same one (it may become longer)."""
+def _told(config: ImitationConfig, **about: Any) -> dict[str, Any]:
+    """What makes the run what it is; it may become longer, and be saved and logged otherwise."""
     free = ("output_dir", "resume", "save_steps", "logging_steps", "compile", "max_steps", "minutes")
-    told = {name: value for name, value in asdict(config).items() if name not in free}
-    told = json.loads(json.dumps({**told, **about}))
-    path = output / SETTINGS
-    if config.resume:
-        if not path.is_file():
-            raise ConfigurationError(f"{output} holds no run to resume")
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in told.keys() | before.keys() if told.get(name) != before.get(name))
-        if changed:
-            raise ConfigurationError(f"the run in {output} was begun with other settings: {', '.join(changed)}")
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-
-
-def _last_checkpoint(directory: Path) -> Path:
-    found: str | None = get_last_checkpoint(str(directory)) if directory.is_dir() else None  # type: ignore[no-untyped-call]
-    if found is None:
-        raise ConfigurationError(f"{directory} holds no checkpoint to resume from")
-    return Path(found)
-
-
-def _multiplies_bf16() -> bool:
-    """Whether bfloat16 matrices are multiplied in hardware here; emulated, they are slower than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported())
+    return {**{name: value for name, value in asdict(config).items() if name not in free}, **about}

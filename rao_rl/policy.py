@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 PAD, END = "<|pad|>", "<|end|>"
-ATTENTION = "rao_causal"
-SHORT = 256
 SHARPNESS = 2.0
 """Initial weight of the query and key norms: attention scores of fresh weights are this squared times larger."""
 ROLES = ("system", "user", "assistant", "tool")
@@ -37,32 +34,6 @@ class Architecture:
     head_width: int = 32
     feed_forward: int = 512
     context_length: int = 2048
-
-
-def causal_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """Causal attention over [B, H, S, D] without a mask, for right-padded training batches.
-
-    Short rows are multiplied out: on a CPU the backward pass of the fused kernel costs many times more there.
-    """
-    size = query.shape[2]
-    if query.is_cuda or size > SHORT:
-        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    else:
-        allowed = torch.ones(size, size, dtype=torch.bool, device=query.device).tril()
-        scores = (query @ key.transpose(2, 3) * scaling).masked_fill(~allowed, -1e4)
-        out = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype) @ value
-    return out.transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(ATTENTION, causal_attention)
 
 
 def train_tokenizer(

@@ -1,0 +1,127 @@
+"""The folder of a training run: its settings, its metrics, its checkpoints, and how a killed run goes on there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from transformers import TrainerCallback
+
+from recursive_agent.errors import ConfigurationError
+
+METRICS = "metrics.jsonl"
+SETTINGS = "training.json"
+CHECKPOINTS = "checkpoints"
+_STATE = "trainer_state.json"
+
+
+def remember(output: Path, told: Mapping[str, Any], *, resume: bool) -> None:
+    """Write down what the run is, or, where it is resumed, check that it is still the same one.
+
+    Raises ConfigurationError where there is nothing to resume, and where the settings differ.
+    """
+    told = json.loads(json.dumps(told))
+    path = output / SETTINGS
+    if resume:
+        if not path.is_file():
+            raise ConfigurationError(f"{output} holds no run to resume")
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(name for name in told.keys() | before.keys() if told.get(name) != before.get(name))
+        if changed:
+            raise ConfigurationError(f"the run in {output} was begun with other settings: {', '.join(changed)}")
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that is whole: its trainer state is written last, so one without was cut off by a kill."""
+    found = []
+    for folder in directory.glob("checkpoint-*") if directory.is_dir() else ():
+        try:
+            found.append((int(json.loads((folder / _STATE).read_text(encoding="utf-8"))["global_step"]), folder))
+        except (OSError, ValueError, KeyError):
+            continue
+    return max(found)[1] if found else None
+
+
+def steps_done(checkpoint: Path) -> int:
+    """Optimizer steps of a checkpoint."""
+    return int(json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))["global_step"])
+
+
+def cut_metrics(path: Path, step: int) -> list[dict[str, Any]]:
+    """Leave out what was written after `step`, and a torn last line, since those steps come again; what is left."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if row.get("step", 0) <= step:
+            rows.append(row)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if rows or path.is_file():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    return rows
+
+
+def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
+    """One line more."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+class RunProgress(TrainerCallback):
+    """Writes the metrics, shows a bar on stderr, and ends the run when `progress(step)`, a share, reaches 1."""
+
+    def __init__(
+        self, metrics: Path, progress: Callable[[int], float], describe: Callable[[dict[str, Any]], str]
+    ) -> None:
+        self.metrics = metrics
+        self.progress = progress
+        self.describe = describe
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[shown]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("training", total=1.0, shown="")
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar.start()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        progress = self.progress(state.global_step)
+        self.bar.update(self.task, completed=min(1.0, progress))
+        if progress >= 1:
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        shown = {"step": state.global_step, **(logs or {})}
+        append_metrics(self.metrics, shown)
+        if "loss" in shown:
+            self.bar.update(self.task, shown=f"step {state.global_step:,} · {self.describe(shown)}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.bar.stop()
+
+
+def multiplies_bf16() -> bool:
+    """Whether bfloat16 matrices are multiplied in hardware here; emulated, they are slower than float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported())
