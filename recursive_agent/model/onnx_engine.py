@@ -1,16 +1,9 @@
-"""Batched sampling from an ONNX policy (see `rao_rl.export` for the graph), on one thread, without torch.
-
-Continuous batching: requests join and leave between two tokens. Each request draws from a generator of its own, so what it
-samples does not depend on who else is in the batch (beyond rounding).
-"""
+"""The engine that samples from an ONNX policy (see `rao_rl.export` for the graph), on one thread, without torch."""
 
 from __future__ import annotations
 
-import threading
-import time
-import weakref
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,147 +11,70 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigurationError
+from .batching import Array, BatchEngine, Request, Step
 
 Floats = npt.NDArray[np.float32]
-_GROW = 64
-"""Positions by which the batch's cache grows at a time."""
-_PREFILL_TOKENS = 4096
-_CHUNK = 512
-"""Most new tokens of one row in one pass, so that attention over a long prompt stays small."""
 
 
-class Prefix:
-    """Keys and values of tokens already read: one array [K, n, D] for each input of the graph's cache."""
-
-    def __init__(self, ids: list[int], arrays: list[Floats]) -> None:
-        self.ids = ids
-        self.arrays = arrays
-
-    @property
-    def nbytes(self) -> int:
-        """Size in memory."""
-        return sum(array.nbytes for array in self.arrays)
-
-
-class Request:
-    """One answer to be sampled. `owner` ties it to earlier requests of the same conversation, whose cache it continues.
-
-    `token_ids` and `logprobs` grow while it runs; `finish_reason` is set at the end, `error` where the engine failed.
-    `version` is that of the weights its first token was sampled with, the oldest it has anything from. Setting
-    `cancelled` drops it from the batch before the next token.
-    """
-
-    def __init__(
-        self,
-        owner: object,
-        prompt: Sequence[int],
-        *,
-        max_tokens: int,
-        seed: int,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        stopped: Callable[[list[int]], bool] | None = None,
-    ) -> None:
-        self.owner = owner
-        self.prompt = list(prompt)
-        self.max_tokens = max_tokens
-        self.temperature = temperature
-        self.top_p = top_p
-        self.stopped = stopped
-        self.rng = np.random.default_rng(seed)
-        self.token_ids: list[int] = []
-        self.logprobs: list[float] = []
-        self.version: str | None = None
-        self.finish_reason: str | None = None
-        self.error: Exception | None = None
-        self.cancelled = False
-
-    @property
-    def ids(self) -> list[int]:
-        """The prompt, and what was sampled after it so far."""
-        return [*self.prompt, *self.token_ids]
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more will come."""
-        return self.finish_reason is not None or self.error is not None or self.cancelled
-
-
-class OnnxEngine:
-    """The policy of a checkpoint directory. `submit` from anywhere, `run` on a worker thread while requests are open.
-
-    `cache_bytes` bounds what is kept of conversations between their turns; the least recently used go first. Raises
-    ConfigurationError where the graph cannot be loaded.
-    """
+class OnnxEngine(BatchEngine):
+    """The policy of a checkpoint directory. Raises ConfigurationError where the graph cannot be loaded."""
 
     def __init__(
         self, path: Path, *, end_ids: Sequence[int], max_batch: int = 64, threads: int = 1, cache_bytes: int = 256 << 20
     ) -> None:
-        self.version: str | None = None
-        """Of the weights now sampled with."""
         self._threads = threads
         self._session = self._load(path)
-        self._end_ids = frozenset(end_ids)
-        self._max_batch = max_batch
-        self._cache_bytes = cache_bytes
         inputs = _shapes(self._session)
         self._cache_names = [name for name in inputs if name.startswith("past_") and name != "past_lengths"]
         _, heads, _, width = inputs[self._cache_names[0]]
         self._heads, self._width = int(heads), int(width)
-        self._inbox: deque[Request] = deque()
-        # By id of the conversation. References are weak: what nobody will continue is not worth its memory.
-        self._kept: OrderedDict[int, tuple[weakref.ref[Any], Prefix]] = OrderedDict()
-        self._gone: deque[int] = deque()
-        self._kept_bytes = 0
-        self._rows: list[Request] = []
-        self._read: list[list[int]] = []
-        """Tokens in the cache, by row."""
-        self._lengths = np.zeros(0, np.int64)
-        self._batch: list[Floats] = [self._empty(0, _GROW) for _ in self._cache_names]
-        self._lock = threading.Lock()
-
-    def submit(self, request: Request) -> None:
-        """Queue a request for the next `run`."""
-        self._inbox.append(request)
-
-    def run(self, seconds: float) -> None:
-        """Sample for about `seconds`, or until a request is done or none is left. May be called from several threads."""
-        with self._lock:
-            deadline = time.monotonic() + seconds
-            try:
-                while self._advance() and time.monotonic() < deadline:
-                    pass
-            except Exception as error:
-                for request in [*self._rows, *self._inbox]:
-                    request.error = error
-                self._inbox.clear()
-                self._drop(range(len(self._rows)), keep=False)
+        super().__init__(arrays=len(self._cache_names), end_ids=end_ids, max_batch=max_batch, cache_bytes=cache_bytes)
 
     def reload(self, path: Path, *, version: str | None) -> None:
-        """Go on with the weights of the graph at `path`, which must have the shapes of the present one.
+        """Go on with the weights of the graph at `path`, which must have the shapes of the present one (see `renew`).
 
-        What is kept of conversations was computed by the old weights and is forgotten; requests in flight read their tokens
-        again and go on from there. Raises ConfigurationError, and changes nothing, where the graph cannot be loaded.
+        Raises ConfigurationError, and changes nothing, where the graph cannot be loaded.
         """
         session = self._load(path)
         if (theirs := _shapes(session)) != (ours := _shapes(self._session)):
             raise ConfigurationError(f"{path} has other inputs ({theirs}) than the policy that runs ({ours})")
-        with self._lock:
-            self._session, self.version = session, version
-            self._kept.clear()
-            self._kept_bytes = 0
-            self._inbox.extendleft(reversed(self._rows))
-            self._drop(range(len(self._rows)), keep=False)
+        self.renew(partial(setattr, self, "_session", session), version=version)
 
-    @property
-    def kept_bytes(self) -> int:
-        """Memory of what is remembered of conversations between their turns."""
-        return self._kept_bytes
+    def empty(self, rows: int, length: int) -> Floats:
+        """See `BatchEngine.empty`."""
+        return np.zeros((rows, self._heads, length, self._width), np.float32)
 
-    @property
-    def pending(self) -> int:
-        """Requests that are queued or in the batch, those cancelled left out."""
-        return sum(not request.cancelled for request in [*self._inbox, *self._rows])
+    def copy(self, array: Array) -> Array:
+        """See `BatchEngine.copy`."""
+        return array.copy()
+
+    def forward(self, step: Step, cache: list[Array]) -> Floats:
+        """See `BatchEngine.forward`."""
+        count, size = step.ids.shape
+        feed: dict[str, Any] = dict(zip(self._cache_names, cache, strict=True))
+        last = np.arange(count) * size + np.maximum(step.taken - 1, 0)
+        feed.update(input_ids=step.ids, past_lengths=step.lengths, logits_at=last)
+        logits, *new = self._session.run(None, feed)
+        rows, columns, slots = step.places()
+        for whole, part in zip(cache, new, strict=True):
+            whole[rows, :, slots] = part[rows, :, columns]
+        given: Floats = logits
+        return given
+
+    def draw(self, requests: Sequence[Request], logits: Array) -> tuple[list[int], list[float]]:
+        """See `BatchEngine.draw`."""
+        temperature = np.array([request.temperature or 1.0 for request in requests])
+        scores = logits.astype(np.float64) / temperature[:, None]
+        scores -= scores.max(axis=1, keepdims=True)
+        logprobs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        for row, request in enumerate(requests):
+            if request.top_p < 1.0 and request.temperature:
+                logprobs[row] = _nucleus(logprobs[row], request.top_p)
+        total = np.exp(logprobs).cumsum(axis=1)
+        points = np.array([request.rng.random() for request in requests])[:, None] * total[:, -1:]
+        greedy = np.array([request.temperature == 0 for request in requests])
+        drawn = np.where(greedy, logprobs.argmax(axis=1), (total > points).argmax(axis=1))
+        return drawn.tolist(), logprobs[np.arange(len(requests)), drawn].tolist()
 
     def _load(self, path: Path) -> Any:
         import onnxruntime
@@ -174,189 +90,10 @@ class OnnxEngine:
         except Exception as error:  # the runtime has no common base class for its errors
             raise ConfigurationError(f"{path} cannot be loaded: {error}") from None
 
-    def _advance(self) -> bool:
-        """One token for every row; False when a request is done or there is nothing to do."""
-        while self._gone:
-            self._take(self._gone.popleft(), gone=True)
-        self._drop([row for row, request in enumerate(self._rows) if request.cancelled], keep=False)
-        joining: list[Request] = []
-        while self._inbox and len(self._rows) + len(joining) < self._max_batch:
-            request = self._inbox.popleft()
-            if not request.cancelled:
-                joining.append(request)
-        if joining:
-            self._join(joining)
-        elif self._rows:
-            self._decode()
-        finished = [row for row, request in enumerate(self._rows) if request.done]
-        self._drop(finished, keep=True)
-        return bool(self._rows or self._inbox) and not finished
-
-    def _join(self, requests: list[Request]) -> None:
-        """Read the prompts of new rows, in passes of similar length, and sample the first token of each."""
-        waiting = sorted((self._open(request) for request in requests), key=lambda item: len(item[2]))
-        while waiting:
-            size = 1
-            while size < len(waiting) and (size + 1) * min(_CHUNK, len(waiting[size][2])) <= _PREFILL_TOKENS:
-                size += 1
-            self._prefill(waiting[:size])
-            waiting = waiting[size:]
-
-    def _open(self, request: Request) -> tuple[Request, Prefix, list[int]]:
-        """A request, what is known of its tokens from before, and those still to be read (at least one)."""
-        if request.version is None:
-            request.version = self.version
-        prefix, ids = self._take(id(request.owner)), request.ids
-        known = 0
-        if prefix is not None:
-            limit = min(len(prefix.ids), len(ids) - 1)
-            while known < limit and prefix.ids[known] == ids[known]:
-                known += 1
-        arrays = [] if prefix is None else [array[:, :known] for array in prefix.arrays]
-        arrays = arrays or [np.zeros((self._heads, 0, self._width), np.float32) for _ in self._cache_names]
-        return request, Prefix(ids[:known], arrays), ids[known:]
-
-    def _prefill(self, opened: list[tuple[Request, Prefix, list[int]]]) -> None:
-        count = len(opened)
-        lengths = np.array([len(prefix.ids) for _, prefix, _ in opened], np.int64)
-        wholes = np.array([len(prefix.ids) + len(rest) for _, prefix, rest in opened], np.int64)
-        known = lengths
-        cache = [self._empty(count, int(wholes.max())) for _ in self._cache_names]
-        for row, (_, prefix, _) in enumerate(opened):
-            for whole, array in zip(cache, prefix.arrays, strict=True):
-                whole[row, :, : lengths[row]] = array
-        logits = np.zeros((count, 0), np.float32)
-        while (left := wholes - lengths).any():
-            taken = np.minimum(left, _CHUNK)
-            size = int(taken.max())
-            ids = np.zeros((count, size), np.int64)
-            for row, (_, _, rest) in enumerate(opened):
-                at = lengths[row] - known[row]
-                ids[row, : taken[row]] = rest[at : at + taken[row]]
-            last = np.arange(count) * size + np.maximum(taken - 1, 0)
-            given, *new = self._forward(ids, lengths, last, cache)
-            # Rows whose prompt ended in an earlier pass keep the logits of that one.
-            logits = given if not logits.size else np.where((taken > 0)[:, None], given, logits)
-            for whole, part in zip(cache, new, strict=True):
-                for row in range(count):
-                    whole[row, :, lengths[row] : lengths[row] + taken[row]] = part[row, :, : taken[row]]
-            lengths = lengths + taken
-        self._enter([request for request, _, _ in opened], lengths, cache)
-        self._sample(range(len(self._rows) - count, len(self._rows)), logits)
-
-    def _decode(self) -> None:
-        self._reserve(len(self._rows), int(self._lengths.max()) + 1)
-        count = len(self._rows)
-        ids = np.array([[request.token_ids[-1]] for request in self._rows], np.int64)
-        rows = np.arange(count)
-        logits, *new = self._forward(ids, self._lengths, rows, [array[:count] for array in self._batch])
-        for array, part in zip(self._batch, new, strict=True):
-            array[rows, :, self._lengths] = part[:, :, 0]
-        for read, (token,) in zip(self._read, ids.tolist(), strict=True):
-            read.append(token)
-        self._lengths = self._lengths + 1
-        self._sample(range(count), logits)
-
-    def _forward(
-        self, ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], at: npt.NDArray[Any], cache: list[Floats]
-    ) -> list[Floats]:
-        feed: dict[str, Any] = dict(zip(self._cache_names, cache, strict=True))
-        feed.update(input_ids=ids, past_lengths=lengths, logits_at=at.astype(np.int64))
-        given: list[Floats] = self._session.run(None, feed)
-        return given
-
-    def _sample(self, rows: Sequence[int], logits: Floats) -> None:
-        """Draw one token for each of `rows` from `logits` [rows, V], with its log-prob in the distribution drawn from."""
-        requests = [self._rows[row] for row in rows]
-        temperature = np.array([request.temperature or 1.0 for request in requests])
-        scores = logits.astype(np.float64) / temperature[:, None]
-        scores -= scores.max(axis=1, keepdims=True)
-        logprobs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        for row, request in enumerate(requests):
-            if request.top_p < 1.0 and request.temperature:
-                logprobs[row] = _nucleus(logprobs[row], request.top_p)
-        total = np.exp(logprobs).cumsum(axis=1)
-        points = np.array([request.rng.random() for request in requests])[:, None] * total[:, -1:]
-        drawn = np.where(_greedy(requests), logprobs.argmax(axis=1), (total > points).argmax(axis=1))
-        for row, (request, token) in enumerate(zip(requests, drawn.tolist(), strict=True)):
-            request.token_ids.append(token)
-            request.logprobs.append(float(logprobs[row, token]))
-            if token in self._end_ids or (request.stopped is not None and request.stopped(request.token_ids)):
-                request.finish_reason = "stop"
-            elif len(request.token_ids) >= request.max_tokens:
-                request.finish_reason = "length"
-
-    def _enter(self, requests: list[Request], lengths: npt.NDArray[np.int64], cache: list[Floats]) -> None:
-        """Add rows behind those of the batch."""
-        count = len(self._rows)
-        self._reserve(count + len(requests), int(lengths.max()))
-        for array, new in zip(self._batch, cache, strict=True):
-            array[count : count + len(requests), :, : new.shape[2]] = new
-        self._rows += requests
-        self._read += [request.ids for request in requests]
-        self._lengths = np.concatenate([self._lengths, lengths])
-
-    def _drop(self, rows: Sequence[int], *, keep: bool) -> None:
-        """Take rows out of the batch; the last ones move into the holes."""
-        for row in sorted(rows, reverse=True):
-            if keep:
-                self._keep(row)
-            last = len(self._rows) - 1
-            if row != last:
-                for array in self._batch:
-                    array[row, :, : self._lengths[last]] = array[last, :, : self._lengths[last]]
-                self._rows[row], self._read[row] = self._rows[last], self._read[last]
-                self._lengths[row] = self._lengths[last]
-            self._rows.pop()
-            self._read.pop()
-            self._lengths = self._lengths[:last]
-        if rows:
-            self._reserve(len(self._rows), int(self._lengths.max(initial=0)))
-
-    def _reserve(self, rows: int, length: int) -> None:
-        """Make the batch's cache hold `rows` rows of `length`; give memory back that a long conversation has left."""
-        have_rows, _, have, _ = self._batch[0].shape
-        wanted = -(-max(1, length) // _GROW) * _GROW
-        if rows <= have_rows and length <= have <= max(2 * wanted, 4 * _GROW):
-            return
-        count = len(self._rows)
-        size = min(have, wanted)
-        grown = [self._empty(max(rows, have_rows), wanted) for _ in self._batch]
-        for new, old in zip(grown, self._batch, strict=True):
-            new[:count, :, :size] = old[:count, :, :size]
-        self._batch = grown
-
-    def _keep(self, row: int) -> None:
-        request, length = self._rows[row], int(self._lengths[row])
-        prefix = Prefix(self._read[row], [array[row, :, :length].copy() for array in self._batch])
-        key, gone = id(request.owner), self._gone
-        self._take(key)
-        self._kept[key] = weakref.ref(request.owner, lambda _: gone.append(key)), prefix
-        self._kept_bytes += prefix.nbytes
-        while self._kept_bytes > self._cache_bytes:
-            self._take(next(iter(self._kept)))
-
-    def _take(self, key: int, *, gone: bool = False) -> Prefix | None:
-        """Remove and return what is kept under a key; with `gone`, only if its conversation no longer exists."""
-        owner, prefix = self._kept.get(key, (None, None))
-        if owner is None or prefix is None or (gone and owner() is not None):
-            return None
-        del self._kept[key]
-        self._kept_bytes -= prefix.nbytes
-        return prefix
-
-    def _empty(self, rows: int, length: int) -> Floats:
-        return np.zeros((rows, self._heads, length, self._width), np.float32)
-
 
 def _shapes(session: Any) -> dict[str, list[Any]]:
     """Inputs of a graph; a number is a size that is fixed."""
     return {value.name: value.shape for value in session.get_inputs()}
-
-
-def _greedy(requests: Sequence[Request]) -> npt.NDArray[np.bool_]:
-    """Which requests take the most likely token."""
-    return np.array([request.temperature == 0 for request in requests])
 
 
 def _nucleus(logprobs: npt.NDArray[np.float64], top_p: float) -> npt.NDArray[np.float64]:

@@ -113,7 +113,7 @@ async def test_a_sampler_that_keeps_an_old_output_embedding_is_found_out(
 async def test_a_call_in_flight_goes_on_over_a_push_and_reports_the_version_it_began_with(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recursive_agent.model.embedded._SLICE", 0.0)  # a look at every single token
+    monkeypatch.setattr("recursive_agent.model.local._SLICE", 0.0)  # a look at every single token
     old, new = (make_checkpoint(tmp_path / name, tokenizer, seed=seed) for name, seed in (("old", 1), ("new", 2)))
     endless = tmp_path / "old" / "generation_config.json"
     endless.write_text(json.dumps({"eos_token_id": []}))
