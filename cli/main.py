@@ -11,7 +11,7 @@ import typer
 
 from recursive_agent.errors import RaoError
 
-from . import doctor, eval, run, trace, train
+from . import doctor, eval, export, run, trace, train
 from .text import clean
 
 INTERRUPTED = 130
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 app.command("run")(run.run)
+trace.app.command("export", short_help="Write rows of tokens for other trainers.")(export.export)
 app.add_typer(trace.app, name="trace")
 app.command("train")(train.train)
 app.command("eval")(eval.eval_command)

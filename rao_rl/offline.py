@@ -3,81 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from recursive_agent.errors import ConfigurationError, TraceError
-from recursive_agent.trace.store import trace_files
+from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.tree import ExecutionTree
 
 from .batches import step_of
 from .credit import CreditConfig
-from .groups import group_of
 from .loss import Normalize
-from .samples import tree_rows
+from .traces import Recorded, read_groups
 from .trainer import Step
 
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The groups of a folder of traces, by group id in order of appearance; `left_out` counts trees by reason."""
-
-    groups: dict[str, list[ExecutionTree]]
-    left_out: Counter[str]
-
-    @property
-    def trees(self) -> list[ExecutionTree]:
-        """All of them."""
-        return [tree for group in self.groups.values() for tree in group]
-
-
-def trace_paths(place: Path) -> list[Path]:
-    """A trace file, or all below a folder. Raises ConfigurationError where there is none."""
-    if place.is_file():
-        return [place]
-    folders = [place, *sorted(path for path in place.rglob("*") if path.is_dir())] if place.is_dir() else []
-    files = [file for folder in folders for file in trace_files(folder)]
-    if not files:
-        raise ConfigurationError(
-            f"{place} holds no traces; record some with `rao rollout`, or with `rao run --trace-dir` and `rao score`"
-        )
-    return files
-
-
-def read_groups(place: str | Path, *, min_group: int = 2) -> Recorded:
-    """The whole trees of a trace folder by group.
-
-    Trees that were cut off are counted and left out. Raises ConfigurationError in one sentence for what cannot be trained:
-    no traces, files that cannot be read (another schema version, say), text without token ids, nothing scored, and no
-    group of `min_group` trees.
-    """
-    groups: defaultdict[str, list[ExecutionTree]] = defaultdict(list)
-    left_out: Counter[str] = Counter()
-    for path in trace_paths(Path(place)):
-        try:
-            tree = ExecutionTree.load(path)
-        except TraceError as error:
-            raise ConfigurationError(str(error)) from error
-        if not tree.complete:
-            left_out["incomplete"] += 1
-            continue
-        tree_rows(tree)  # text-only traces are refused before anything is trained
-        tree.group = group_of(tree)
-        groups[tree.group].append(tree)
-    recorded = Recorded(dict(groups), left_out)
-    if not groups:
-        raise ConfigurationError(f"{place} holds no whole run: all {left_out.total()} traces were cut off")
-    if all(node.score_status is None for tree in recorded.trees for node in tree.nodes.values()):
-        raise ConfigurationError(f"no agent in {place} has a score; give them one with `rao score {place}`")
-    largest = max(len(group) for group in groups.values())
-    if largest < min_group:
-        raise ConfigurationError(
-            f"the largest group in {place} has {largest} attempt{'s' * (largest > 1)} at its task, and {min_group} are "
-            "needed to compare; record several attempts at each task"
-        )
-    return recorded
+__all__ = ["OfflineSteps", "Recorded", "read_groups"]
 
 
 class OfflineSteps:

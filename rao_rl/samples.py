@@ -171,12 +171,7 @@ def to_table(samples: Sequence[Sample]) -> pa.Table:
     Ours are `weight`, `coefficient` (advantage · weight: for a trainer that knows no weights, this is the advantage),
     `rollout`, `node`, `parent` (null: the root) and `depth`. Versions and groups are text, while TRL counts them.
     """
-    try:
-        import pyarrow as pa
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"parquet needs more packages: pip install 'rao[train]' ({error.name} is missing)"
-        ) from error
+    pa = _pyarrow()
     lists = {"input_ids": pa.int32(), "completion_mask": pa.int8(), "old_log_probs": pa.float32()}
     texts = ("model_version", "group_id", "rollout", "node", "parent")
     columns: dict[str, Any] = {}
@@ -191,24 +186,31 @@ def to_table(samples: Sequence[Sample]) -> pa.Table:
     return pa.table(columns)
 
 
-def export(samples: Sequence[Sample], path: str | Path) -> Path:
-    """Write the columns of `to_table` to a .parquet or .jsonl file, which takes the place of an old one when it is whole.
-
-    Missing folders are made. Raises ConfigurationError for another suffix and where the file cannot be written.
-    """
+def check_target(path: str | Path) -> Path:
+    """The path, where `export` can write rows there. Raises ConfigurationError for another suffix, and without pyarrow."""
     target = Path(path)
     if target.suffix not in SUFFIXES:
         raise ConfigurationError(f"rows are written to {' or '.join(SUFFIXES)} files, not to {target.name}")
-    table = to_table(samples) if target.suffix == ".parquet" else None
+    if target.suffix == ".parquet":
+        _pyarrow()
+    return target
+
+
+def export(samples: Sequence[Sample], path: str | Path) -> Path:
+    """Write the columns of `to_table` to a .parquet or .jsonl file, which takes the place of an old one when it is whole.
+
+    Missing folders are made. Raises ConfigurationError as `check_target`, and where the file cannot be written.
+    """
+    target = check_target(path)
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if table is None:
-            _write_lines(samples, part)
-        else:
+        if target.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            pq.write_table(table, part, compression="zstd", row_group_size=_ROW_GROUP)
+            pq.write_table(to_table(samples), part, compression="zstd", row_group_size=_ROW_GROUP)
+        else:
+            _write_lines(samples, part)
         part.replace(target)
     except OSError as error:
         raise ConfigurationError(f"{target} cannot be written ({error.strerror or error})") from error
@@ -216,6 +218,14 @@ def export(samples: Sequence[Sample], path: str | Path) -> Path:
         with suppress(OSError):
             part.unlink()
     return target
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"parquet needs pyarrow: pip install 'rao[train]', or write {SUFFIXES[1]}") from error
+    return pyarrow
 
 
 def _write_lines(samples: Sequence[Sample], path: Path) -> None:
