@@ -10,7 +10,7 @@ from rao_rl.credit import CreditConfig, Credits, Size, assign
 from recursive_agent.status import Status
 from recursive_agent.trace.tree import ExecutionTree
 
-from .trees import agent, group, grow, unscored
+from .credit_trees import agent, group, grow, unscored
 
 
 def advantages(credits: Credits) -> list[dict[str, float]]:

@@ -13,7 +13,7 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.status import Status
 from recursive_agent.trace.tree import Node
 
-from .trees import agent, group, grow, unscored
+from .credit_trees import agent, group, grow, unscored
 
 OWN_DOING = (Status.STEP_LIMIT, Status.TOKEN_LIMIT, Status.CONTEXT_OVERFLOW, Status.MALFORMED)
 TREE_S_DOING = (Status.TREE_BUDGET, Status.TREE_TIMEOUT, Status.COST_LIMIT)
