@@ -17,7 +17,7 @@ from recursive_agent.errors import ConfigurationError, TraceError
 from recursive_agent.groups import the_cause
 from recursive_agent.scoring import Scorer, assess
 from recursive_agent.trace.schema import ROOT, Scored
-from recursive_agent.trace.store import append_events, in_progress, read_events
+from recursive_agent.trace.store import SUFFIX, append_events, in_progress, read_events, trace_files
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from .groups import group_of
@@ -128,6 +128,18 @@ async def visit(
         raise the_cause(wrapped) from None
 
 
+def trace_paths(place: str | Path) -> list[Path]:
+    """A trace file, or all those below a folder, oldest first within each. Raises TraceError where there is none."""
+    top = Path(place)
+    if top.is_file():
+        return [top]
+    folders = [top, *sorted(path for path in top.rglob("*") if path.is_dir())]
+    files = [file for folder in folders for file in trace_files(folder)]
+    if not files:
+        raise TraceError(f"{place}: no trace in this folder (files end in {SUFFIX})")
+    return files
+
+
 def load_finished(path: Path, tally: Tally, warn: Callable[[str], None]) -> ExecutionTree | None:
     """The tree of a file where it is complete; None, counted in `tally`, where it is not."""
     if in_progress(path):
@@ -159,7 +171,8 @@ def load_scorer(reference: str) -> Scorer:
     Raises ConfigurationError where there is none.
     """
     module_name, _, name = reference.partition(":")
-    if not all(part.isidentifier() for part in [*module_name.split("."), *name.split(".")]):
+    parts = [*module_name.split("."), *name.split(".")]
+    if module_name.endswith(".py") or not all(part.isidentifier() for part in parts):
         raise ConfigurationError(f"a scorer is given as module:function (app:score, say), not {reference!r}")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -172,7 +185,7 @@ def load_scorer(reference: str) -> Scorer:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise ConfigurationError(f"{reference}: there is no module {error.name} here or installed") from error
         raise ConfigurationError(f"{reference}: importing {module_name} failed: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{reference}: importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error

@@ -1,0 +1,267 @@
+"""Scores for recorded runs: what is asked about, what is appended, what is left; and which runs form a group."""
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from rao_rl.groups import group_of, group_sizes
+from rao_rl.score import Tally, load_scorer, score_traces, trace_paths, with_scorer
+from recursive_agent.errors import ConfigurationError, TraceError
+from recursive_agent.scoring import Scorer
+from recursive_agent.trace.schema import Scored
+from recursive_agent.trace.store import TraceWriter, in_progress, read_events
+from recursive_agent.trace.tree import ExecutionTree, Node
+
+from .trees import events, tree, write
+
+NODES = ({"id": "0", "result": 7}, {"id": "0.0", "result": 3}, {"id": "0.1", "result": 4})
+
+
+def third(node: Node) -> float:
+    return 1.0 if node.id == "0" else 0.25
+
+
+async def score(*files: Path, by: Scorer = third, **settings: Any) -> Tally:
+    return await score_traces(files, with_scorer(by, "mine:by"), **settings)
+
+
+def scores(path: Path) -> list[tuple[str, float | None, str]]:
+    return [(e.node, e.score, e.status) for e in read_events(path) if isinstance(e, Scored)]
+
+
+@pytest.mark.anyio
+async def test_every_agent_of_every_whole_tree_gets_a_score_and_nothing_is_rewritten(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.jsonl", events(*NODES, run=name)) for name in "ab"]
+    before = [path.read_bytes() for path in paths]
+    tally = await score(*paths)
+    assert (tally.trees, tally.scored, tally.kept, tally.mean, tally.root_mean) == (2, 6, 0, 0.5, 1.0)
+    for path, old in zip(paths, before, strict=True):
+        assert path.read_bytes().startswith(old)
+        assert scores(path) == [("0", 1.0, "scored"), ("0.0", 0.25, "scored"), ("0.1", 0.25, "scored")]
+        assert ExecutionTree.load(path).root.score_source == "mine:by"
+
+
+@pytest.mark.anyio
+async def test_agents_with_a_score_are_left_unless_all_are_asked_about_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", events(*NODES, scores={"0.0": 1.0}))
+    tally = await score(path)
+    assert (tally.scored, tally.kept) == (2, 1)
+    assert [node.score for node in ExecutionTree.load(path).walk()] == [1.0, 1.0, 0.25]
+    size = path.stat().st_size
+    assert (await score(path)).kept == 3
+    assert path.stat().st_size == size, "a second time adds nothing"
+    assert (await score(path, again=True)).scored == 3
+    assert [node.score for node in ExecutionTree.load(path).walk()] == [1.0, 0.25, 0.25], "the last one counts"
+
+
+@pytest.mark.anyio
+async def test_what_nobody_could_tell_is_asked_again_and_said_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", events(*NODES))
+
+    async def unsure(node: Node) -> float | None:
+        return None if node.id == "0.0" else 0.5
+
+    tally = await score(path, by=unsure)
+    assert (tally.scored, tally.unknown) == (2, 1)
+    size = path.stat().st_size
+    assert (await score(path, by=unsure)).unknown == 1
+    assert path.stat().st_size == size
+    assert (await score(path)).scored == 1
+    assert ExecutionTree.load(path).nodes["0.0"].score == 0.25
+
+
+@pytest.mark.anyio
+async def test_a_scorer_that_raises_costs_that_agent_and_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", events(*NODES))
+
+    def fragile(node: Node) -> float:
+        return 1 / (int(node.result) - 3) > 0
+
+    lines: list[str] = []
+    tally = await score(path, by=fragile, warn=lines.append)
+    assert (tally.scored, tally.judge_errors) == (2, 1)
+    assert lines == ["t.jsonl, agent 0.0: no score (ZeroDivisionError: division by zero)"]
+    child = ExecutionTree.load(path).nodes["0.0"]
+    assert (child.score, child.score_status) == (None, "judge_error")
+    assert (await score(path)).scored == 1, "a scorer that was mended is asked again"
+
+
+@pytest.mark.anyio
+async def test_a_score_that_is_none_ends_it_and_leaves_the_tree_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", events(*NODES))
+    with pytest.raises(ConfigurationError, match=r"7 is no score"):
+        await score(path, by=lambda node: node.result if node.id == "0" else 1.0)
+    assert scores(path) == []
+
+
+@pytest.mark.anyio
+async def test_runs_under_way_and_runs_cut_off_are_counted_and_left(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.jsonl", events(*NODES))
+    cut = write(tmp_path / "b.jsonl", events(*NODES)[:-2])
+    empty = tmp_path / "c.jsonl"
+    empty.touch()
+    torn = tmp_path / "d.jsonl"
+    torn.write_bytes(whole.read_bytes()[:20])
+    bad = tmp_path / "e.jsonl"
+    bad.write_text('{"kind": "run_started", "schema_version": 99}\n')
+    lines: list[str] = []
+    with TraceWriter(tmp_path / "f.jsonl") as writer:
+        for event in events(*NODES):
+            writer.append(event)
+        before = {path: path.read_bytes() for path in trace_paths(tmp_path)}
+        tally = await score(*before, warn=lines.append)
+        assert in_progress(writer.path)
+    assert (tally.trees, tally.incomplete, tally.unreadable, tally.in_progress) == (1, 3, 1, 1)
+    assert [path for path, old in before.items() if path.read_bytes() != old] == [whole]
+    assert len(lines) == 1
+    assert "e.jsonl" in lines[0]
+    assert "schema version 99" in lines[0]
+    assert scores(cut) == []
+
+
+@pytest.mark.anyio
+async def test_secrets_do_not_reach_the_trace(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", events(*NODES))
+
+    def leaky(_: Node) -> float:
+        raise RuntimeError("the key sk-0123456789 was refused")
+
+    await score(path, by=leaky, secrets=["sk-0123456789"])
+    assert b"sk-0123456789" not in path.read_bytes()
+    assert len(scores(path)) == 3
+
+
+def test_traces_are_those_below_the_folder(tmp_path: Path) -> None:
+    names = ["b/2.jsonl", "b/1.jsonl", "a/c/3.jsonl", "4.jsonl"]
+    for name in names:
+        write(tmp_path / name, events(*NODES))
+    (tmp_path / "notes.txt").touch()
+    assert [str(path.relative_to(tmp_path)) for path in trace_paths(tmp_path)] == [
+        "4.jsonl",
+        "a/c/3.jsonl",
+        "b/1.jsonl",
+        "b/2.jsonl",
+    ]
+    assert trace_paths(tmp_path / "4.jsonl") == [tmp_path / "4.jsonl"]
+    for place in (tmp_path / "none", tmp_path / "a" / "c" / "empty"):
+        with pytest.raises(TraceError, match="cannot be read"):
+            trace_paths(place)
+
+
+# --- the process may be killed at any instant ---
+
+_ENDLESS = """
+import sys, os, anyio
+from pathlib import Path
+from rao_rl.score import score_traces, trace_paths, with_scorer
+
+def score(node):
+    os.write(1, b".")
+    return 0.5
+
+anyio.run(score_traces, trace_paths(Path(sys.argv[1])), with_scorer(score, "mine:score"))
+"""
+
+
+def test_scores_survive_a_kill_at_any_instant_and_the_next_run_completes_them(tmp_path: Path) -> None:
+    many = [{"id": "0"}, *({"id": f"0.{number}"} for number in range(40))]
+    paths = [write(tmp_path / f"{number:02}.jsonl", events(*many)) for number in range(30)]
+    whole = {path: path.read_bytes() for path in paths}
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    chance = random.Random(5)
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", _ENDLESS, str(tmp_path)], env=environment, cwd=root, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            os.read(process.stdout.fileno(), chance.randrange(1, 400))  # an instant: some agents on
+            select.select([], [], [], chance.random() * 0.01)
+            process.send_signal(signal.SIGKILL)
+        for path, old in whole.items():
+            assert path.read_bytes().startswith(old)
+            assert len(scores(path)) in (0, 41), "a tree is scored as a whole or not at all"
+    begun = sum(bool(scores(path)) for path in paths)
+    tally = anyio.run(partial(score, *paths))
+    assert begun > 0
+    assert tally.kept == begun * 41
+    assert all(len(scores(path)) == 41 for path in paths), "and never twice"
+
+
+# --- the scorer's name ---
+
+
+def test_a_scorer_is_found_in_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_scorer_a.py").write_text("class Rules:\n    def score(node): return 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert load_scorer("own_scorer_a:Rules.score").__name__ == "score"
+
+
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ("app", "module:function"),
+        ("app.py:score", "module:function"),
+        ("app.parts:score", "no module app here or installed"),
+        (":score", "module:function"),
+        ("app:", "module:function"),
+        ("a-b:score", "module:function"),
+        ("json:nothing", "json has no nothing"),
+        ("math:pi", "no function"),
+        ("own_scorer_b:f", "ModuleNotFoundError|No module named 'not_there'"),
+        ("own_scorer_c:f", "importing own_scorer_c failed: ZeroDivisionError"),
+        ("own_scorer_d:f", "importing own_scorer_d failed: SyntaxError"),
+        ("own_scorer_e:f", "importing own_scorer_e failed: SystemExit"),
+    ],
+)
+def test_a_scorer_that_is_not_there_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, complaint: str
+) -> None:
+    (tmp_path / "own_scorer_b.py").write_text("import not_there\n")
+    (tmp_path / "own_scorer_c.py").write_text("1 / 0\n")
+    (tmp_path / "own_scorer_d.py").write_text("def\n")
+    (tmp_path / "own_scorer_e.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ConfigurationError, match=complaint):
+        load_scorer(reference)
+
+
+# --- groups ---
+
+
+def test_the_group_a_run_was_recorded_with_counts() -> None:
+    assert group_of(tree({"id": "0"}, group="task-7")) == "task-7"
+
+
+def test_attempts_at_the_same_task_share_a_group() -> None:
+    def group(goal: str = "go", context: Any = None, **run: Any) -> str:
+        return group_of(tree({"id": "0", "goal": goal, "context": context}, **run))
+
+    assert group() == group(run="another", seed=4, model="n")
+    assert group(context={"a": 1, "b": [2]}) == group(context={"b": [2], "a": 1})
+    different = [
+        group(),
+        group("go on"),
+        *(
+            group(context=context)
+            for context in ("", "go", 0, False, [], {}, {"a": 1}, {"a": "1"}, {1: 1}, {"1": 1}, b"go")
+        ),
+        *(group(context=context) for context in ([["list"]], ["list"], ["bytes", "676f"], "\ud800", float("inf"))),
+    ]
+    assert len(set(different)) == len(different)
+
+
+def test_runs_without_another_attempt_are_counted() -> None:
+    assert group_sizes(["a", "b", "a", "c"]) == (3, 4, 2)
+    assert group_sizes([]) == (0, 0, 0)
