@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -18,8 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rao_rl.credit import CreditConfig, Size, assign
+from rao_rl.envs import make
+from rao_rl.rollout import rollout
 from rao_rl.samples import Row, Sample, export, forks, node_rows, samples, sizes, to_table, tree_rows
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.status import Status
 from recursive_agent.trace.schema import Event, RunEnded, Scored
 from recursive_agent.trace.store import TraceWriter
@@ -310,3 +314,18 @@ def test_nothing_is_left_behind_where_the_file_cannot_be_written(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.jsonl"]
     with pytest.raises(ConfigurationError, match=r"\.parquet or \.jsonl files, not to rows\.csv"):
         export(batch(), tmp_path / "rows.csv")
+
+
+def test_an_agents_run_is_one_row_a_node_with_every_token_it_sampled(tmp_path: Path) -> None:
+    environment = make("textcraft")
+    task = next(iter(environment.tasks("test", 0, difficulty="easy", limit=1)))
+    live = anyio.run(lambda: rollout(environment, task, EmbeddedModel(), seed=0, trace_dir=tmp_path)).tree
+    (path,) = tmp_path.iterdir()
+    rows = tree_rows(live)
+    assert len(rows) > 1
+    assert forks(rows) == 0
+    for name, size in sizes(rows).items():
+        assert size.completion_tokens == live.nodes[name].usage.completion_tokens
+    assert {name: list(map(as_lists, own)) for name, own in tree_rows(ExecutionTree.load(path)).items()} == {
+        name: list(map(as_lists, own)) for name, own in rows.items()
+    }
