@@ -11,7 +11,10 @@ import pytest
 from rao_rl.credit import CreditConfig, Size, Success, assign, success, tree_version
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.status import Status
-from recursive_agent.trace.tree import Node
+from recursive_agent.trace.schema import RunEnded
+from recursive_agent.trace.tree import ExecutionTree, Node
+from recursive_agent.usage import Usage
+from tests.trace.events import run_started
 
 from .credit_trees import agent, group, grow, unscored
 
@@ -232,6 +235,9 @@ def test_sizes_of_other_trees_are_refused() -> None:
         grow(agent(1), complete=False, run="torn"),
         grow(agent(1, agent(1, status=Status.RUNNING)), run="torn"),
         grow(agent(1, status=Status.RUNNING), run="torn"),
+        ExecutionTree.from_events(
+            [run_started(run="torn"), RunEnded(time=1.0, status=Status.INFRA_ERROR, usage=Usage())]
+        ),
     ],
 )
 def test_trees_that_have_not_ended_are_refused(tree: Any) -> None:
