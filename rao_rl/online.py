@@ -188,7 +188,7 @@ async def _rates(
     environment: Environment, tasks: Sequence[Task], model: Any, settings: Mapping[str, Any]
 ) -> dict[str, float]:
     attempts = await evaluate(environment, tasks, model, **settings)
-    told: dict[str, float] = {}
+    told: dict[str, float | None] = {}
     for item in summarize(attempts):
         told |= {
             f"eval/success/{item.difficulty}": item.success,
@@ -199,4 +199,4 @@ async def _rates(
             f"eval/depth/{item.difficulty}": item.depth,
             f"eval/concurrent_share/{item.difficulty}": item.concurrent_share,
         }
-    return told
+    return {name: value for name, value in told.items() if value is not None}
