@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
 import anyio
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from rao_rl.attempts import AttemptLog
 from rao_rl.envs import make
-from rao_rl.evaluate import Attempt, Summary, evaluate, report, summarize
-from rao_rl.rollout import Mode
+from rao_rl.evaluate import Attempt, evaluate, report
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model.base import Model
 
 from .models import open_model
+from .plot import load_plots
+from .progress import Tally
+from .table import tables
+from .tasks import parse_modes, select_tasks
 
 
 def eval_command(
     environment: Annotated[str, typer.Argument(metavar="ENV", hidden=True)] = "textcraft",
     model: Annotated[str | None, typer.Option(help="Checkpoint, or name at --base-url.", metavar="M")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.", metavar="URL")] = None,
-    mode: Annotated[str, typer.Option(help="single, recursive, or both.", metavar="MODES")] = "recursive",
+    mode: Annotated[str, typer.Option(help="How.", metavar="MODES")] = "single,recursive",
     difficulty: Annotated[str, typer.Option(help="Which tasks.", metavar="D")] = "easy,medium,hard",
     tasks: Annotated[int | None, typer.Option(min=1, help="Tasks of each difficulty.", metavar="N")] = None,
     split: Annotated[str, typer.Option(help="Split of the environment.", metavar="SPLIT")] = "test",
@@ -33,42 +35,47 @@ def eval_command(
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Not the policy's own.", metavar="T")] = None,
     seed: Annotated[int, typer.Option(help="Of tasks and samples.", metavar="N")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Trees at a time.", metavar="N")] = 8,
-    out: Annotated[Path | None, typer.Option(help="Every attempt, as JSON.", metavar="FILE")] = None,
+    attempts: Annotated[
+        Path | None, typer.Option(help="Each as it ends; a killed run goes on.", metavar="FILE")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Figures and attempts, as JSON.", metavar="FILE")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw pictures (PNG) here.", metavar="DIR")] = None,
     trace_dir: Annotated[Path | None, typer.Option(help="Keep every trace here.", metavar="DIR")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what --out holds.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Success by difficulty with 95 % intervals, and what it took.
 
-    Example: rao eval textcraft --mode single,recursive --tasks 64
+    Example: rao eval textcraft --tasks 64 --attempts attempts.jsonl
     """
-    modes = [_mode(name.strip()) for name in mode.split(",")]
+    if plots is not None:
+        load_plots()  # what is missing is better said before the attempts than after them
+    modes = parse_modes(mode)
     env = make(environment)
-    work = [
-        task
-        for name in difficulty.split(",")
-        for task in env.tasks(split, seed, difficulty=name.strip(), limit=tasks or None)
-    ]
-    if not work:
-        raise ConfigurationError(f"the split {split!r} of {environment} has no tasks of difficulty {difficulty}")
-    sampling = {} if temperature is None else {"temperature": temperature}
+    work = select_tasks(env, split, seed, difficulty=difficulty, limit=tasks)
     chosen = open_model(model, base_url)
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[success]}"),
-        console=console,
-        disable=quiet or not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task(f"{environment} {split}", total=len(work) * len(modes), success="")
-        scores: list[float] = []
+    sampling = {} if temperature is None else {"temperature": temperature}
+    about: dict[str, Any] = {
+        "model": chosen.name,
+        "version": getattr(chosen, "version", None),
+        "interface": chosen.interface,
+        "environment": environment,
+        "split": split,
+        "seed": seed,
+        "context_limit": context_limit,
+        "temperature": chosen.sampling.temperature if temperature is None else temperature,
+        "concurrency": concurrency,
+    }
+    with ExitStack() as stack:
+        log = None if attempts is None else stack.enter_context(AttemptLog(attempts, about))
+        wanted = {(mode, task.id) for mode in modes for task in work}
+        done = [] if log is None else [old for old in log.done if (old.mode, old.task) in wanted and not old.lost]
+        tally = stack.enter_context(Tally(f"{environment} {split}", len(wanted), done=len(done), quiet=quiet))
 
-        def advance(attempt: Attempt) -> None:
-            scores.append(attempt.score or 0.0)
-            progress.update(bar, advance=1, success=f"success {sum(scores) / len(scores):.3f}")
+        def note(attempt: Attempt) -> None:
+            if log is not None:
+                log.append(attempt)
+            tally.add(attempt.score)
 
         async def run() -> list[Attempt]:
             try:
@@ -79,7 +86,8 @@ def eval_command(
                     modes=modes,
                     seed=seed,
                     concurrency=concurrency,
-                    on_attempt=advance,
+                    on_attempt=note,
+                    done=done,
                     context_limit=context_limit,
                     sampling=sampling,
                     trace_dir=trace_dir,
@@ -88,44 +96,17 @@ def eval_command(
                 with anyio.CancelScope(shield=True):
                     await chosen.aclose()
 
-        attempts = anyio.run(run)
-    about = _about(chosen, environment=environment, split=split, seed=seed, context_limit=context_limit)
-    full = report(attempts, **about, temperature=temperature)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
+        made = anyio.run(run)
+    full = report(made, **about)
     if as_json:
-        print(json.dumps({key: value for key, value in full.items() if key != "attempts"}))
+        print(json.dumps(full))
     else:
-        Console().print(_table(summarize(attempts), title=f"{environment} {split}, {chosen.name}"))
-
-
-def _mode(name: str) -> Mode:
-    for known in get_args(Mode):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    raise ConfigurationError(f"--mode takes {' and '.join(get_args(Mode))}, not {name!r}")
-
-
-def _about(model: Model, **settings: object) -> dict[str, object]:
-    return {"model": model.name, "interface": model.interface, **settings}
-
-
-def _table(summaries: list[Summary], title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for name in ("task", "mode", "tasks", "success (95 %)", "agents", "depth", "steps", "tokens", "s", "par"):
-        table.add_column(name, no_wrap=True, justify="left" if name in ("task", "mode") else "right")
-    for item in summaries:
-        table.add_row(
-            item.difficulty,
-            item.mode,
-            str(item.tasks),
-            f"{item.success:.3f} ({item.low:.2f}–{item.high:.2f})",
-            f"{item.agents:.0f}",
-            f"{item.depth:.1f}",
-            f"{item.steps:.0f}",
-            f"{item.completion_tokens:.0f}",
-            f"{item.seconds:.1f}",
-            f"{item.concurrent_share:.2f}",
-        )
-    return table
+        Console().print(*tables(made, f"{environment} {split}, {chosen.name}", concurrency=concurrency), sep="\n")
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"{out} cannot be written ({error.strerror})") from error
+    if plots is not None:
+        load_plots().evaluation(made, plots)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from recursive_agent.checkpoint import FILE_NAME
 from recursive_agent.errors import ConfigurationError
@@ -22,14 +23,19 @@ def is_checkpoint(model: str) -> bool:
     return (Path(model) / FILE_NAME).is_file()
 
 
-def open_model(model: str | None = None, base_url: str | None = None) -> Model:
-    """The model of a command line. Raises ConfigurationError in one sentence for what does not exist."""
+def open_model(
+    model: str | None = None, base_url: str | None = None, *, interface: Literal["chat", "tokens"] = "chat"
+) -> Model:
+    """The model of a command line; `interface` is how an endpoint is talked to.
+
+    Raises ConfigurationError in one sentence for what does not exist.
+    """
     if endpoint_is_configured(model, base_url):
         if model is not None and base_url is None and (os.sep in model and Path(model).is_dir()):
             raise ConfigurationError(f"{model} is a directory without {FILE_NAME}; a checkpoint of `rao train` has one")
         from recursive_agent.model import connect, resolve_endpoint
 
-        return connect(resolve_endpoint(model, base_url))
+        return connect(resolve_endpoint(model, base_url), interface=interface)
     from recursive_agent.model.embedded import EmbeddedModel
 
     return EmbeddedModel(Path(model)) if model is not None else EmbeddedModel()

@@ -1,4 +1,4 @@
-"""Watching a run on stderr: a live tree on a terminal, plain lines elsewhere, nothing with `--quiet`."""
+"""Watching on stderr: a live tree or a bar on a terminal, plain lines elsewhere, nothing with `--quiet`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol, Self
 import anyio
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recursive_agent.trace.schema import Event, NodeEnded, NodeStarted
 from recursive_agent.trace.tree import ExecutionTree
@@ -98,3 +99,48 @@ class _LiveTree(_Silent):
     def _draw(self) -> None:
         if self._live is not None and self._tree is not None:
             self._live.update(render(self._tree, self._console.height - 2), refresh=True)
+
+
+class Tally:
+    """Counts the attempts of many trees, `score` their mean success so far; a context manager.
+
+    A bar on a terminal, a line at every tenth of `total` elsewhere.
+    """
+
+    def __init__(self, what: str, total: int, *, done: int = 0, quiet: bool) -> None:
+        self._what, self._total, self._done = what, total, done
+        self._scores: list[float] = []
+        self._begun = time.perf_counter()
+        console = Console(stderr=True)
+        live = console.is_terminal and not console.is_dumb_terminal
+        self._lines = not quiet and not live
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[success]}"),
+            console=console,
+            disable=quiet or not live,
+        )
+        self._task = self._bar.add_task(what, total=total, completed=done, success="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def add(self, score: float | None) -> None:
+        """One more attempt has ended; None where its score is not known."""
+        if score is not None:
+            self._scores.append(score)
+        before, self._done = self._done, self._done + 1
+        success = f"success {sum(self._scores) / len(self._scores):.3f}" if self._scores else ""
+        self._bar.update(self._task, completed=self._done, success=success)
+        if self._lines and 10 * before // self._total < 10 * self._done // self._total:
+            took = seconds(time.perf_counter() - self._begun)
+            print(
+                f"[{took:>6}] {self._what} {self._done}/{self._total} {success}".rstrip(), file=sys.stderr, flush=True
+            )
