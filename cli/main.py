@@ -11,7 +11,7 @@ import typer
 
 from recursive_agent.errors import RaoError
 
-from . import doctor, eval, export, plot, rollout, run, trace, train
+from . import doctor, eval, export, plot, rollout, run, score, trace, train
 from .text import clean
 
 INTERRUPTED = 130
@@ -30,6 +30,7 @@ app.command("run")(run.run)
 trace.app.command("export", short_help="Write rows of tokens for other trainers.")(export.export)
 app.add_typer(trace.app, name="trace")
 app.command("rollout")(rollout.rollout_command)
+app.command("score")(score.score)
 app.command("train")(train.train)
 app.command("eval")(eval.eval_command)
 app.command("plot")(plot.plot)

@@ -250,15 +250,9 @@ def test_attempts_at_the_same_task_share_a_group() -> None:
 
     assert group() == group(run="another", seed=4, model="n")
     assert group(context={"a": 1, "b": [2]}) == group(context={"b": [2], "a": 1})
-    different = [
-        group(),
-        group("go on"),
-        *(
-            group(context=context)
-            for context in ("", "go", 0, False, [], {}, {"a": 1}, {"a": "1"}, {1: 1}, {"1": 1}, b"go")
-        ),
-        *(group(context=context) for context in ([["list"]], ["list"], ["bytes", "676f"], "\ud800", float("inf"))),
-    ]
+    contexts: list[Any] = ["", "go", 0, False, [], {}, {"a": 1}, {"a": "1"}, {1: 1}, {"1": 1}, b"go"]
+    contexts += [[["list"]], ["list"], ["bytes", "676f"], "\ud800", float("inf")]
+    different = [group(), group("go on"), *(group(context=context) for context in contexts)]
     assert len(set(different)) == len(different)
 
 
