@@ -189,9 +189,9 @@ def test_groups_below_the_least_size_are_dropped() -> None:
 
 def test_groups_without_anything_to_learn_do_not_count_towards_the_weights() -> None:
     same = [agent(0.1, agent(0.1)) for _ in range(7)]
-    credits = assign([*group(*same, name="same"), *families()])
+    credits = assign([*group(*same, name="same"), *families(), grow(agent(1), None)])
     assert [(stats.nodes, stats.weight) for stats in credits.depths.values()] == approx([(2, 5 / 4), (3, 5 / 6)])
-    assert credits.funnel.dropped == {"zero_advantage": 14}
+    assert credits.funnel.dropped == {"zero_advantage": 14, "group_too_small": 1}
     assert credits.frac_reward_zero_std == 0.5
 
 
