@@ -218,3 +218,15 @@ def test_the_success_of_a_depth_is_a_mean_over_what_is_known() -> None:
     assert [credits.depths[depth].success for depth in (0, 1, 2)] == [0.5, 0, 1]
     credits = assign(group(agent(1, unscored()), agent(0)), CreditConfig(reward="root"))
     assert credits.depths[1].success is None
+
+
+def test_credit_stands_in_the_order_of_the_trees_whatever_their_groups() -> None:
+    ones, others = group(agent(1), agent(0), name="a"), group(agent(1, agent(0)), agent(0), name="b")
+    credits = assign([ones[0], others[0], ones[1], others[1]])
+    assert [(credit.tree, credit.node) for credit in credits.nodes] == [
+        (0, "0"),
+        (1, "0"),
+        (1, "0.0"),
+        (2, "0"),
+        (3, "0"),
+    ]
