@@ -70,7 +70,9 @@ def eval_command(
         log = None if attempts is None else stack.enter_context(AttemptLog(attempts, about))
         wanted = {(mode, task.id) for mode in modes for task in work}
         done = [] if log is None else [old for old in log.done if (old.mode, old.task) in wanted and not old.lost]
-        tally = stack.enter_context(Tally(f"{environment} {split}", len(wanted), done=len(done), quiet=quiet))
+        tally = stack.enter_context(
+            Tally(f"{environment} {split}", len(wanted), done=[old.score for old in done], quiet=quiet)
+        )
 
         def note(attempt: Attempt) -> None:
             if log is not None:

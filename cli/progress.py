@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 import anyio
@@ -102,14 +103,14 @@ class _LiveTree(_Silent):
 
 
 class Tally:
-    """Counts the attempts of many trees, `score` their mean success so far; a context manager.
+    """Counts attempts, and their success so far; a context manager.
 
-    A bar on a terminal, a line at every tenth of `total` elsewhere.
+    A bar on a terminal, a line at every tenth of `total` elsewhere. `done` are the scores of attempts made before.
     """
 
-    def __init__(self, what: str, total: int, *, done: int = 0, quiet: bool) -> None:
-        self._what, self._total, self._done = what, total, done
-        self._scores: list[float] = []
+    def __init__(self, what: str, total: int, *, done: Sequence[float | None] = (), quiet: bool) -> None:
+        self._what, self._total, self._done = what, total, len(done)
+        self._scores = [score for score in done if score is not None]
         self._begun = time.perf_counter()
         console = Console(stderr=True)
         live = console.is_terminal and not console.is_dumb_terminal
@@ -123,7 +124,7 @@ class Tally:
             console=console,
             disable=quiet or not live,
         )
-        self._task = self._bar.add_task(what, total=total, completed=done, success="")
+        self._task = self._bar.add_task(what, total=total, completed=len(done), success="")
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -81,7 +81,7 @@ def rollout_command(
             with anyio.CancelScope(shield=True):
                 await chosen.aclose()
 
-    with Tally(f"{environment} {split}", len(wanted), done=len(found), quiet=quiet) as tally:
+    with Tally(f"{environment} {split}", len(wanted), done=[item.score for item in found], quiet=quiet) as tally:
         made = anyio.run(run, tally)
     told = Recording.of([*found, *made], wanted=len(wanted), found=len(found))
     print(json.dumps({"out": str(out), **asdict(told)}) if as_json else _in_words(told, out))

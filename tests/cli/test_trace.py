@@ -156,7 +156,19 @@ def test_a_reader_that_leaves_early_gets_no_traceback(traces: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["eval"], ["train"], ["trace"], ["trace", "show"], ["trace", "ls"], ["trace", "export"], ["doctor"]],
+    [
+        [],
+        ["run"],
+        ["eval"],
+        ["train"],
+        ["trace"],
+        ["trace", "show"],
+        ["trace", "ls"],
+        ["trace", "export"],
+        ["rollout"],
+        ["plot"],
+        ["doctor"],
+    ],
     ids=" ".join,
 )
 def test_help_fits_a_screen_and_shows_an_example(
