@@ -117,6 +117,8 @@ class BatchEngine(ABC):
         self._kept: OrderedDict[int, tuple[weakref.ref[Any], Prefix]] = OrderedDict()
         self._gone: deque[int] = deque()
         self._kept_bytes = 0
+        self._joining: list[Request] = []
+        """Out of the inbox, and not yet in a row."""
         self._rows: list[Request] = []
         self._read: list[list[int]] = []
         """Tokens in the cache, by row."""
@@ -152,9 +154,10 @@ class BatchEngine(ABC):
                 while self._advance() and time.monotonic() < deadline:
                     pass
             except Exception as error:
-                for request in [*self._rows, *self._inbox]:
+                for request in [*self._rows, *self._joining, *self._inbox]:
                     request.error = error
                 self._inbox.clear()
+                self._joining = []
                 self._drop(range(len(self._rows)), keep=False)
 
     def renew(self, change: Callable[[], object], *, version: str | None) -> None:
@@ -179,20 +182,21 @@ class BatchEngine(ABC):
     @property
     def pending(self) -> int:
         """Requests that are queued or in the batch, those cancelled left out."""
-        return sum(not request.cancelled for request in [*self._inbox, *self._rows])
+        requests = {*self._inbox, *self._joining, *self._rows}
+        return sum(not request.cancelled for request in requests)
 
     def _advance(self) -> bool:
         """One token for every row; False when a request is done or there is nothing to do."""
         while self._gone:
             self._take(self._gone.popleft(), gone=True)
         self._drop([row for row, request in enumerate(self._rows) if request.cancelled], keep=False)
-        joining: list[Request] = []
-        while self._inbox and len(self._rows) + len(joining) < self._max_batch:
+        while self._inbox and len(self._rows) + len(self._joining) < self._max_batch:
             request = self._inbox.popleft()
             if not request.cancelled:
-                joining.append(request)
-        if joining:
-            self._join(joining)
+                self._joining.append(request)
+        if self._joining:
+            self._join(self._joining)
+            self._joining = []
         elif self._rows:
             self._decode()
         finished = [row for row, request in enumerate(self._rows) if request.done]
@@ -273,7 +277,7 @@ class BatchEngine(ABC):
     def _enter(self, requests: list[Request], lengths: Integers, cache: list[Array]) -> None:
         """Add rows behind those of the batch."""
         count = len(self._rows)
-        self._reserve(count + len(requests), int(lengths.max()))
+        self._reserve(count + len(requests), int(max(lengths.max(), self._lengths.max(initial=0))))
         for array, new in zip(self._batch, cache, strict=True):
             array[count : count + len(requests), :, : new.shape[2]] = new
         self._rows += requests

@@ -182,6 +182,28 @@ async def test_a_conversation_forgotten_is_read_again(model: EmbeddedModel) -> N
         assert one.token_ids == other.token_ids
 
 
+async def test_a_long_conversation_is_not_cut_when_a_short_one_joins() -> None:
+    class Owner:
+        pass
+
+    def sampled(others: int) -> list[float]:
+        """Log-probs of an answer to a long prompt; short ones join while it is being sampled."""
+        engine = OnnxEngine(SHIPPED / "model.onnx", end_ids=[])
+        owners = [Owner() for _ in range(1 + others)]
+        first, *rest = [
+            Request(owner, [7, 8, 9], max_tokens=20, seed=place, temperature=3.0) for place, owner in enumerate(owners)
+        ]
+        first.prompt = [10 + place % 300 for place in range(600)]
+        for request in [first, *rest]:
+            engine.submit(request)
+            engine.run(0.0)
+        while engine.pending:
+            engine.run(1.0)
+        return first.logprobs
+
+    assert sampled(others=2) == pytest.approx(sampled(others=0), abs=1e-4)
+
+
 def test_what_nobody_will_continue_is_forgotten() -> None:
     class Owner:
         pass
