@@ -26,6 +26,7 @@ from recursive_agent.model.base import Completion, Message, Model, Sampling
 from recursive_agent.model.embedded import EmbeddedModel
 
 from .export import FILE_NAME, WEIGHTS
+from .sampler import TorchModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +60,9 @@ class Push:
 class WeightSync(Protocol):
     """A way to push weights."""
 
-    model: Model
-    """Samples with what was pushed last; its calls carry `str(version)`."""
+    @property
+    def model(self) -> Model:
+        """Samples with what was pushed last; its calls carry `str(version)`."""
 
     async def push(self, policy: torch.nn.Module, version: int) -> Push:
         """Make `model` sample with the policy's present weights, and prove it. Raises WeightPushError."""
@@ -154,6 +156,20 @@ class EmbeddedSync:
         return await self.probe.check(self.model, policy, version=version, method="embedded", started=started)
 
 
+class TorchSync:
+    """Pushes into a model that torch samples from in this process: a copy of the weights, or none where they are shared."""
+
+    def __init__(self, model: TorchModel, *, probe: Probe | None = None) -> None:
+        self.model = model
+        self.probe = probe or Probe()
+
+    async def push(self, policy: torch.nn.Module, version: int) -> Push:
+        """See `WeightSync.push`. Raises ConfigurationError for a policy of another shape."""
+        started = time.perf_counter()
+        await self.model.load(policy, version=str(version))
+        return await self.probe.check(self.model, policy, version=version, method="torch", started=started)
+
+
 def rewrite_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     """Replace the numbers in a float32 safetensors file, at once and with the same layout.
 
@@ -219,11 +235,13 @@ def _evaluating(policy: torch.nn.Module) -> Iterator[None]:
 def _differences(policy: torch.nn.Module, answers: Sequence[Completion]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The sampler's log-prob less the trainer's, for every sampled token."""
     device = next(policy.parameters()).device
+    # Under accelerate `forward` computes in mixed precision; the sampler holds the float32 weights themselves.
+    forward: Any = getattr(policy, "_original_forward", policy)
     differences = []
     with _evaluating(policy):
         for answer in answers:
             prompt, sampled = list(answer.prompt_token_ids or ()), list(answer.token_ids or ())
-            logits = policy(input_ids=torch.tensor([prompt + sampled], device=device), use_cache=False).logits
+            logits = forward(input_ids=torch.tensor([prompt + sampled], device=device), use_cache=False).logits
             scores = torch.log_softmax(logits[0, len(prompt) - 1 : -1].double(), dim=-1).cpu()
             ours = scores.gather(1, torch.tensor(sampled)[:, None])[:, 0].numpy()
             differences.append(np.asarray(answer.logprobs, np.float64) - ours)
