@@ -17,7 +17,10 @@ def group_of(tree: ExecutionTree) -> str:
 
     The same root task is the same goal, the same context and the same type of result. The context counts because it is
     part of what is asked: "summarise this" of two documents is two tasks, and a baseline across them would compare what
-    cannot be compared. The order of a mapping's keys does not count. Raises TraceError where the tree has no root.
+    cannot be compared. The order of a mapping's keys does not count. Who keeps a part of the task elsewhere (in what the
+    tools work on, say), or puts something new into every context, has to record a group.
+
+    Raises TraceError where the tree has no root.
     """
     if tree.group is not None:
         return tree.group

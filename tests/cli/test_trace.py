@@ -166,6 +166,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(traces: Path) -> None:
         ["trace", "ls"],
         ["trace", "export"],
         ["rollout"],
+        ["score"],
         ["plot"],
         ["doctor"],
     ],
