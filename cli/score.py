@@ -19,7 +19,8 @@ from rao_rl.calibration import Agreement, Calibration
 from rao_rl.calibration import calibrate as calibrate_judge
 from rao_rl.groups import group_sizes
 from rao_rl.judge import Judge
-from rao_rl.score import Tally, load_scorer, score_traces, trace_paths, with_scorer
+from rao_rl.score import Tally, load_scorer, score_traces, with_scorer
+from rao_rl.traces import trace_paths
 from rao_rl.verdicts import VerdictCache
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model import connect, resolve_endpoint

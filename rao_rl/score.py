@@ -17,7 +17,7 @@ from recursive_agent.errors import ConfigurationError, TraceError
 from recursive_agent.groups import the_cause
 from recursive_agent.scoring import Scorer, assess
 from recursive_agent.trace.schema import ROOT, Scored
-from recursive_agent.trace.store import SUFFIX, append_events, in_progress, read_events, trace_files
+from recursive_agent.trace.store import append_events, in_progress, read_events
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from .groups import group_of
@@ -126,18 +126,6 @@ async def visit(
                 group.start_soon(work)
     except BaseExceptionGroup as wrapped:
         raise the_cause(wrapped) from None
-
-
-def trace_paths(place: str | Path) -> list[Path]:
-    """A trace file, or all those below a folder, oldest first within each. Raises TraceError where there is none."""
-    top = Path(place)
-    if top.is_file():
-        return [top]
-    folders = [top, *sorted(path for path in top.rglob("*") if path.is_dir())]
-    files = [file for folder in folders for file in trace_files(folder)]
-    if not files:
-        raise TraceError(f"{place}: no trace in this folder (files end in {SUFFIX})")
-    return files
 
 
 def load_finished(path: Path, tally: Tally, warn: Callable[[str], None]) -> ExecutionTree | None:

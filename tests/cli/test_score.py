@@ -120,7 +120,7 @@ def test_a_scorer_that_always_fails_is_no_success(here: Here, folder: Path) -> N
         (["traces", "--with", "app:score", "--judge", "m"], "only one"),
         (["traces", "--with", "app:score", "--calibrate"], "for a --judge"),
         (["traces", "--judge", "m", "--calibrate", "--again"], "leave --again out"),
-        (["nowhere", "--with", "app:score"], "nowhere: the folder cannot be read"),
+        (["nowhere", "--with", "app:score"], "nowhere holds no traces"),
         ([".", "--with", "app"], "module:function"),
         (["traces", "--with", "app:missing"], "app has no missing"),
         (["traces", "--with", "app:percent"], "100 is no score: it must be a number between 0 and 1, or None"),

@@ -14,8 +14,9 @@ import anyio
 import pytest
 
 from rao_rl.groups import group_of, group_sizes
-from rao_rl.score import Tally, load_scorer, score_traces, trace_paths, with_scorer
-from recursive_agent.errors import ConfigurationError, TraceError
+from rao_rl.score import Tally, load_scorer, score_traces, with_scorer
+from rao_rl.traces import trace_paths
+from recursive_agent.errors import ConfigurationError
 from recursive_agent.scoring import Scorer
 from recursive_agent.trace.schema import Scored
 from recursive_agent.trace.store import TraceWriter, in_progress, read_events
@@ -140,29 +141,13 @@ async def test_secrets_do_not_reach_the_trace(tmp_path: Path) -> None:
     assert len(scores(path)) == 3
 
 
-def test_traces_are_those_below_the_folder(tmp_path: Path) -> None:
-    names = ["b/2.jsonl", "b/1.jsonl", "a/c/3.jsonl", "4.jsonl"]
-    for name in names:
-        write(tmp_path / name, events(*NODES))
-    (tmp_path / "notes.txt").touch()
-    assert [str(path.relative_to(tmp_path)) for path in trace_paths(tmp_path)] == [
-        "4.jsonl",
-        "a/c/3.jsonl",
-        "b/1.jsonl",
-        "b/2.jsonl",
-    ]
-    assert trace_paths(tmp_path / "4.jsonl") == [tmp_path / "4.jsonl"]
-    for place in (tmp_path / "none", tmp_path / "a" / "c" / "empty"):
-        with pytest.raises(TraceError, match="cannot be read"):
-            trace_paths(place)
-
-
 # --- the process may be killed at any instant ---
 
 _ENDLESS = """
 import sys, os, anyio
 from pathlib import Path
-from rao_rl.score import score_traces, trace_paths, with_scorer
+from rao_rl.score import score_traces, with_scorer
+from rao_rl.traces import trace_paths
 
 def score(node):
     os.write(1, b".")
