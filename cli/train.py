@@ -1,73 +1,180 @@
-"""`rao train`: recorded trees, or an environment's demonstrations, into better weights."""
+"""`rao train`: recorded trees, an environment's rollouts or its demonstrations, into better weights."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from recursive_agent.errors import ConfigurationError
+
+from .settings import listing, parse
 
 NEEDS = "training needs more packages: pip install 'rao[train]'"
 
 
 def train(
     traces: Annotated[Path | None, typer.Argument(help="A trace or a folder.", show_default=False, hidden=True)] = None,
-    objective: Annotated[str, typer.Option(help="imitation.", metavar="O")] = "imitation",
-    env: Annotated[str | None, typer.Option(help="Learn from its solver: textcraft.", metavar="ENV")] = None,
+    objective: Annotated[str | None, typer.Option(help="rao or imitation.", metavar="O")] = None,
+    env: Annotated[str | None, typer.Option(help="Learn on its tasks: textcraft.", metavar="ENV")] = None,
+    online: Annotated[bool, typer.Option("--online", help="Roll out, update, push, repeat.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the checkpoint goes.", metavar="DIR")] = None,
     model: Annotated[str | None, typer.Option(help="Checkpoint to start from.", metavar="DIR")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.", metavar="N")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Train for this long.", metavar="M")] = None,
+    generated: Annotated[int | None, typer.Option(min=1, help="Stop after N sampled tokens.", metavar="N")] = None,
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the traces.", metavar="N")] = 3.0,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of a step.", metavar="N")] = 4096,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of an imitation step.", metavar="N")] = 4096,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.", metavar="LR")] = None,
-    threshold: Annotated[float, typer.Option(help="Least score of what is imitated.", metavar="S")] = 1.0,
     noise: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of flawed lessons.", metavar="P")] = 0.0,
+    eval_tasks: Annotated[str, typer.Option("--eval", help="easy=24,medium=32", metavar="D=N")] = "",
     seed: Annotated[int, typer.Option(help="Of weights and samples.", metavar="N")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="Faster steps, slow start.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="E.g. credit.baseline=depth", metavar="S")] = None,
+    settings: Annotated[bool, typer.Option("--settings", help="List what --set takes.")] = False,
+    minutes: Annotated[float | None, typer.Option(min=0.01, hidden=True)] = None,
+    threshold: Annotated[float, typer.Option(hidden=True)] = 1.0,
+    compile: Annotated[bool, typer.Option("--compile", hidden=True)] = False,
 ) -> None:
-    """Train a policy on what good agents wrote: recorded traces, or a solver.
+    """Train a policy on recorded trees, or on an environment.
 
     rao train traces/ --model policy/ --out better/
 
-    rao train --env textcraft --out policy/ --steps 2200   (from scratch)
+    rao train --env textcraft --online --model policy/ --out better/
     """
-    if objective != "imitation":
-        raise ConfigurationError(f"--objective takes imitation, not {objective!r}")
+    try:
+        from rao_rl.collect import CollectConfig
+        from rao_rl.credit import CreditConfig
+        from rao_rl.imitation import ImitationConfig
+        from rao_rl.online import OnlineConfig
+        from rao_rl.rao import UpdateConfig
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{NEEDS} ({error.name} is missing)") from error
+    # A policy of a few million parameters, which is what a CPU trains, takes larger steps than a large one.
+    defaults: dict[str, Any] = {
+        "credit": CreditConfig(),
+        "update": UpdateConfig(learning_rate=3e-4 if lr is None else lr, seed=seed),
+        "collect": CollectConfig(seed=seed),
+        "online": OnlineConfig(seed=seed),
+    }
+    if settings:
+        print(listing(defaults))
+        return
+    if objective is None:
+        objective = "imitation" if env is not None and not online else "rao"
+    if objective not in ("rao", "imitation"):
+        raise ConfigurationError(f"--objective takes rao or imitation, not {objective!r}")
     if out is None:
         raise ConfigurationError("say where the checkpoint goes with --out DIR")
     if (traces is None) == (env is None):
         raise ConfigurationError("give a folder of traces, or --env textcraft, and not both")
-    if steps is not None and minutes is not None:
-        raise ConfigurationError("give --steps or --minutes, not both")
-    if traces is not None and model is None:
+    if model is None and (objective == "rao" or traces is not None):
         raise ConfigurationError("say which checkpoint to start from with --model DIR")
-    if env is not None and (env != "textcraft" or model is not None):
-        raise ConfigurationError(
-            "--env trains a new policy and takes no --model" if model else f"there is no solver to imitate in {env!r}"
+    if objective == "imitation":
+        if steps is not None and minutes is not None:
+            raise ConfigurationError("give --steps or --minutes, not both")
+        if online or set_:
+            raise ConfigurationError("--online and --set belong to --objective rao")
+        # What is learnt from nothing takes longer steps than what is only adjusted.
+        rate = lr if lr is not None else 2e-3 if model is None else 5e-4 if traces is None else 2e-4
+        config = ImitationConfig(
+            output_dir=str(out),
+            max_steps=steps,
+            minutes=minutes,
+            tokens_per_step=tokens,
+            seed=seed,
+            resume=resume,
+            compile=compile,
+            learning_rate=rate,
         )
-    try:
-        from rao_rl.imitation import ImitationConfig, train_from_scratch, train_on_traces
-        from rao_rl.lessons import Curriculum
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{NEEDS} ({error.name} is missing)") from error
-    # What is learnt from nothing takes longer steps than what is only adjusted.
-    rate = lr if lr is not None else 2e-3 if traces is None else 2e-4
-    config = ImitationConfig(
-        output_dir=str(out),
-        max_steps=steps,
-        minutes=minutes,
-        tokens_per_step=tokens,
-        seed=seed,
-        resume=resume,
-        compile=compile,
-        learning_rate=rate,
-    )
+        _imitate(config, traces, env, model, threshold=threshold, epochs=epochs, noise=noise)
+    else:
+        made = parse(set_ or (), defaults)
+        if traces is not None:
+            if online:
+                raise ConfigurationError("--online learns on an environment (--env), not on recorded traces")
+            _offline(out, str(model), traces, made, epochs=epochs, steps=steps, resume=resume)
+        else:
+            if not online:
+                raise ConfigurationError("--objective rao learns on an environment with --online")
+            limits = {} if steps is None else {"max_steps": steps}
+            made["online"] = replace(made["online"], **limits, max_generated_tokens=generated)
+            _online(out, str(model), str(env), made, eval_tasks=eval_tasks, resume=resume)
+    print(out)
+
+
+def _imitate(
+    config: Any,
+    traces: Path | None,
+    env: str | None,
+    model: str | None,
+    *,
+    threshold: float,
+    epochs: float,
+    noise: float,
+) -> None:
+    from rao_rl.imitation import train_on_demonstrations, train_on_traces
+    from rao_rl.lessons import Curriculum
+
     if traces is not None and model is not None:
         train_on_traces(config, traces, model, threshold=threshold, epochs=epochs)
-    else:
-        train_from_scratch(config, Curriculum(seed=seed, drop_child=noise, wrong_count=noise))
-    print(out)
+        return
+    if env != "textcraft":
+        raise ConfigurationError(f"there is no solver to imitate in {env!r}")
+    curriculum = Curriculum(seed=config.seed, drop_child=noise, wrong_count=noise)
+    train_on_demonstrations(config, curriculum, model=model)
+
+
+def _offline(
+    out: Path, model: str, traces: Path, made: dict[str, Any], *, epochs: float, steps: int | None, resume: bool
+) -> None:
+    from rao_rl.offline import read_groups
+    from rao_rl.rao import train_offline
+
+    recorded = read_groups(traces, min_group=made["credit"].min_group)
+    train_offline(
+        out,
+        model,
+        recorded,
+        credit=made["credit"],
+        update=made["update"],
+        groups_per_step=made["collect"].tasks_per_step,
+        temperature=made["collect"].temperature,
+        epochs=epochs,
+        max_steps=steps,
+        resume=resume,
+    )
+
+
+def _online(out: Path, model: str, env: str, made: dict[str, Any], *, eval_tasks: str, resume: bool) -> None:
+    from rao_rl.envs import make
+    from rao_rl.rao import train_online
+
+    environment = make(env)
+    tasks = [
+        task
+        for name, count in _counts(eval_tasks)
+        for task in environment.tasks("test", 0, difficulty=name, limit=count)
+    ]
+    train_online(
+        out,
+        model,
+        environment,
+        collect=made["collect"],
+        credit=made["credit"],
+        update=made["update"],
+        online=made["online"],
+        eval_tasks=tasks,
+        resume=resume,
+    )
+
+
+def _counts(text: str) -> list[tuple[str, int]]:
+    counts = []
+    for part in filter(None, text.split(",")):
+        name, _, count = part.partition("=")
+        if not count.isdigit():
+            raise ConfigurationError(f"--eval takes DIFFICULTY=TASKS, separated by commas, not {part!r}")
+        counts.append((name.strip(), int(count)))
+    return counts

@@ -27,10 +27,10 @@ import torch
 import transformers
 from onnx import TensorProto, helper, numpy_helper
 
-from recursive_agent.checkpoint import CheckpointSettings
+from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 
-FILE_NAME = "model.onnx"
+GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
 OPSET = 23
 _DTYPES = {"F32": TensorProto.FLOAT}
@@ -52,7 +52,7 @@ def export_onnx(directory: str | Path) -> Path:
         raise ConfigurationError(f"{folder} has no {WEIGHTS}: the weights must be in one file")
     graph = _Graph(config, _weights(folder / WEIGHTS)).build()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="rao", ir_version=11)
-    path = folder / FILE_NAME
+    path = folder / GRAPH
     path.write_bytes(model.SerializeToString())
     onnx.checker.check_model(str(path))
     return path
@@ -75,6 +75,23 @@ def write_checkpoint(directory: str | Path, model: Any, tokenizer: Any, settings
     if (folder / WEIGHTS).is_file() and model.config.model_type == "qwen3" and model.dtype == torch.float32:
         export_onnx(folder)
     return folder
+
+
+def load_checkpoint(model: str | Path) -> tuple[Any, Any, CheckpointSettings]:
+    """The weights in float32, the tokenizer, and how the model is prompted. Raises ConfigurationError for anything else.
+
+    The settings carry no version: weights that are trained on are not those that had it.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        with _quiet():
+            policy = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{model} is no checkpoint that transformers can load: {error}") from error
+    known = CheckpointSettings.load(model) if (Path(model) / FILE_NAME).is_file() else None
+    window = policy.config.max_position_embeddings
+    settings = known or CheckpointSettings(name=Path(model).name, context_length=window)
+    return policy, tokenizer, settings.model_copy(update={"version": None})
 
 
 @contextmanager

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import IterableDataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings, EnvironmentSettings
+from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
 from recursive_agent.errors import ConfigurationError
 
 from .encoding import IGNORED, RowEncoder, TokenRow, bins
-from .export import write_checkpoint
+from .export import load_checkpoint, write_checkpoint
 from .lessons import WORDS, Curriculum, DemonstrationBlocks, RecordedBlocks, read_successful, sample_texts
 from .packing import ATTENTION
 from .policy import Architecture, create, train_tokenizer
@@ -212,38 +212,46 @@ def train(
     return float(losses[-1]) if losses else float("nan")
 
 
-def train_from_scratch(
-    config: ImitationConfig, curriculum: Curriculum, architecture: Architecture | None = None
+def train_on_demonstrations(
+    config: ImitationConfig,
+    curriculum: Curriculum,
+    architecture: Architecture | None = None,
+    *,
+    model: str | Path | None = None,
 ) -> float:
     """Make a policy for TextCraft from nothing but demonstrations, and write its checkpoint to `config.output_dir`.
 
-    Returns the last logged loss. Raises ConfigurationError where `resume` meets other settings than the run began with.
+    With `model`, that checkpoint is trained on instead of a fresh policy. Returns the last logged loss. Raises
+    ConfigurationError where `resume` meets other settings than the run began with, and for no such checkpoint.
     """
     shape = architecture or Architecture()
     output = Path(config.output_dir)
-    remember(output, _told(config, curriculum=asdict(curriculum), architecture=asdict(shape)), resume=config.resume)
-    tokenizer = train_tokenizer(
-        sample_texts(curriculum, _TEXTS),
-        words=WORDS,
-        vocabulary=shape.vocabulary,
-        context_length=shape.context_length,
-    )
-    model = create(shape, tokenizer, seed=config.seed)
-    model.set_attn_implementation(ATTENTION)
+    began = {"architecture": asdict(shape)} if model is None else {"model": str(model)}
+    remember(output, _told(config, curriculum=asdict(curriculum), **began), resume=config.resume)
+    if model is None:
+        tokenizer = train_tokenizer(
+            sample_texts(curriculum, _TEXTS),
+            words=WORDS,
+            vocabulary=shape.vocabulary,
+            context_length=shape.context_length,
+        )
+        policy: Any = create(shape, tokenizer, seed=config.seed)
+        settings = CheckpointSettings(
+            name="rao-textcraft",
+            prompt_style="minimal",
+            action_format="fenced",
+            context_length=shape.context_length,
+            sampling={"temperature": TEMPERATURE, "max_tokens": 512},
+            environment=EnvironmentSettings(name="textcraft"),
+        )
+    else:
+        policy, tokenizer, settings = load_checkpoint(model)
+    policy.set_attn_implementation(ATTENTION)
+    window = policy.config.max_position_embeddings
     encoder = RowEncoder(tokenizer, end_ids=[tokenizer.eos_token_id])
-    blocks = DemonstrationBlocks(
-        encoder, curriculum, tokens=config.tokens_per_step, context_length=shape.context_length
-    )
-    loss = train(model, blocks, config, pad_id=tokenizer.pad_token_id)
-    settings = CheckpointSettings(
-        name="rao-textcraft",
-        prompt_style="minimal",
-        action_format="fenced",
-        context_length=shape.context_length,
-        sampling={"temperature": TEMPERATURE, "max_tokens": 512},
-        environment=EnvironmentSettings(name="textcraft"),
-    )
-    write_checkpoint(output, model, tokenizer, settings)
+    blocks = DemonstrationBlocks(encoder, curriculum, tokens=config.tokens_per_step, context_length=window)
+    loss = train(policy, blocks, config, pad_id=tokenizer.pad_token_id)
+    write_checkpoint(output, policy, tokenizer, settings)
     return loss
 
 
@@ -260,11 +268,7 @@ def train_on_traces(
     output = Path(config.output_dir)
     told = _told(config, model=str(model), traces=str(traces), threshold=threshold)
     remember(output, told, resume=config.resume)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{model} is no checkpoint that transformers can load: {error}") from error
+    policy, tokenizer, settings = load_checkpoint(model)
     ends = policy.generation_config.eos_token_id
     encoder = RowEncoder(tokenizer, end_ids=ends if isinstance(ends, list) else [ends])
     window = policy.config.max_position_embeddings
@@ -275,9 +279,7 @@ def train_on_traces(
     if config.max_steps is None and config.minutes is None:
         config = replace(config, max_steps=max(1, round(epochs * len(blocks(0)))))
     loss = train(policy, blocks, config, pad_id=tokenizer.pad_token_id or 0)
-    known = CheckpointSettings.load(model) if (Path(model) / FILE_NAME).is_file() else None
-    settings = known or CheckpointSettings(name=Path(model).name, context_length=window)
-    style = {"prompt_style": recorded.prompt_style, "action_format": recorded.action_format, "version": None}
+    style = {"prompt_style": recorded.prompt_style, "action_format": recorded.action_format}
     write_checkpoint(output, policy, tokenizer, settings.model_copy(update=style))
     return loss
 

@@ -12,6 +12,15 @@ LossType = Literal["cispo", "ppo"]
 Normalize = Literal["token", "node", "rollout", "constant"]
 
 
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Which loss, and where ρ is held back; `epsilon` is PPO's, `epsilon_high` CISPO's (see `token_losses`)."""
+
+    loss_type: LossType = "cispo"
+    epsilon: float = 0.2
+    epsilon_high: float = 5.0
+
+
 def importance_ratio(logprobs: torch.Tensor, behaviour: torch.Tensor) -> torch.Tensor:
     """ρ = π_θ / π_behaviour of each sampled token; both arguments are log-probs of shape [N], without gradient."""
     return torch.exp((logprobs.detach() - behaviour).clamp(-20.0, 20.0))
@@ -21,10 +30,7 @@ def token_losses(
     logprobs: torch.Tensor,
     behaviour: torch.Tensor,
     coefficients: torch.Tensor,
-    *,
-    loss_type: LossType = "cispo",
-    epsilon: float = 0.2,
-    epsilon_high: float = 5.0,
+    clip: Clip = Clip(),
 ) -> torch.Tensor:
     """The loss of each sampled token, [N]; summed over a step it is the step's loss.
 
@@ -33,24 +39,17 @@ def token_losses(
     cispo: −stop_grad(min(ρ, epsilon_high)) · c · log π, the authors' form.
     ppo:   −min(ρ·c, clip(ρ, 1 − epsilon, 1 + epsilon)·c), Schulman et al. 2017; `epsilon_high` is not used.
     """
-    if loss_type == "cispo":
-        return -importance_ratio(logprobs, behaviour).clamp(max=epsilon_high) * coefficients * logprobs
+    if clip.loss_type == "cispo":
+        return -importance_ratio(logprobs, behaviour).clamp(max=clip.epsilon_high) * coefficients * logprobs
     ratio = torch.exp((logprobs - behaviour).clamp(-20.0, 20.0))
-    return -torch.minimum(ratio * coefficients, ratio.clamp(1 - epsilon, 1 + epsilon) * coefficients)
+    return -torch.minimum(ratio * coefficients, ratio.clamp(1 - clip.epsilon, 1 + clip.epsilon) * coefficients)
 
 
-def clipped(
-    ratio: torch.Tensor,
-    coefficients: torch.Tensor,
-    *,
-    loss_type: LossType = "cispo",
-    epsilon: float = 0.2,
-    epsilon_high: float = 5.0,
-) -> torch.Tensor:
+def clipped(ratio: torch.Tensor, coefficients: torch.Tensor, clip: Clip = Clip()) -> torch.Tensor:
     """Which tokens [N] the clipping holds back."""
-    if loss_type == "cispo":
-        return ratio > epsilon_high
-    return torch.where(coefficients > 0, ratio > 1 + epsilon, ratio < 1 - epsilon)
+    if clip.loss_type == "cispo":
+        return ratio > clip.epsilon_high
+    return torch.where(coefficients > 0, ratio > 1 + clip.epsilon, ratio < 1 - clip.epsilon)
 
 
 def mismatch_kl(logprobs: torch.Tensor, behaviour: torch.Tensor) -> torch.Tensor:
@@ -78,7 +77,7 @@ def score_tokens(
         nothing = hidden.new_zeros(0, dtype=torch.float32)
         return Scored(nothing + hidden.sum() * 0, nothing)
     logprobs, entropies = [], []
-    for states, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+    for states, wanted in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
         if len(targets) > chunk and torch.is_grad_enabled():
             scored, entropy = checkpoint(_score, head, states, wanted, temperature, use_reentrant=False)
         else:

@@ -40,8 +40,6 @@ class OnlineConfig:
     max_steps: int = 100
     max_generated_tokens: int | None = None
     max_staleness: int = 0
-    normalize: Normalize = "token"
-    constant: float = 1.0
     seed: int = 0
     eval_every: int = 0
     eval_concurrency: int = 16
@@ -74,6 +72,8 @@ class OnlineLoop:
         credit: CreditConfig,
         config: OnlineConfig,
         *,
+        normalize: Normalize = "token",
+        constant: float = 1.0,
         progress: Progress,
         metrics: Path,
         eval_tasks: Sequence[Task] = (),
@@ -83,6 +83,8 @@ class OnlineLoop:
         self.policy = policy
         self.credit = replace(credit, max_staleness=config.max_staleness)
         self.config = config
+        self.normalize: Normalize = normalize
+        self.constant = constant
         self.progress = progress
         self.metrics = metrics
         self.eval_tasks = list(eval_tasks)
@@ -128,8 +130,9 @@ class OnlineLoop:
             generated = sum(tree.usage.completion_tokens for tree in batch.trees)
             self.progress.generated_tokens += generated
             rng = random.Random(f"nodes/{self.config.seed}/{number}")
-            normalize, constant = self.config.normalize, self.config.constant
-            step = step_of(batch.trees, self.credit, normalize=normalize, constant=constant, version=version, rng=rng)
+            step = step_of(
+                batch.trees, self.credit, normalize=self.normalize, constant=self.constant, version=version, rng=rng
+            )
             told = {
                 **step.metrics,
                 **{f"funnel/lost/{reason}": float(count) for reason, count in batch.lost.items()},

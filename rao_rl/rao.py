@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings
+from recursive_agent.checkpoint import FILE_NAME
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.embedded import EmbeddedModel
 
 from .collect import CollectConfig, Collector
 from .credit import CreditConfig
 from .envs.base import Environment, Task
-from .export import write_checkpoint
+from .export import load_checkpoint, write_checkpoint
 from .loss import LossType, Normalize
 from .offline import OfflineSteps, Recorded
 from .online import OnlineConfig, OnlineLoop, Progress
@@ -85,7 +85,7 @@ def train_online(
         "online": asdict(replace(online, max_steps=1, max_generated_tokens=None)),
     }
     remember(folder, told, resume=resume)
-    policy, tokenizer, settings = load(model)
+    policy, tokenizer, settings = load_checkpoint(model)
     last, done, counters = _position(folder, resume)
     sampler = EmbeddedModel(write_checkpoint(folder / SAMPLER, policy, tokenizer, settings), threads=1)
     policy = adapted(policy, update)
@@ -98,7 +98,9 @@ def train_online(
         EmbeddedSync(sampler, folder / SAMPLER),
         policy,
         credit,
-        replace(online, normalize=update.normalize, constant=update.constant),
+        online,
+        normalize=update.normalize,
+        constant=update.constant,
         progress=progress,
         metrics=metrics,
         eval_tasks=eval_tasks,
@@ -137,7 +139,7 @@ def train_offline(
         "temperature": temperature,
     }
     remember(folder, told, resume=resume)
-    policy, tokenizer, settings = load(model)
+    policy, tokenizer, settings = load_checkpoint(model)
     source = OfflineSteps(
         recorded,
         credit,
@@ -159,20 +161,6 @@ def train_offline(
             update={key: prompted[key] for key in ("prompt_style", "action_format") if key in prompted}
         )
     return write_checkpoint(folder, merged(policy), tokenizer, settings)
-
-
-def load(model: str | Path) -> tuple[Any, Any, CheckpointSettings]:
-    """A checkpoint's weights in float32, its tokenizer and how it is prompted. Raises ConfigurationError for anything else."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{model} is no checkpoint that transformers can load: {error}") from error
-    known = CheckpointSettings.load(model) if (Path(model) / FILE_NAME).is_file() else None
-    window = policy.config.max_position_embeddings
-    settings = known or CheckpointSettings(name=Path(model).name, context_length=window)
-    # The new weights are not the ones that had this name.
-    return policy, tokenizer, settings.model_copy(update={"version": None})
 
 
 def adapted(policy: Any, update: UpdateConfig) -> Any:
@@ -211,8 +199,6 @@ def _position(folder: Path, resume: bool) -> tuple[Path | None, int, dict[str, i
     last = last_checkpoint(folder / CHECKPOINTS) if resume else None
     if last is None:
         return None, -1, {}
-    import json
-
     state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
     counters = state["stateful_callbacks"].get(Progress.__name__, {}).get("args", {})
     return last, int(state["global_step"]), counters

@@ -99,16 +99,19 @@ class RunProgress(TrainerCallback):
         self.task = self.bar.add_task("training", total=1.0, shown="")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Show the bar."""
         if state.is_world_process_zero:
             self.bar.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move it, and end the run where it is done."""
         progress = self.progress(state.global_step)
         self.bar.update(self.task, completed=min(1.0, progress))
         if progress >= 1:
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Write a line of metrics."""
         if not state.is_world_process_zero:
             return
         shown = {"step": state.global_step, **(logs or {})}
@@ -117,6 +120,7 @@ class RunProgress(TrainerCallback):
             self.bar.update(self.task, shown=f"step {state.global_step:,} · {self.describe(shown)}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the bar away."""
         self.bar.stop()
 
 

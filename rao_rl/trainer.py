@@ -22,7 +22,7 @@ from transformers import Trainer, TrainingArguments
 
 from recursive_agent.errors import ConfigurationError, RaoError
 
-from .loss import LossType, Normalize, clipped, importance_ratio, mismatch_kl, score_tokens, token_losses
+from .loss import Clip, LossType, Normalize, clipped, importance_ratio, mismatch_kl, score_tokens, token_losses
 from .packing import ATTENTION, Layout, pack
 from .samples import Sample, export
 
@@ -123,7 +123,8 @@ class RaoTrainer(Trainer):
         self._take_note(step, dict(zip(_SUMS, sums.tolist(), strict=True)), float(most))
         self._gathered["time/train"].append(time.monotonic() - begun)
         self._step = step
-        return total * world  # averaged over processes when it is logged
+        shown: torch.Tensor = total * world  # averaged over processes when it is logged
+        return shown
 
     def _bin(self, samples: Sequence[Sample], denominator: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """A bin's share of the loss, the sums of `_SUMS`, and the greatest ρ. An empty bin takes part with nothing."""
@@ -138,11 +139,11 @@ class RaoTrainer(Trainer):
             chunk=self.args.logprob_chunk,
             use_cache=False,
         )
-        clip = {"loss_type": self.args.loss_type, "epsilon": self.args.epsilon, "epsilon_high": self.args.epsilon_high}
-        losses = token_losses(scored.logprobs, batch.behaviour, batch.coefficients / denominator, **clip)
+        clip = Clip(self.args.loss_type, self.args.epsilon, self.args.epsilon_high)
+        losses = token_losses(scored.logprobs, batch.behaviour, batch.coefficients / denominator, clip)
         with torch.no_grad():
             ratio = importance_ratio(scored.logprobs, batch.behaviour)
-            held = clipped(ratio, batch.coefficients, **clip)
+            held = clipped(ratio, batch.coefficients, clip)
             kl = mismatch_kl(scored.logprobs, batch.behaviour)
             difference = (scored.logprobs - batch.behaviour).abs()
             columns = (torch.ones_like(ratio), scored.entropy, ratio, held.float(), kl, difference)
@@ -158,7 +159,7 @@ class RaoTrainer(Trainer):
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm, refused before the optimizer sees a gradient that is no number."""
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         if norm is not None and not np.isfinite(float(norm)):
             raise self._diverged(f"the norm of the gradient is {float(norm):g}", self._step)
         return norm
@@ -198,7 +199,8 @@ class RaoTrainer(Trainer):
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Floating-point operations of a step by the usual 6 a parameter and token."""
-        return 6 * sum(len(sample) for sample in inputs.samples) * sum(p.numel() for p in self.model.parameters())
+        model: Any = self.model
+        return 6 * sum(len(sample) for sample in inputs.samples) * int(model.num_parameters())
 
     def _track_num_input_tokens(self, inputs: Any) -> None:
         if self.args.include_num_input_tokens_seen != "no":
@@ -254,9 +256,8 @@ def collate(samples: Sequence[Sample], *, pad_id: int, packed: bool) -> Batch:
     if not samples:
         nothing = torch.zeros(0)
         ids = torch.full((1, 2), pad_id)
-        places = torch.arange(2)[None]
         return Batch(
-            ids, places, Layout.of([2]) if packed else None, nothing.long(), nothing.long(), nothing, nothing, 2, 0
+            ids, torch.arange(2)[None], Layout.of([2]) if packed else None, nothing.long(), nothing.long(), nothing, nothing, 2, 0
         )
     lengths = [len(sample) for sample in samples]
     longest = max(lengths)
@@ -271,22 +272,22 @@ def collate(samples: Sequence[Sample], *, pad_id: int, packed: bool) -> Batch:
         behaviour.append(sample.logprobs[sampled])
         coefficients.append(np.full(len(sampled), sample.coefficient, np.float32))
     if packed:
-        ids = np.concatenate([sample.input_ids for sample in samples])[None]
+        tokens = np.concatenate([sample.input_ids for sample in samples])[None]
         places = np.concatenate([np.arange(length) for length in lengths])[None]
     else:
-        ids = np.full((len(samples), longest), pad_id)
+        tokens = np.full((len(samples), longest), pad_id, np.int32)
         for row, sample in enumerate(samples):
-            ids[row, : len(sample)] = sample.input_ids
-        places = np.broadcast_to(np.arange(longest), ids.shape)
+            tokens[row, : len(sample)] = sample.input_ids
+        places = np.broadcast_to(np.arange(longest), tokens.shape)
     return Batch(
-        torch.from_numpy(ids.astype(np.int64)),
+        torch.from_numpy(tokens.astype(np.int64)),
         torch.from_numpy(places.astype(np.int64)),
         Layout.of(lengths) if packed else None,
         torch.from_numpy(np.concatenate(at).astype(np.int64)),
         torch.from_numpy(np.concatenate(targets).astype(np.int64)),
         torch.from_numpy(np.concatenate(behaviour).astype(np.float32)),
         torch.from_numpy(np.concatenate(coefficients)),
-        ids.size,
+        int(tokens.size),
         sum(lengths),
     )
 

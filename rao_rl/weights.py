@@ -6,10 +6,9 @@ after each push a few tokens are sampled and their log-probs compared with what 
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +24,9 @@ from recursive_agent.errors import ConfigurationError, RaoError
 from recursive_agent.model.base import Completion, Message, Model, Sampling
 from recursive_agent.model.embedded import EmbeddedModel
 
-from .export import FILE_NAME, WEIGHTS
+from .export import GRAPH, WEIGHTS
 from .sampler import TorchModel
+from .weight_files import plain_state, rewrite_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,7 +142,7 @@ class EmbeddedSync:
         self.model = model
         self.directory = Path(directory)
         self.probe = probe or Probe()
-        if not (self.directory / FILE_NAME).is_file():
+        if not (self.directory / GRAPH).is_file():
             self.directory.mkdir(parents=True, exist_ok=True)
             for path in model.directory.iterdir():
                 if path.is_file():
@@ -168,56 +168,6 @@ class TorchSync:
         started = time.perf_counter()
         await self.model.load(policy, version=str(version))
         return await self.probe.check(self.model, policy, version=version, method="torch", started=started)
-
-
-def rewrite_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Replace the numbers in a float32 safetensors file, at once and with the same layout.
-
-    Raises ConfigurationError where `state` has other tensors or shapes than the file.
-    """
-    with path.open("rb") as file:
-        size = file.read(8)
-        header = file.read(int.from_bytes(size, "little"))
-    entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-    known = {state[name].data_ptr() for name in entries if name in state}
-    # A tied weight has two names and stands in the file under one.
-    if strange := [name for name in state if name not in entries and state[name].data_ptr() not in known]:
-        raise ConfigurationError(f"{path} has no {strange[0]}, which the policy has: their shapes differ")
-    scratch = path.with_suffix(".partial")
-    with scratch.open("wb") as file:
-        file.write(size + header)
-        for name, entry in sorted(entries.items(), key=lambda item: int(item[1]["data_offsets"][0])):
-            tensor = state.get(name)
-            if tensor is None or list(tensor.shape) != entry["shape"] or entry["dtype"] != "F32":
-                have = "nothing" if tensor is None else f"{list(tensor.shape)}"
-                raise ConfigurationError(f"{path} holds {name} as {entry['dtype']} {entry['shape']}, the policy {have}")
-            file.write(tensor.detach().to("cpu", torch.float32).contiguous().numpy().data)
-    scratch.chmod(0o644)
-    scratch.replace(path)
-
-
-def plain_state(policy: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The policy's weights under transformers' own names, a LoRA of peft added in. Nothing is copied that need not be."""
-    get_base: Any = getattr(policy, "get_base_model", None)
-    if get_base is None:
-        return dict(policy.state_dict())
-    base: torch.nn.Module = get_base()
-    modules = dict(base.named_modules())
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in base.state_dict().items():
-        if ".lora_" in name or ".original_module." in name:
-            continue
-        if ".base_layer." in name:
-            owner, _, kind = name.partition(".base_layer.")
-            layer: Any = modules[owner]
-            deltas = [layer.get_delta_weight(adapter) for adapter in layer.active_adapters] if kind == "weight" else []
-            state[f"{owner}.{kind}"] = sum(deltas, tensor)
-        elif ".modules_to_save." in name:
-            owner, _, kind = name.partition(".modules_to_save.")
-            state[f"{owner}.{kind.partition('.')[2]}"] = tensor
-        else:
-            state[name] = tensor
-    return state
 
 
 @contextmanager
