@@ -4,7 +4,7 @@
     rao score traces/ --with app:score                 say how well each agent did, from the recording alone
 
 The agents run on the policy that comes with the package, or on another checkpoint with `--model DIR`. In this workshop an
-agent works alone unless `--depth` says otherwise, which that policy never learnt well: about one order in three succeeds.
+agent works alone unless `--depth` says otherwise, which that policy never learnt well: half of the easy orders fail or so.
 """
 
 from __future__ import annotations
