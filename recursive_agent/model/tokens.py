@@ -39,6 +39,8 @@ class TokensModel(RemoteModel):
         retries: Retries | None = None,
     ) -> None:
         super().__init__(endpoint, sampling=sampling or Sampling(), timeout=timeout, retries=retries or Retries())
+        self.version: str | None = None
+        """Of the weights at the endpoint, where whoever pushes them sets it; otherwise its `system_fingerprint` is told."""
         source = f"{self.name} at {endpoint.shown_url}"
         self.renderer: Renderer = renderer or EndpointRenderer(self._tokenize, source=source)
 
@@ -103,6 +105,7 @@ class TokensConversation(TokenHistory):
     ) -> Completion:
         """One model call; see `Conversation.complete`."""
         model, watch = self._model, Stopwatch()
+        version = model.version  # of the beginning: a push may come while the call is under way
         prompt = await self.prompt()
         sent = len(self.messages)
         max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
@@ -142,7 +145,7 @@ class TokensConversation(TokenHistory):
             finish_reason=str(sampled.choice.get("finish_reason") or ("stop" if sampled.choice else "empty")),
             usage=replace(usage, unconfirmed=answered.unconfirmed),
             model=str(sampled.data.get("model") or model.name),
-            version=str(fingerprint) if fingerprint else None,
+            version=version or (str(fingerprint) if fingerprint else None),
             prompt_token_ids=tuple(prompt),
             token_ids=tuple(sampled.token_ids),
             logprobs=tuple(sampled.logprobs),

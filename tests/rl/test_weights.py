@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from rao_rl.export import WEIGHTS
-from rao_rl.weights import EmbeddedSync, Probe, WeightPushError, plain_state, rewrite_weights
+from rao_rl.weight_files import plain_state, rewrite_weights
+from rao_rl.weights import EmbeddedSync, Probe, WeightPushError
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Completion, Message, Sampling
 from recursive_agent.model.embedded import EmbeddedModel
