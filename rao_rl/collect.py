@@ -49,6 +49,8 @@ class CollectConfig:
     max_agents: int = 512
     max_steps: int = 25
     context_limit: int | None = None
+    max_completion_length: int | None = None
+    """Most tokens of one answer, where the policy's own setting is not to be used."""
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -62,6 +64,12 @@ class CollectConfig:
             raise ConfigurationError(
                 f"temperature must be more than 0 to have something to choose from, not {self.temperature}"
             )
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How answers are drawn. Never truncated, which would bias ρ."""
+        most = {} if self.max_completion_length is None else {"max_tokens": self.max_completion_length}
+        return {"temperature": self.temperature, "top_p": 1.0, **most}
 
     @property
     def limits(self) -> Limits:
@@ -155,8 +163,7 @@ class Collector:
             "mode": self.config.mode,
             "limits": self.config.limits,
             "context_limit": self.config.context_limit,
-            # Truncated sampling would bias ρ.
-            "sampling": {"temperature": self.config.temperature, "top_p": 1.0},
+            "sampling": self.config.sampling,
             "sandbox": sandbox,
             "trace_dir": folder,
         }

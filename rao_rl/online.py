@@ -23,7 +23,6 @@ from .credit import CreditConfig
 from .envs.base import Environment, Task
 from .evaluate import evaluate, summarize
 from .loss import Normalize
-from .rollout import ROLLOUT_LIMITS
 from .runs import append_metrics
 from .trainer import Step
 from .weights import WeightSync
@@ -33,7 +32,7 @@ from .weights import WeightSync
 class OnlineConfig:
     """How the loop runs. `max_staleness` s lets batches be rolled out by weights up to s updates old, beside the training.
 
-    Every `eval_every` steps, and at both ends, `eval_tasks` are attempted (`eval_temperature` None: as in training).
+    Every `eval_every` steps, and at the end, `eval_tasks` are attempted (`eval_temperature` None: as in training).
     The run ends after `max_steps` updates or `max_generated_tokens` sampled in training, whichever comes first.
     """
 
@@ -42,6 +41,8 @@ class OnlineConfig:
     max_staleness: int = 0
     seed: int = 0
     eval_every: int = 0
+    eval_start: bool = True
+    """Whether the policy that the run begins with is evaluated too."""
     eval_concurrency: int = 16
     eval_temperature: float | None = None
 
@@ -117,7 +118,7 @@ class OnlineLoop:
         version = first
         pushed = self._push(version)
         while self.share(version) < 1:
-            if self.config.eval_every and version % self.config.eval_every == 0:
+            if self.config.eval_every and version % self.config.eval_every == 0 and (version or self.config.eval_start):
                 self.evaluate(version)
             begun = time.monotonic()
             number = self.progress.batches
@@ -158,7 +159,7 @@ class OnlineLoop:
             return
         self._evaluated.add(step)
         collect = self.collector.config
-        temperature = self.config.eval_temperature
+        temperature = collect.temperature if self.config.eval_temperature is None else self.config.eval_temperature
         rates = self._portal.call(
             _rates,
             self.collector.environment,
@@ -169,8 +170,8 @@ class OnlineLoop:
                 "seed": self.config.seed,
                 "concurrency": self.config.eval_concurrency,
                 "context_limit": collect.context_limit,
-                "sampling": {"temperature": collect.temperature if temperature is None else temperature},
-                "limits": replace(ROLLOUT_LIMITS, max_steps=collect.max_steps, timeout=collect.timeout),
+                "sampling": {**collect.sampling, "temperature": temperature},
+                "limits": collect.limits,
                 "sandbox": self._sandbox,
             },
         )
