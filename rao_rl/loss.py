@@ -75,7 +75,8 @@ def score_tokens(
     """
     if not len(targets):
         nothing = hidden.new_zeros(0, dtype=torch.float32)
-        return Scored(nothing + hidden.sum() * 0, nothing)
+        # The head takes part all the same: data-parallel training waits for the gradient of every weight.
+        return Scored(nothing + head(hidden).float().sum() * 0, nothing)
     logprobs, entropies = [], []
     for states, wanted in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
         if len(targets) > chunk and torch.is_grad_enabled():
