@@ -8,16 +8,18 @@ from statistics import mean, pstdev
 from recursive_agent.trace.tree import ExecutionTree
 
 from .credit import Credits
+from .evaluate import LOST
 
 
 def tree_metrics(trees: Sequence[ExecutionTree]) -> dict[str, float]:
     """Shape and cost of the trees of a step; none for no trees.
 
-    `reward` is the roots' mean success and `reward_std` its standard deviation (population), those without a score left out.
+    `reward` is the roots' mean success and `reward_std` its standard deviation (population); those without a score, and
+    those that ended by nobody's doing, are left out.
     """
     if not trees:
         return {}
-    scores = [tree.root.score for tree in trees if tree.root.score is not None]
+    scores = [tree.root.score for tree in trees if tree.root.score is not None and tree.root.status not in LOST]
     launches = sum(tree.launches for tree in trees)
     together = sum(tree.concurrent_share * tree.launches for tree in trees)
     fans = [len(node.children) for tree in trees for node in tree.nodes.values() if node.children]
