@@ -257,7 +257,15 @@ def collate(samples: Sequence[Sample], *, pad_id: int, packed: bool) -> Batch:
         nothing = torch.zeros(0)
         ids = torch.full((1, 2), pad_id)
         return Batch(
-            ids, torch.arange(2)[None], Layout.of([2]) if packed else None, nothing.long(), nothing.long(), nothing, nothing, 2, 0
+            ids,
+            torch.arange(2)[None],
+            Layout.of([2]) if packed else None,
+            nothing.long(),
+            nothing.long(),
+            nothing,
+            nothing,
+            2,
+            0,
         )
     lengths = [len(sample) for sample in samples]
     longest = max(lengths)
