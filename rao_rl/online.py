@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +62,8 @@ class Progress(TrainerCallback, ExportableState):
 class OnlineLoop:
     """Gives the optimizer steps of a run (`steps`), and knows how much of it is done (`share`).
 
-    A context manager: it holds the event loop in which the agents run, and their sandbox.
+    `evaluated` are steps whose weights need no evaluation any more. A context manager: it holds the event loop in which
+    the agents run, and their sandbox.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class OnlineLoop:
         progress: Progress,
         metrics: Path,
         eval_tasks: Sequence[Task] = (),
+        evaluated: Iterable[int] = (),
     ) -> None:
         self.collector = collector
         self.sync = sync
@@ -90,7 +92,7 @@ class OnlineLoop:
         self.metrics = metrics
         self.eval_tasks = list(eval_tasks)
         self._pending: dict[int, Future[TreeBatch]] = {}
-        self._evaluated: set[int] = set()
+        self._evaluated = set(evaluated)
 
     def __enter__(self) -> OnlineLoop:
         self._stack = start_blocking_portal("asyncio")

@@ -74,7 +74,7 @@ def train_online(
     had been recorded is rolled out again. Raises ConfigurationError for settings that make no sense, TrainingDiverged for
     a loss that is no number, WeightPushError where the sampler does not hold the trainer's weights.
     """
-    folder = Path(output)
+    folder = _folder(output, resume)
     told = {
         "objective": "rao",
         "model": str(model),
@@ -92,7 +92,9 @@ def train_online(
     collector = Collector(environment, sampler, collect, folder / TRACES)
     progress = Progress(**counters)
     metrics = folder / METRICS
-    cut_metrics(metrics, done)
+    rows = cut_metrics(
+        metrics, done, lambda row: "train_runtime" in row or row.get("rao/batch", -1) >= progress.batches
+    )
     with OnlineLoop(
         collector,
         EmbeddedSync(sampler, folder / SAMPLER),
@@ -104,6 +106,7 @@ def train_online(
         progress=progress,
         metrics=metrics,
         eval_tasks=eval_tasks,
+        evaluated=[row["step"] for row in rows if any(name.startswith("eval/") for name in row)],
     ) as loop:
         trainer = _trainer(folder, policy, update, loop.steps, loop.share, tokenizer, collect.temperature, [progress])
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -128,7 +131,7 @@ def train_offline(
 
     Raises ConfigurationError where the traces were not sampled by a model with this vocabulary, and as `train_online`.
     """
-    folder = Path(output)
+    folder = _folder(output, resume)
     told = {
         "objective": "rao",
         "model": str(model),
@@ -192,6 +195,14 @@ def check_vocabulary(recorded: Recorded, size: int, model: str | Path) -> None:
                         f"run {tree.run} was sampled by {tree.model} with token ids up to {max(ids)}, and {model} has only "
                         f"{size}: train the model that made the traces"
                     )
+
+
+def _folder(output: str | Path, resume: bool) -> Path:
+    """Where the run goes. Trees and checkpoints of another run there would be taken for this one's."""
+    folder = Path(output)
+    if not resume and any((folder / name).exists() for name in (TRACES, CHECKPOINTS)):
+        raise ConfigurationError(f"{folder} holds a run: go on with --resume, or take another folder")
+    return folder
 
 
 def _position(folder: Path, resume: bool) -> tuple[Path | None, int, dict[str, int]]:

@@ -36,7 +36,7 @@ def remember(output: Path, told: Mapping[str, Any], *, resume: bool) -> None:
             raise ConfigurationError(f"the run in {output} was begun with other settings: {', '.join(changed)}")
         return
     output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    _replace(path, json.dumps(told, indent=2) + "\n")
 
 
 def last_checkpoint(directory: Path) -> Path | None:
@@ -55,22 +55,32 @@ def steps_done(checkpoint: Path) -> int:
     return int(json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))["global_step"])
 
 
-def cut_metrics(path: Path, step: int) -> list[dict[str, Any]]:
-    """Leave out what was written after `step`, and a torn last line, since those steps come again; what is left."""
+def cut_metrics(
+    path: Path, step: int, again: Callable[[Mapping[str, Any]], bool] = lambda row: False
+) -> list[dict[str, Any]]:
+    """Leave out what was written after `step`, and a torn last line, since those steps come again; what is left.
+
+    `again` says which other rows come again, of those that were written at `step` but after its checkpoint.
+    """
     rows: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        if row.get("step", 0) <= step:
+        if row.get("step", 0) <= step and not again(row):
             rows.append(row)
     text = "".join(json.dumps(row) + "\n" for row in rows)
     if rows or path.is_file():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        _replace(path, text)
     return rows
+
+
+def _replace(path: Path, text: str) -> None:
+    """A kill leaves the old file or the new one."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:

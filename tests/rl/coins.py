@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rao_rl.envs.base import Session, Task
+from rao_rl.export import write_checkpoint
 from rao_rl.policy import Architecture
+from rao_rl.rollout import ROLLOUT_LIMITS, agent_for
+from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ModelError
 from recursive_agent.model.base import OnText
 from recursive_agent.model.batching import Request
@@ -82,3 +88,28 @@ class Watched(EmbeddedModel):
             await super().sample(request, on_text)
         finally:
             self.under_way -= 1
+
+
+def taught_checkpoint(directory: Path) -> Path:
+    """A policy that answers `finish(N)` with one of ten digits, most of the time: it finishes, and has something to learn."""
+    tokenizer = make_tokenizer()
+    policy = make_checkpoint(directory, tokenizer, shape=SMALLEST)
+    prompts = [_prompt(directory, f"Toss coin {number}") for number in range(5)]
+    ends = [[*tokenizer.encode(f"```python\nfinish({digit})\n```"), tokenizer.eos_token_id] for digit in range(10)]
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-2)
+    policy.train()
+    for number in range(60):
+        optimizer.zero_grad()
+        for end in ends[number % 2 :: 2]:
+            given = prompts[number % 5]
+            logits = policy(torch.tensor([given + end])).logits[0, len(given) - 1 : -1]
+            (torch.nn.functional.cross_entropy(logits, torch.tensor(end)) / 5).backward()
+        optimizer.step()
+    write_checkpoint(directory, policy.eval(), tokenizer, CheckpointSettings.load(directory))
+    return directory
+
+
+def _prompt(directory: Path, goal: str) -> list[int]:
+    """What an agent with this goal is given, to the token."""
+    agent = agent_for(Coins(), Toss(), EmbeddedModel(directory), limits=replace(ROLLOUT_LIMITS, max_steps=1))
+    return list(agent.solve_sync(goal).tree.root.steps[0].model.prompt_token_ids)
