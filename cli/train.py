@@ -25,7 +25,7 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.", metavar="N")] = None,
     generated: Annotated[int | None, typer.Option(min=1, help="Stop after N sampled tokens.", metavar="N")] = None,
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the traces.", metavar="N")] = 3.0,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of an imitation step.", metavar="N")] = 4096,
+    tokens: Annotated[int, typer.Option(min=1, hidden=True)] = 4096,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.", metavar="LR")] = None,
     noise: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of flawed lessons.", metavar="P")] = 0.0,
     eval_tasks: Annotated[str, typer.Option("--eval", help="easy=24,medium=32", metavar="D=N")] = "",
@@ -47,8 +47,10 @@ def train(
         from rao_rl.collect import CollectConfig
         from rao_rl.credit import CreditConfig
         from rao_rl.imitation import ImitationConfig
+        from rao_rl.lessons import Curriculum
         from rao_rl.online import OnlineConfig
         from rao_rl.rao import UpdateConfig
+        from rao_rl.samplers import SamplerConfig
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{NEEDS} ({error.name} is missing)") from error
     # A policy of a few million parameters, which is what a CPU trains, takes larger steps than a large one.
@@ -57,6 +59,8 @@ def train(
         "update": UpdateConfig(learning_rate=3e-4 if lr is None else lr, seed=seed),
         "collect": CollectConfig(seed=seed),
         "online": OnlineConfig(seed=seed),
+        "sampler": SamplerConfig(),
+        "lessons": Curriculum(seed=seed, drop_child=noise, wrong_count=noise),
     }
     if settings:
         print(listing(defaults))
@@ -71,11 +75,12 @@ def train(
         raise ConfigurationError("give a folder of traces, or --env textcraft, and not both")
     if model is None and (objective == "rao" or traces is not None):
         raise ConfigurationError("say which checkpoint to start from with --model DIR")
+    made = parse(set_ or (), defaults)
     if objective == "imitation":
         if steps is not None and minutes is not None:
             raise ConfigurationError("give --steps or --minutes, not both")
-        if online or set_:
-            raise ConfigurationError("--online and --set belong to --objective rao")
+        if online:
+            raise ConfigurationError("--online belongs to --objective rao")
         # What is learnt from nothing takes longer steps than what is only adjusted.
         rate = lr if lr is not None else 2e-3 if model is None else 5e-4 if traces is None else 2e-4
         config = ImitationConfig(
@@ -87,10 +92,10 @@ def train(
             resume=resume,
             compile=compile,
             learning_rate=rate,
+            warmup_steps=50 if steps is None else min(50, -(-steps // 10)),
         )
-        _imitate(config, traces, env, model, threshold=threshold, epochs=epochs, noise=noise)
+        _imitate(config, traces, env, model, made["lessons"], threshold=threshold, epochs=epochs)
     else:
-        made = parse(set_ or (), defaults)
         if traces is not None:
             if online:
                 raise ConfigurationError("--online learns on an environment (--env), not on recorded traces")
@@ -109,21 +114,19 @@ def _imitate(
     traces: Path | None,
     env: str | None,
     model: str | None,
+    lessons: Any,
     *,
     threshold: float,
     epochs: float,
-    noise: float,
 ) -> None:
     from rao_rl.imitation import train_on_demonstrations, train_on_traces
-    from rao_rl.lessons import Curriculum
 
     if traces is not None and model is not None:
         train_on_traces(config, traces, model, threshold=threshold, epochs=epochs)
         return
     if env != "textcraft":
         raise ConfigurationError(f"there is no solver to imitate in {env!r}")
-    curriculum = Curriculum(seed=config.seed, drop_child=noise, wrong_count=noise)
-    train_on_demonstrations(config, curriculum, model=model)
+    train_on_demonstrations(config, lessons, model=model)
 
 
 def _offline(
@@ -165,6 +168,7 @@ def _online(out: Path, model: str, env: str, made: dict[str, Any], *, eval_tasks
         credit=made["credit"],
         update=made["update"],
         online=made["online"],
+        sampler=made["sampler"],
         eval_tasks=tasks,
         resume=resume,
     )

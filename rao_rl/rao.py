@@ -13,7 +13,6 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from recursive_agent.checkpoint import FILE_NAME
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model.embedded import EmbeddedModel
 
 from .collect import CollectConfig, Collector
 from .credit import CreditConfig
@@ -23,8 +22,8 @@ from .loss import LossType, Normalize
 from .offline import OfflineSteps, Recorded
 from .online import OnlineConfig, OnlineLoop, Progress
 from .runs import CHECKPOINTS, METRICS, RunProgress, cut_metrics, last_checkpoint, multiplies_bf16, remember
+from .samplers import SamplerConfig, open_sync
 from .trainer import RaoArguments, RaoTrainer, Steps
-from .weights import EmbeddedSync
 
 TRACES = "traces"
 SAMPLER = "sampler"
@@ -65,6 +64,7 @@ def train_online(
     credit: CreditConfig,
     update: UpdateConfig,
     online: OnlineConfig,
+    sampler: SamplerConfig | None = None,
     eval_tasks: Sequence[Task] = (),
     resume: bool = False,
 ) -> Path:
@@ -87,9 +87,10 @@ def train_online(
     remember(folder, told, resume=resume)
     policy, tokenizer, settings = load_checkpoint(model)
     last, done, counters = _position(folder, resume)
-    sampler = EmbeddedModel(write_checkpoint(folder / SAMPLER, policy, tokenizer, settings), threads=1)
+    place = write_checkpoint(folder / SAMPLER, policy, tokenizer, settings)
     policy = adapted(policy, update)
-    collector = Collector(environment, sampler, collect, folder / TRACES)
+    sync = open_sync(sampler or SamplerConfig(), place, policy)
+    collector = Collector(environment, sync.model, collect, folder / TRACES)
     progress = Progress(**counters)
     metrics = folder / METRICS
     rows = cut_metrics(
@@ -97,7 +98,7 @@ def train_online(
     )
     with OnlineLoop(
         collector,
-        EmbeddedSync(sampler, folder / SAMPLER),
+        sync,
         policy,
         credit,
         online,

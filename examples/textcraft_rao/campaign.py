@@ -1,8 +1,9 @@
 """RAO against its ablations on TextCraft-Synth: every run of the comparison, two at a time, each one a `rao train` command.
 
-    python examples/textcraft_rao/campaign.py --start start/ --out runs/ [--only rao-0 rao-1 …] [--generated 500000]
+    python examples/textcraft_rao/campaign.py --out runs/ [--only rao-0 single-0 …] [--generated 200000]
 
-Runs that are done are passed over and killed ones go on, so the script may be stopped and started at will.
+It begins with the mediocre policy that all of them start from. Runs that are done are passed over and killed ones go on, so
+the script may be stopped and started at will.
 """
 
 from __future__ import annotations
@@ -15,23 +16,27 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from recursive_agent.model.embedded import SHIPPED
+
 COMMON = [
     "--env=textcraft",
     "--online",
-    "--lr=3e-4",
+    "--lr=1e-4",
     "--eval=easy=24,medium=40",
-    "--set=online.eval_every=10",
+    "--set=online.eval_every=8",
     "--set=online.eval_start=false",
     "--set=collect.difficulty=medium",
     "--set=collect.tasks_per_step=4",
-    "--set=collect.num_generations=8",
+    "--set=collect.num_generations=4",
     "--set=collect.context_limit=512",
-    "--set=collect.max_agents=128",
-    "--set=collect.max_steps=12",
+    "--set=collect.max_agents=512",
+    "--set=collect.max_steps=4",
+    "--set=update.tokens_per_bin=4096",
+    "--set=update.warmup_steps=2",
     "--set=collect.max_completion_length=64",
-    "--set=collect.temperature=1.0",
+    "--set=collect.temperature=0.7",
 ]
-SINGLE = ["--set=collect.mode=single"]
+SINGLE = ["--set=collect.mode=single", "--set=collect.max_steps=25"]
 ARMS: dict[str, list[str]] = {
     **{f"rao-{seed}": [f"--seed={seed}"] for seed in range(3)},
     **{f"single-{seed}": [f"--seed={seed}", *SINGLE] for seed in range(3)},
@@ -43,6 +48,24 @@ ARMS: dict[str, list[str]] = {
     "baseline-goal": ["--set=credit.baseline=goal"],
 }
 """What each run changes. `rao-*` is the paper's setting: local reward, λ = 0, root baseline, inverse depth frequency."""
+
+
+START = [
+    "--env=textcraft",
+    "--steps=200",
+    "--seed=1",
+    "--set=lessons.drop_child=0.4",
+]
+"""The mediocre policy: the embedded one, trained on with demonstrations of which two in five forget their last child."""
+
+
+def imitate(start: Path) -> None:
+    """Make the policy that all runs start from, unless it is there."""
+    if (start / "agent.json").is_file():
+        return
+    made = [sys.executable, "-m", "rao_cli", "train", *START, f"--model={SHIPPED}", f"--out={start}"]
+    print(shlex.join(made[1:]), flush=True)
+    subprocess.run(made, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
 
 
 def command(name: str, start: Path, out: Path, generated: int) -> list[str]:
@@ -69,14 +92,16 @@ def run(name: str, start: Path, out: Path, generated: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--start", type=Path, required=True, help="the mediocre policy that all runs begin with")
+    parser.add_argument("--start", type=Path, help="the policy that all runs begin with; made in --out if not given")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
-    parser.add_argument("--generated", type=int, default=500_000, help="sampled tokens of each run")
+    parser.add_argument("--generated", type=int, default=200_000, help="sampled tokens of each run")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
+    start = given.start or given.out / "start"
+    imitate(start)
     with ThreadPoolExecutor(given.jobs) as pool:
-        codes = list(pool.map(lambda name: run(name, given.start, given.out, given.generated), given.only))
+        codes = list(pool.map(lambda name: run(name, start, given.out, given.generated), given.only))
     failed = [name for name, code in zip(given.only, codes, strict=True) if code]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; see their logs in {given.out}")
