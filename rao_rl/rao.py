@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .offline import OfflineSteps, Recorded
 from .online import OnlineConfig, OnlineLoop, Progress
 from .runs import CHECKPOINTS, METRICS, RunProgress, cut_metrics, last_checkpoint, multiplies_bf16, remember
 from .samplers import SamplerConfig, open_sync
-from .trainer import RaoArguments, RaoTrainer, Steps
+from .trainer import RaoArguments, RaoTrainer, Step, Steps
 
 TRACES = "traces"
 SAMPLER = "sampler"
@@ -155,9 +156,13 @@ def train_offline(
     check_vocabulary(recorded, policy.config.vocab_size, model)
     policy = adapted(policy, update)
     last, done, _ = _position(folder, resume)
-    cut_metrics(folder / METRICS, done)
+    cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
     steps = max_steps or max(1, round(epochs * source.steps_per_epoch))
-    trainer = _trainer(folder, policy, update, source.steps, lambda step: step / steps, tokenizer, temperature, [])
+
+    def rest(first: int) -> Iterator[Step]:
+        return itertools.islice(source.steps(first), max(0, steps - first))
+
+    trainer = _trainer(folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [])
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     prompted = recorded.trees[0].settings
     if not (Path(model) / FILE_NAME).is_file():  # the traces say how the agents were prompted
