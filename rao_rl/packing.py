@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
 ATTENTION = "rao_packed"
@@ -54,9 +55,12 @@ class Layout:
 
     `classes` are groups of rows of similar length: `gather` [B, L] holds positions in the stretch (padding repeats a
     row's last one), `rows`, `columns` [N] the place of each of its N tokens in that grid and `scatter` [N] in the stretch.
+    `bounds` [R + 1], int32, are where each of the R rows begins, and the end of the stretch; `longest` is the longest row.
     """
 
     classes: tuple[Class, ...]
+    bounds: torch.Tensor
+    longest: int
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> Layout:
@@ -78,11 +82,11 @@ class Layout:
             gather = begin[:, None] + torch.minimum(place, sizes[:, None] - 1)
             rows, columns = real.nonzero(as_tuple=True)
             classes.append((gather, rows, columns, gather[real]))
-        return cls(tuple(classes))
+        return cls(tuple(classes), torch.tensor(starts, dtype=torch.int32), max(lengths))
 
     def to(self, device: torch.device | str) -> Layout:
         """The same on a device."""
-        return Layout(tuple(_moved(parts, device) for parts in self.classes))
+        return Layout(tuple(_moved(parts, device) for parts in self.classes), self.bounds.to(device), self.longest)
 
 
 def _moved(parts: Class, device: torch.device | str) -> Class:
@@ -102,12 +106,15 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each row of a packed stretch: query [1, H, T, D], key and value [1, K, T, D] → [1, T, H, D].
 
-    Without a `layout`, [B, H, S, D] is attended causally row by row, as in a right-padded batch.
+    Without a `layout`, [B, H, S, D] is attended causally row by row, as in a right-padded batch. In half precision a GPU
+    attends to all rows at once; elsewhere rows of similar length make grids.
     """
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    if layout is not None and (dtype := _half(query)) is not None:
+        return varying(query.to(dtype), key.to(dtype), value.to(dtype), scale, layout), None
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if layout is None:
         return _causal(query, key, value, scale).transpose(1, 2).contiguous(), None
     # [T, H, D], so that a row of a grid is one stretch of memory.
@@ -119,6 +126,37 @@ def packed_attention(
         places.append(scatter)
     out = torch.empty_like(query_t).index_copy(0, torch.cat(places), torch.cat(pieces).to(query.dtype))
     return out[None], None
+
+
+def varying(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, layout: Layout) -> torch.Tensor:
+    """`packed_attention` by the kernel for rows of varying length; it shares keys between queries by itself."""
+    bounds, longest = layout.bounds, layout.longest
+    queries, keys, values = (part[0].transpose(0, 1) for part in (query, key, value))
+    shared = key.shape[1] < query.shape[1]
+    out = varlen_attn(
+        queries,
+        keys,
+        values,
+        bounds,
+        bounds,
+        longest,
+        longest,
+        scale=scale,
+        window_size=(-1, 0),
+        enable_gqa=shared,
+    )
+    assert isinstance(out, torch.Tensor)
+    return out[None]
+
+
+def _half(query: torch.Tensor) -> torch.dtype | None:
+    """What `varying` is to calculate in, where it can: under autocast, norms of queries and keys leave them in float32."""
+    if not query.is_cuda or not torch.backends.cuda.is_flash_attention_available():
+        return None
+    if torch.cuda.get_device_capability(query.device) < (8, 0) or query.shape[-1] % 8 or query.shape[-1] > 256:
+        return None
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
+    return dtype if dtype in (torch.float16, torch.bfloat16) else None
 
 
 def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rao_rl.packing import SHORT, Layout, pack, packed_attention
+from rao_rl import packing
+from rao_rl.packing import SHORT, Layout, pack, packed_attention, varying
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 MODULE: Any = SimpleNamespace()
@@ -121,3 +122,54 @@ def test_without_a_layout_rows_are_those_of_the_batch() -> None:
     for row in range(2):
         alone = torch.stack([attend(*(part[row, head] for part in rows)) for head in range(2)], dim=1)
         torch.testing.assert_close(batched[row], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_the_kernel_for_varying_lengths_is_asked_for_the_same_attention(
+    monkeypatch: pytest.MonkeyPatch, kv_heads: int
+) -> None:
+    """The kernel needs a GPU; what it is asked for is checked against its documentation, written down here."""
+
+    def documented(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cu_seq_q: torch.Tensor,
+        cu_seq_k: torch.Tensor,
+        max_q: int,
+        max_k: int,
+        *,
+        scale: float,
+        window_size: tuple[int, int],
+        enable_gqa: bool,
+    ) -> torch.Tensor:
+        shared = query.shape[1] // key.shape[1]
+        assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+        assert (max_q, max_k, window_size, enable_gqa) == (9, 9, (-1, 0), shared > 1)
+        rows = []
+        for begin, end in itertools.pairwise(cu_seq_q.tolist()):
+            heads = [
+                attend(query[begin:end, h] * scale * 6**0.5, key[begin:end, h // shared], value[begin:end, h // shared])
+                for h in range(query.shape[1])
+            ]
+            rows.append(torch.stack(heads, dim=1))
+        return torch.cat(rows)
+
+    monkeypatch.setattr(packing, "varlen_attn", documented)
+    lengths = [5, 1, 9, 2, 9]
+    given_ = [part.detach() for part in parts(sum(lengths), 4, kv_heads)]
+    layout = Layout.of(lengths)
+    grids, _ = packed_attention(MODULE, *given_, None, scaling=0.3, layout=layout)
+    torch.testing.assert_close(varying(*given_, 0.3, layout), grids, rtol=0, atol=1e-6)
+
+
+def test_the_kernel_for_varying_lengths_takes_what_it_is_given() -> None:
+    layout = Layout.of([3, 2]).to("meta")
+    query, key, value = (
+        torch.empty(1, heads, 5, 8, dtype=torch.bfloat16, device="meta", requires_grad=True) for heads in (4, 2, 2)
+    )
+    out = varying(query, key, value, 0.3, layout)
+    assert out.shape == (1, 5, 4, 8)
+    out.sum().backward()
+    assert key.grad is not None
+    assert key.grad.shape == key.shape
