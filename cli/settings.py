@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,7 +25,7 @@ def parse(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigurationError(
                 f"--set takes NAME=VALUE, and {name!r} is no setting; `rao train --settings` lists them"
             )
-        changes[section][field] = None if value.strip().lower() == "none" else value.strip()
+        changes[section][field] = _read(value.strip(), get_type_hints(type(defaults[section]))[field])
     made = {}
     for section, default in defaults.items():
         kept = {item.name: getattr(default, item.name) for item in fields(default)}
@@ -41,7 +41,21 @@ def parse(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
 def listing(defaults: Mapping[str, Any]) -> str:
     """Every setting with its default, a line each."""
     return "\n".join(
-        f"{section}.{item.name}={'none' if (value := getattr(default, item.name)) is None else value}"
+        f"{section}.{item.name}={_shown(getattr(default, item.name))}"
         for section, default in defaults.items()
         for item in fields(default)
     )
+
+
+def _read(text: str, kind: Any) -> Any:
+    """`none` stands for None where a setting may be None; several values stand behind each other, with commas."""
+    if text.lower() == "none" and type(None) in get_args(kind):
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if get_origin(kind) is tuple else text
+
+
+def _shown(value: Any) -> str:
+    """What `_read` reads."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)

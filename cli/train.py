@@ -103,8 +103,9 @@ def train(
         else:
             if not online:
                 raise ConfigurationError("--objective rao learns on an environment with --online")
-            limits = {} if steps is None else {"max_steps": steps}
-            made["online"] = replace(made["online"], **limits, max_generated_tokens=generated)
+            limits = {"max_steps": steps, "max_generated_tokens": generated}
+            given = {name: value for name, value in limits.items() if value is not None}
+            made["online"] = replace(made["online"], **given)
             _online(out, str(model), str(env), made, eval_tasks=eval_tasks, resume=resume)
     print(out)
 

@@ -87,7 +87,8 @@ def load_checkpoint(model: str | Path) -> tuple[Any, Any, CheckpointSettings]:
         with _quiet():
             policy = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{model} is no checkpoint that transformers can load: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"{model} is no checkpoint that transformers can load: {reason}") from error
     known = CheckpointSettings.load(model) if (Path(model) / FILE_NAME).is_file() else None
     window = policy.config.max_position_embeddings
     settings = known or CheckpointSettings(name=Path(model).name, context_length=window)
