@@ -1,0 +1,277 @@
+"""`rao train` as users start it: settings by name, one sentence for what makes no sense, and a run from traces."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from rao_cli.main import main
+from rao_cli.settings import listing, parse
+
+from rao_rl.credit import CreditConfig
+from recursive_agent.errors import ConfigurationError
+from tests.rl.policies import make_checkpoint, make_tokenizer
+from tests.rl.test_offline import REFUSED, record
+from tests.rl.token_trees import token_events, turn
+from tests.rl.trees import write
+
+from .command import rao
+
+QUICK = ["--set", "update.bf16=false", "--set", "update.warmup_steps=0"]
+
+
+class Here:
+    """`rao train` in this process, which has its libraries already."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self._monkeypatch.setattr("sys.argv", ["rao", "train", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = self._capsys.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, captured.out, captured.err
+
+    def refused(self, *arguments: str) -> str:
+        """The sentence that it is refused with."""
+        code, out, err = self(*arguments)
+        assert (code, out) == (2, ""), err
+        assert err.startswith("rao: ")
+        assert err.count("\n") == 1
+        return err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    monkeypatch.chdir(tmp_path)
+    return Here(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policy")
+    make_checkpoint(folder, make_tokenizer())
+    return folder
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    (tmp_path / "traces").mkdir()
+    return tmp_path / "traces"
+
+
+# --- settings by name ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class Some:
+    rate: float = 0.5
+    count: int | None = None
+    weighting: Literal["inverse", "none"] = "inverse"
+    names: tuple[str, ...] = ("a", "b")
+    sharp: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rate > 1:
+            raise ConfigurationError("rate must not be more than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Others:
+    rate: float = 7.0
+    some: Some = field(default_factory=Some)
+
+
+DEFAULTS = {"some": Some(), "others": Others()}
+
+
+def test_a_setting_is_read_as_what_it_is() -> None:
+    made = parse(
+        ["some.rate=0.25", " some.count = 3 ", "some.weighting=none", "some.names=x, y,z", "some.sharp=true"], DEFAULTS
+    )
+    assert made["some"] == Some(rate=0.25, count=3, weighting="none", names=("x", "y", "z"), sharp=True)
+    assert made["others"] == DEFAULTS["others"]
+    assert parse(["some.count=3", "some.count=none"], DEFAULTS)["some"].count is None
+    assert parse(["some.names="], DEFAULTS)["some"].names == ()
+
+
+def test_what_is_listed_can_be_given(here: Here) -> None:
+    code, out, _ = here("--settings")
+    assert code == 0
+    lines = out.splitlines()
+    assert {"credit.baseline=root", "credit.depth_weighting=inverse_frequency", "update.lora_rank=none"} <= set(lines)
+    assert {"update.learning_rate=0.0003", "collect.num_generations=8", "online.max_staleness=0"} <= set(lines)
+    given = [part for line in lines for part in ("--set", line)]
+    assert here("--settings", *given)[1] == out
+    # Everything is read again where it is used: what stops this run is the folder that is not there.
+    assert "holds no traces" in here.refused("nowhere", "--model", "m", "--out", "o", *given)
+
+
+def test_the_listing_has_a_line_for_each_setting() -> None:
+    assert listing({"some": Some()}).splitlines() == [
+        "some.rate=0.5",
+        "some.count=none",
+        "some.weighting=inverse",
+        "some.names=a,b",
+        "some.sharp=False",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("credit.baselin=root", "'credit.baselin' is no setting; `rao train --settings` lists them"),
+        ("baseline=root", "'baseline' is no setting"),
+        ("nothing.at.all=1", "'nothing.at.all' is no setting"),
+        ("credit.baseline", "--set takes NAME=VALUE"),
+        ("", "--set takes NAME=VALUE"),
+        ("credit.baseline=deep", "--set credit.baseline: Input should be 'root'"),
+        ("update.tokens_per_bin=many", "--set update.tokens_per_bin: Input should be a valid integer"),
+        ("update.learning_rate=none", "--set update.learning_rate: Input should be a valid number"),
+        ("collect.num_generations=1", "num_generations must be at least 2"),
+        ("collect.temperature=0", "temperature must be more than 0"),
+        ("credit.max_nodes_per_depth=-3", "max_nodes_per_depth"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_sentence(given: str, complaint: str, here: Here) -> None:
+    assert complaint in here.refused("traces", "--model", "m", "--out", "o", "--set", given)
+
+
+# --- what does not go together ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["traces", "--model", "m"], "say where the checkpoint goes with --out DIR"),
+        (["--out", "o"], "give a folder of traces, or --env textcraft, and not both"),
+        (["traces", "--env", "textcraft", "--out", "o"], "and not both"),
+        (["traces", "--out", "o"], "say which checkpoint to start from with --model DIR"),
+        (["--env", "textcraft", "--online", "--out", "o"], "say which checkpoint to start from"),
+        (["traces", "--model", "m", "--out", "o", "--online"], "--online learns on an environment"),
+        (["--env", "textcraft", "--objective", "rao", "--model", "m", "--out", "o"], "with --online"),
+        (["--env", "textcraft", "--objective", "magic", "--out", "o"], "takes rao or imitation, not 'magic'"),
+        (["--env", "textcraft", "--objective", "imitation", "--online", "--out", "o"], "belongs to --objective rao"),
+        (["--env", "maze", "--online", "--model", "m", "--out", "o"], "there is no environment 'maze'"),
+        (["--env", "textcraft", "--online", "--model", "m", "--out", "o", "--eval", "easy"], "DIFFICULTY=TASKS"),
+        (["--env", "textcraft", "--online", "--model", "./m", "--out", "o"], "./m is no checkpoint that transformers"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(arguments: list[str], complaint: str, here: Here) -> None:
+    assert complaint in here.refused(*arguments)
+
+
+def test_without_the_packages_of_training_it_says_what_to_install(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.startswith("rao_rl."):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "pip install 'rao[train]' (torch is missing)" in here.refused("traces", "--model", "m", "--out", "o")
+
+
+# --- traces that cannot be trained on ---
+
+
+@pytest.mark.parametrize(("make", "complaint"), REFUSED, ids=[make.__name__ for make, _ in REFUSED])
+def test_traces_that_cannot_be_trained_on_are_one_sentence(
+    make: Callable[[Path], None], complaint: str, here: Here, traces: Path, policy: Path
+) -> None:
+    make(traces)
+    said = here.refused("traces", "--model", str(policy), "--out", "out")
+    with pytest.raises(AssertionError, match=complaint):
+        raise AssertionError(said)
+    assert not Path("out").exists()
+
+
+def test_a_model_of_another_vocabulary_is_one_sentence(here: Here, traces: Path, policy: Path) -> None:
+    for member, score in enumerate((1.0, 0.0)):
+        events = token_events([turn([1], [10_000 + member])], run=f"r{member}", group="g", scores=(score,))
+        write(traces / f"{member}.jsonl", events)
+    assert "train the model that made the traces" in here.refused("traces", "--model", str(policy), "--out", "out")
+
+
+def test_traces_that_teach_nothing_are_one_sentence(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 3, (0.0, 0.0))
+    said = here.refused("traces", "--model", str(policy), "--out", "out")
+    assert "the 6 runs teach nothing: 6 zero advantage" in said
+
+
+def test_a_checkpoint_that_is_none_is_one_sentence(here: Here, traces: Path) -> None:
+    record(traces, 1)
+    said = here.refused("traces", "--model", "./nowhere", "--out", "out")
+    assert "./nowhere is no checkpoint that transformers can load" in said
+
+
+def test_as_a_process_it_exits_with_2(tmp_path: Path) -> None:
+    done = rao("train", "nowhere", "--model", "m", "--out", "o", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "rao: nowhere holds no traces; record some with `rao rollout`, or with `rao run --trace-dir` and `rao score`\n"
+    )
+
+
+# --- runs ---
+
+
+def told(out: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads((out / "training.json").read_text())
+    return settings
+
+
+def test_a_run_from_traces_and_how_it_goes_on(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 4)
+    command = ["traces", "--model", str(policy), "--out", "better", "--set", "collect.tasks_per_step=2", *QUICK]
+    code, out, err = here(*command, "--steps", "2", "--lr", "0.01", "--set", "credit.depth_weighting=none")
+    assert (code, out) == (0, "better\n"), err
+    assert "step 2" in err
+    better = Path("better")
+    assert {"model.safetensors", "model.onnx", "tokenizer.json", "agent.json", "metrics.jsonl"} <= {
+        path.name for path in better.iterdir()
+    }
+    credit, update = told(better)["credit"], told(better)["update"]
+    assert credit["depth_weighting"] == "none"
+    assert {**credit, "depth_weighting": "inverse_frequency"} == {
+        name: getattr(CreditConfig(), name) for name in credit
+    }
+    assert (update["learning_rate"], update["warmup_steps"], update["bf16"]) == (0.01, 0, False)
+    assert told(better)["groups_per_step"] == 2
+    assert "holds a run: go on with --resume" in here.refused(*command, "--steps", "2")
+    assert "begun with other settings: credit, update" in here.refused(*command, "--steps", "3", "--resume")
+    code, _, _ = here(*command, "--steps", "3", "--lr", "0.01", "--set", "credit.depth_weighting=none", "--resume")
+    assert code == 0
+    steps = [json.loads(line)["step"] for line in (better / "metrics.jsonl").read_text().splitlines() if "loss" in line]
+    assert sorted(set(steps)) == [1, 2, 3]
+
+
+def test_nothing_to_go_on_with_is_one_sentence(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 1)
+    assert "out holds no run to resume" in here.refused(
+        "traces", "--model", str(policy), "--out", "out", "--resume", *QUICK
+    )
+
+
+def test_a_run_that_diverges_is_one_sentence_and_its_batch_is_saved(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 4)
+    code, out, err = here("traces", "--model", str(policy), "--out", "out", "--lr", "1e30", *QUICK)
+    assert (code, out) == (2, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("rao: the ")
+    assert " at step 2; its 8 rows are in out/checkpoints/diverged-step-000002.parquet. " in last
+    assert "--resume and a lower learning rate" in last
+    assert Path("out/checkpoints/diverged-step-000002.parquet").is_file()
+
+
+def test_a_length_given_by_name_is_kept(here: Here, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("rao_rl.rao.train_online", lambda *_, online, **__: seen.append(online))
+    command = ["--env", "textcraft", "--online", "--model", str(policy), "--out", "out"]
+    here(*command, "--set", "online.max_generated_tokens=500", "--set", "online.max_steps=7")
+    here(*command, "--set", "online.max_generated_tokens=500", "--generated", "900", "--steps", "9")
+    assert [(each.max_steps, each.max_generated_tokens) for each in seen] == [(7, 500), (9, 900)]
