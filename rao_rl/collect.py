@@ -48,6 +48,8 @@ class CollectConfig:
     timeout: float = 300.0
     max_agents: int = 512
     max_steps: int = 25
+    max_depth: int | None = None
+    """Deepest level of a tree; None: the environment's."""
     context_limit: int | None = None
     max_completion_length: int | None = None
     """Most tokens of one answer, where the policy's own setting is not to be used."""
@@ -75,6 +77,10 @@ class CollectConfig:
     def limits(self) -> Limits:
         """The limits of each tree."""
         return replace(ROLLOUT_LIMITS, max_agents=self.max_agents, max_steps=self.max_steps, timeout=self.timeout)
+
+    def depth(self, environment: Environment) -> int:
+        """Deepest level of its trees."""
+        return environment.max_depth if self.max_depth is None else min(self.max_depth, environment.max_depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,7 @@ class Collector:
         settings: dict[str, Any] = {
             "mode": self.config.mode,
             "limits": self.config.limits,
+            "max_depth": self.config.depth(self.environment),
             "context_limit": self.config.context_limit,
             "sampling": self.config.sampling,
             "sandbox": sandbox,

@@ -35,6 +35,7 @@ def agent_for(
     *,
     mode: Mode = "recursive",
     limits: Limits = ROLLOUT_LIMITS,
+    max_depth: int | None = None,
     sandbox: Sandbox | Literal["process", "inprocess"] = "process",
     context_limit: int | None = None,
     sampling: Mapping[str, Any] | None = None,
@@ -42,12 +43,13 @@ def agent_for(
 ) -> Agent:
     """The agent that attempts a task: the session's tools, and the environment's depth.
 
-    `single` is the same agent with `launch_subagent` withheld (depth 0).
+    `single` is the same agent with `launch_subagent` withheld (depth 0). `max_depth` None: the environment's.
     """
+    deepest = environment.max_depth if max_depth is None else max_depth
     return Agent(
         model,
         tools=session.tools,
-        limits=replace(limits, max_depth=environment.max_depth if mode == "recursive" else 0),
+        limits=replace(limits, max_depth=deepest if mode == "recursive" else 0),
         sandbox=sandbox,
         context_limit=context_limit,
         sampling=sampling,

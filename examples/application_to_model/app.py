@@ -3,8 +3,7 @@
     python app.py --attempts 8 --trace-dir traces/     fill each order of the book several times, and record it
     rao score traces/ --with app:score                 say how well each agent did, from the recording alone
 
-The agents run on the policy that comes with the package, or on another checkpoint with `--model DIR`. In this workshop an
-agent works alone unless `--depth` says otherwise, which that policy never learnt well: half of the easy orders fail or so.
+The agents run on the policy that comes with the package, or on another checkpoint with `--model DIR`.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from recursive_agent import Agent, Limits, Node
 from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.repl import Sandbox, make_sandbox
 
+TEMPERATURE = 0.7
 LIMITS = Limits(max_agents=256, max_steps=25, max_tokens=None, timeout=300.0)
 CRAFTED = re.compile(r"Crafted (\d+)x (\w+)")
 
@@ -55,8 +55,8 @@ async def fill(
         model,
         tools=order.workshop().tools,
         limits=replace(LIMITS, max_depth=depth),
-        # Attempts must differ to be compared, and be sampled from the policy as it is: no sharpening.
-        sampling={"temperature": 1.0},
+        # Attempts must differ to be compared. Training is told the temperature, and takes nothing from top_p.
+        sampling={"temperature": TEMPERATURE, "top_p": 1.0},
         sandbox=sandbox,
         trace_dir=trace_dir,
     )
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="checkpoint directory; the policy of the package unless given")
     parser.add_argument("--difficulty", default="easy", help="easy, medium or hard orders")
-    parser.add_argument("--depth", type=int, default=0, help="levels of agents below the first; 0: it works alone")
+    parser.add_argument("--depth", type=int, default=8, help="levels of agents below the first; 0: it works alone")
     parser.add_argument("--orders", type=int, default=48, help="how many orders")
     parser.add_argument("--skip", type=int, default=0, help="orders of the book to leave out before them")
     parser.add_argument("--attempts", type=int, default=8, help="how often each is worked on")

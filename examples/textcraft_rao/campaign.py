@@ -21,19 +21,20 @@ from recursive_agent.model.embedded import SHIPPED
 COMMON = [
     "--env=textcraft",
     "--online",
-    "--lr=1e-4",
+    "--lr=2e-4",
     "--eval=easy=24,medium=40",
-    "--set=online.eval_every=8",
+    "--set=online.eval_every=1000",
     "--set=online.eval_start=false",
     "--set=collect.difficulty=medium",
     "--set=collect.tasks_per_step=4",
     "--set=collect.num_generations=4",
     "--set=collect.context_limit=512",
-    "--set=collect.max_agents=512",
-    "--set=collect.max_steps=4",
+    "--set=collect.max_agents=140",
+    "--set=collect.max_steps=2",
+    "--set=collect.max_depth=6",
     "--set=update.tokens_per_bin=4096",
     "--set=update.warmup_steps=2",
-    "--set=collect.max_completion_length=64",
+    "--set=collect.max_completion_length=40",
     "--set=collect.temperature=0.7",
 ]
 SINGLE = ["--set=collect.mode=single", "--set=collect.max_steps=25"]
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="the policy that all runs begin with; made in --out if not given")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
-    parser.add_argument("--generated", type=int, default=200_000, help="sampled tokens of each run")
+    parser.add_argument("--generated", type=int, default=120_000, help="sampled tokens of each run")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     start = given.start or given.out / "start"
