@@ -22,9 +22,10 @@ from transformers import Trainer, TrainingArguments
 
 from recursive_agent.errors import ConfigurationError, RaoError
 
-from .loss import Clip, LossType, Normalize, clipped, importance_ratio, mismatch_kl, score_tokens, token_losses
-from .packing import ATTENTION, Layout, pack
+from .loss import Clip, LossType, Normalize, clipped, importance_ratio, mismatch_kl, token_losses
+from .packing import Layout, pack
 from .samples import Sample, export
+from .scoring import install_scoring
 
 Steps = Callable[[int], Iterator["Step"]]
 """The optimizer steps of a run from a step number on."""
@@ -303,33 +304,3 @@ def collate(samples: Sequence[Sample], *, pad_id: int, packed: bool) -> Batch:
 def denominator(normalize: Normalize, *, tokens: int, nodes: int, rollouts: int, constant: float = 1.0) -> float:
     """D, from the totals of the whole step before any sub-sampling. Never 0."""
     return max({"token": tokens, "node": nodes, "rollout": rollouts, "constant": constant}[normalize], 1e-9)
-
-
-def install_scoring(model: Any, *, padding_free: bool) -> None:
-    """Teach `model.forward` to give the log-probs of chosen tokens (arguments `at`, `targets`); else it is what it was.
-
-    In `forward` itself, so that the hooks of DDP, FSDP and peft run around it. With `padding_free` the attention is
-    switched to the packed one. Raises ConfigurationError for a model that has no attention interface.
-    """
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if getattr(causal.forward, "scores_tokens", False):
-        return
-    if padding_free:
-        try:
-            causal.set_attn_implementation(ATTENTION)
-        except (ValueError, AttributeError) as error:
-            raise ConfigurationError(
-                f"{type(causal).__name__} cannot be trained padding-free; turn padding_free off: {error}"
-            ) from error
-    plain = causal.forward
-
-    def forward(*args: Any, at: torch.Tensor | None = None, **options: Any) -> Any:
-        if at is None:
-            return plain(*args, **options)
-        targets, temperature, chunk = options.pop("targets"), options.pop("temperature"), options.pop("chunk")
-        hidden = causal.base_model(*args, **options).last_hidden_state
-        states = hidden.reshape(-1, hidden.shape[-1])[at]
-        return score_tokens(causal.get_output_embeddings(), states, targets, temperature=temperature, chunk=chunk)
-
-    forward.scores_tokens = True  # type: ignore[attr-defined]
-    causal.forward = forward

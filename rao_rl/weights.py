@@ -9,11 +9,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -26,10 +25,8 @@ from recursive_agent.model.embedded import EmbeddedModel
 
 from .export import GRAPH, WEIGHTS
 from .sampler import TorchModel
+from .scoring import evaluating
 from .weight_files import plain_state, rewrite_weights
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PROMPTS = (
     "Write one sentence about rivers, one about 12 blue stones and one about what a gear is made of, then say which is best.",
@@ -170,25 +167,13 @@ class TorchSync:
         return await self.probe.check(self.model, policy, version=version, method="torch", started=started)
 
 
-@contextmanager
-def _evaluating(policy: torch.nn.Module) -> Iterator[None]:
-    """No dropout and no gradients."""
-    training = policy.training
-    policy.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        policy.train(training)
-
-
 def _differences(policy: torch.nn.Module, answers: Sequence[Completion]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The sampler's log-prob less the trainer's, for every sampled token."""
     device = next(policy.parameters()).device
     # Under accelerate `forward` computes in mixed precision; the sampler holds the float32 weights themselves.
     forward: Any = getattr(policy, "_original_forward", policy)
     differences = []
-    with _evaluating(policy):
+    with evaluating(policy):
         for answer in answers:
             prompt, sampled = list(answer.prompt_token_ids or ()), list(answer.token_ids or ())
             logits = forward(input_ids=torch.tensor([prompt + sampled], device=device), use_cache=False).logits

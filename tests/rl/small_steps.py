@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     TrainerCallback,
@@ -40,6 +46,22 @@ def gpt2(**more: Any) -> Any:
     """Learnt positions, tied embeddings, biases, no grouped queries."""
     still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     return _made(GPT2LMHeadModel, GPT2Config, n_embd=16, n_layer=2, n_head=2, n_positions=400, **still, **more)
+
+
+def windowed(window: int = 4) -> Any:
+    """Layers that attend to the last few tokens only."""
+    return _made(MistralForCausalLM, MistralConfig, sliding_window=window, **_DECODER)
+
+
+def slopes() -> Any:
+    """Attention that falls off with distance, which the attention interface of transformers does not know."""
+    still = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
+    return _made(BloomForCausalLM, BloomConfig, hidden_size=16, n_layer=2, n_head=2, **still)
+
+
+def scaled() -> Any:
+    """Logits that are no product of the output embedding alone."""
+    return _made(GraniteForCausalLM, GraniteConfig, logits_scaling=4.0, **_DECODER)
 
 
 _DECODER = {

@@ -26,7 +26,21 @@ from recursive_agent.errors import ConfigurationError
 from tests.cli.command import environment
 
 from .data_parallel import CASES
-from .small_steps import Learnt, forked, gpt2, learn, llama, qwen3, row, sample, samples, step
+from .small_steps import (
+    Learnt,
+    forked,
+    gpt2,
+    learn,
+    llama,
+    qwen3,
+    row,
+    sample,
+    samples,
+    scaled,
+    slopes,
+    step,
+    windowed,
+)
 from .token_trees import token_tree, turn
 
 ROOT = Path(__file__).parents[2]
@@ -265,7 +279,8 @@ class Poisoned(torch.nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(states)
-        logits.register_hook(lambda gradient: gradient * math.nan)
+        if logits.requires_grad:
+            logits.register_hook(lambda gradient: gradient * math.nan)
         return logits
 
 
@@ -336,6 +351,24 @@ def test_the_model_still_gives_logits_to_others(tmp_path: Path) -> None:
 
 def _nothing(first: int) -> Any:
     return iter(())
+
+
+@pytest.mark.parametrize("padding_free", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize(("family", "needs_padding"), [(windowed, True), (slopes, True), (scaled, False)])
+def test_a_model_whose_log_probs_would_be_wrong_is_refused(
+    family: Callable[[], Any], needs_padding: bool, padding_free: bool, tmp_path: Path
+) -> None:
+    made = step(samples(*LENGTHS))
+    if needs_padding and not padding_free:
+        same(learn(family(), tmp_path, made, padding_free=False), by_definition(family().train(), made))
+    else:
+        with pytest.raises(ConfigurationError, match="cannot be trained"):
+            learn(family(), tmp_path, made, padding_free=padding_free)
+
+
+def test_a_window_longer_than_any_row_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="some of its layers do not attend to everything before them"):
+        learn(windowed(window=4096), tmp_path, step(samples(5)))
 
 
 def test_a_run_ends_where_its_steps_end(tmp_path: Path) -> None:
