@@ -74,8 +74,9 @@ def operations(config: Any, lengths: Sequence[int], sampled: int, *, lora: bool)
     """Floating-point operations of a step that its mathematics asks for: what is computed twice counts once.
 
     A multiplication of matrices costs two operations a weight and token, forward, for the inputs' gradients and for the
-    weights' own; frozen weights need no third, and adapters are too small to count. The head is multiplied with sampled tokens alone. Attention is causal, so
-    a row of L tokens has L²/2 pairs, for each two products of a head's width, forward, and twice that backward.
+    weights' own; frozen weights need no third, and adapters are too small to count. The head is multiplied with sampled
+    tokens alone. Attention is causal, so a row of L tokens has L²/2 pairs, for each two products of a head's width,
+    forward, and twice that backward.
     """
     heads = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim

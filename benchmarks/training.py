@@ -202,17 +202,19 @@ def sampling(rollout: Rollout, model: EmbeddedModel, trees: Sequence[ExecutionTr
         f"rollout of {len(trees)} trees, {tokens:,} sampled tokens: {rollout.seconds:.1f} s, "
         f"{rollout.seconds / alone.seconds:.2f} x the sampler's own {alone.seconds:.1f} s at full batch (aim ≤ 1.25)"
     )
-    rows = f"{rollout.rows:.0f} rows a pass, {alone.rows:.0f} at full batch"
+    small = rollout.sampler_cpu - alone.cpu
     parts = {
         "sampling at full batch": alone.seconds,
-        f"smaller batches ({rows}) and shared cores": rollout.sampling - alone.seconds,
-        "nobody samples": rollout.seconds - rollout.sampling,
+        f"batches of {rollout.rows:.0f} rows on average, not {alone.rows:.0f}": small,
+        "the sampler waits for a core or for the interpreter": rollout.sampling - alone.seconds - small,
+        "nobody samples: all wait for agents and their sandboxes": rollout.seconds - rollout.sampling,
     }
     for name, seconds in parts.items():
         print(f"    {seconds:7.1f} s  {name}")
     print(
         f"    CPU: sampler {rollout.sampler_cpu:.1f} s, host {rollout.host_cpu:.1f} s, sandbox processes "
-        f"{rollout.sandbox_cpu:.1f} s, together {rollout.cpu / rollout.seconds / cores:.0%} of {cores} cores"
+        f"{rollout.sandbox_cpu:.1f} s, together {rollout.cpu / rollout.seconds / cores:.0%} of {cores} cores; "
+        f"with all of them busy it would be {max(1.0, rollout.cpu / cores / alone.cpu):.2f} x"
     )
 
 
