@@ -223,7 +223,7 @@ def test_steps_begin_before_the_budget_is_full() -> None:
         ({"out": Path("x")}, "traces, or --env"),
         ({"out": Path("x"), "env": "maze"}, "no solver to imitate in 'maze'"),
         ({"out": Path("x"), "traces": Path("t")}, "--model"),
-        ({"out": Path("x"), "env": "textcraft", "objective": "magic"}, "--objective takes imitation"),
+        ({"out": Path("x"), "env": "textcraft", "objective": "magic"}, "--objective takes rao or imitation"),
         ({"out": Path("x"), "env": "textcraft", "steps": 1, "minutes": 1.0}, "not both"),
     ],
 )
