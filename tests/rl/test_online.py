@@ -144,6 +144,14 @@ def test_batches_are_sampled_by_the_weights_that_are_trained(killed: Path) -> No
                 assert row["sampling/importance_sampling_ratio/mean"] == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("temperature", [0.6, 1.4])
+def test_log_probs_are_those_of_the_temperature_on_both_sides(temperature: float, start: Path, tmp_path: Path) -> None:
+    train(start, tmp_path, {"temperature": temperature}, max_steps=2)
+    for row in trained(tmp_path):
+        assert row["sampling/importance_sampling_ratio/max"] == pytest.approx(1.0, abs=1e-3)
+        assert row["sampling/sampling_logp_difference/mean"] < 1e-3
+
+
 # --- resuming ---
 
 
