@@ -58,15 +58,18 @@ def export_onnx(directory: str | Path) -> Path:
     return path
 
 
-def write_checkpoint(directory: str | Path, model: Any, tokenizer: Any, settings: CheckpointSettings) -> Path:
+def write_checkpoint(
+    directory: str | Path, model: Any, tokenizer: Any, settings: CheckpointSettings, *, weights: Any = None
+) -> Path:
     """Write everything that serves `model`, a transformers model: weights, tokenizer, template, `agent.json`, the graph.
 
-    The graph is left out for architectures that `export_onnx` does not know; those are served by vLLM.
+    The graph is left out for architectures that `export_onnx` does not know; those are served by vLLM. `weights` is a state
+    to write instead of the model's own, which may be one process's share of it.
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)
     settings.save(folder)
     for path in folder.iterdir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -75,6 +76,10 @@ def train_online(
     had been recorded is rolled out again. Raises ConfigurationError for settings that make no sense, TrainingDiverged for
     a loss that is no number, WeightPushError where the sampler does not hold the trainer's weights.
     """
+    if _processes() > 1:
+        raise ConfigurationError(
+            "online training runs in one process; on several, roll out with `rao rollout` and train on its traces"
+        )
     folder = _folder(output, resume)
     told = {
         "objective": "rao",
@@ -133,7 +138,8 @@ def train_offline(
 
     Raises ConfigurationError where the traces were not sampled by a model with this vocabulary, and as `train_online`.
     """
-    folder = _folder(output, resume)
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that accelerate starts
+    folder = _folder(output, resume) if first else Path(output)
     told = {
         "objective": "rao",
         "model": str(model),
@@ -143,7 +149,8 @@ def train_offline(
         "groups_per_step": groups_per_step,
         "temperature": temperature,
     }
-    remember(folder, told, resume=resume)
+    if first:
+        remember(folder, told, resume=resume)
     policy, tokenizer, settings = load_checkpoint(model)
     source = OfflineSteps(
         recorded,
@@ -156,7 +163,8 @@ def train_offline(
     check_vocabulary(recorded, policy.config.vocab_size, model)
     policy = adapted(policy, update)
     last, done, _ = _position(folder, resume)
-    cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
+    if first:
+        cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
     steps = max_steps or max(1, round(epochs * source.steps_per_epoch))
 
     def rest(first: int) -> Iterator[Step]:
@@ -169,7 +177,16 @@ def train_offline(
         settings = settings.model_copy(
             update={key: prompted[key] for key in ("prompt_style", "action_format") if key in prompted}
         )
-    return write_checkpoint(folder, merged(policy), tokenizer, settings)
+    # Sharded weights (FSDP) are gathered by all processes together; an adapter's are whole in each.
+    sharded = _processes() > 1 and update.lora_rank is None
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
+    if first:
+        write_checkpoint(folder, merged(policy), tokenizer, settings, weights=weights)
+    return folder
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def adapted(policy: Any, update: UpdateConfig) -> Any:
