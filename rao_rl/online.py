@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from recursive_agent.errors import RaoError
 from recursive_agent.repl import Sandbox, make_sandbox
 
 from .batches import step_of
@@ -26,6 +27,13 @@ from .loss import Normalize
 from .runs import append_metrics
 from .trainer import Step
 from .weights import WeightSync
+
+HOPELESS = 50
+"""Batches in a row that teach nothing after which a run without a budget of tokens gives up."""
+
+
+class NothingToLearn(RaoError):
+    """No batch has anything to teach; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +127,7 @@ class OnlineLoop:
         """The optimizer steps from `first` on. A batch that teaches nothing is passed over; its tokens count."""
         version = first
         pushed = self._push(version)
+        idle = 0
         while self.share(version) < 1:
             if self.config.eval_every and version % self.config.eval_every == 0 and (version or self.config.eval_start):
                 self.evaluate(version)
@@ -150,7 +159,14 @@ class OnlineLoop:
             }
             if not step.samples:
                 append_metrics(self.metrics, {"step": version, "rao/skipped": 1.0, **told})
+                idle += 1
+                if idle >= HOPELESS and self.config.max_generated_tokens is None:
+                    raise NothingToLearn(
+                        f"{idle} batches in a row taught nothing: every attempt at a task did equally well (mean reward "
+                        f"{told.get('reward', 0.0):.2f}). Take easier or harder tasks, or a better policy to start from."
+                    )
                 continue
+            idle = 0
             yield replace(step, metrics=told)
             version += 1
             pushed = self._push(version)

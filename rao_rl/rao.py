@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from recursive_agent.checkpoint import FILE_NAME
@@ -285,6 +286,8 @@ def _trainer(
         pad_id=tokenizer.pad_token_id or 0,
         callbacks=[RunProgress(folder / METRICS, share, _describe), *callbacks],
     )
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()  # a bar for each checkpoint would break ours
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
     return trainer
