@@ -28,18 +28,16 @@ DASHES = ("-", "--", ":", "-.")
 MODES: Mapping[Mode, str] = {"single": "#E69F00", "recursive": "#56B4E9"}
 SOLVED, UNSOLVED = "#56B4E9", "#B0B0B0"
 SUCCESS = "eval/success/"
-ROOT_SUCCESS = "rao/success/depth_0"
 TRAINING: Mapping[str, str] = {
-    ROOT_SUCCESS: "root success while training",
-    "reward": "reward of the roots",
+    "reward": "root success while training",
     "loss": "loss",
     "entropy": "entropy (nats a token)",
     "grad_norm": "gradient norm",
     "sampling/importance_sampling_ratio/mean": "importance ratio, mean",
     "learning_rate": "learning rate",
 }
-"""The training metrics that are drawn where a run has them, and what their panels are called. TRL's `reward` says the same as
-the roots' success, and is left out beside it."""
+"""The training metrics that are drawn where a run has them, and what their panels are called. `reward` is the mean over all
+attempts; figures by depth leave out the groups that taught nothing."""
 AXES: Mapping[Axis, str] = {"step": "optimizer steps", "tokens": "tokens generated for training"}
 _STYLE: Any = {
     "font.size": 9,
@@ -77,7 +75,7 @@ def learning_curves(
     keys = _keys(everything, x)
     titles = {key: f"success on {key.removeprefix(SUCCESS)} tasks" for key in keys if key.startswith(SUCCESS)}
     evaluated = list(titles)
-    trained = [key for key in metrics if key in keys and not (key == "reward" and ROOT_SUCCESS in keys)]
+    trained = [key for key in metrics if key in keys]
     titles |= metrics
     if not evaluated and not trained:
         where = f" beside {TOKENS}" if x == "tokens" else ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from rao_rl.plots import learning_curves
 
+SHOWN = {"reward": "root success while training", "entropy": "entropy (nats a token)"}
 SEEDED = ("rao", "single")
 """Arms that were run with several seeds: `rao-0`, `rao-1`, …"""
 
@@ -72,8 +73,8 @@ def main() -> None:
         *(line(name, paths) for name, paths in found.items()),
     ]
     (given.out / "table.md").write_text("\n".join(table) + "\n", encoding="utf-8")
-    for axis in ("tokens", "steps"):
-        learning_curves(found, given.out / f"curves-{axis}.png", axis)  # type: ignore[arg-type]
+    learning_curves(found, given.out / "curves-tokens.png", "tokens", metrics=SHOWN)
+    learning_curves(found, given.out / "curves-steps.png", "step", metrics=SHOWN)
     print("\n".join(table))
 
 
