@@ -86,7 +86,7 @@ def load_checkpoint(model: str | Path) -> tuple[Any, Any, CheckpointSettings]:
     The settings carry no version: weights that are trained on are not those that had it.
     """
     if str(model).startswith(("/", ".", "~")) and not Path(model).is_dir():  # else a hub would be asked for it
-        raise ConfigurationError(f"there is no checkpoint {model}")
+        raise ConfigurationError(f"{model} is no checkpoint that transformers can load: there is no such folder")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
         with _quiet():
