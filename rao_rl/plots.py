@@ -74,7 +74,9 @@ def learning_curves(
     everything = [run for seeds in read.values() for run in seeds]
     keys = _keys(everything, x)
     titles = {key: f"success on {key.removeprefix(SUCCESS)} tasks" for key in keys if key.startswith(SUCCESS)}
-    evaluated = list(titles)
+    # One point is no curve; it is shown where nothing else would be.
+    often = [key for key in titles if any(sum(key in row for row in run.values()) > 1 for run in everything)]
+    evaluated = often or ([] if any(key in keys for key in metrics) else list(titles))
     trained = [key for key in metrics if key in keys]
     titles |= metrics
     if not evaluated and not trained:
@@ -100,7 +102,7 @@ def learning_curves(
                     axes.set_xlabel(AXES[x])
         lines = [Line2D([], [], **_look(place)) for place in range(len(read))]
         labels = [f"{label} ({len(seeds)} seeds)" if len(seeds) > 1 else label for label, seeds in read.items()]
-        figure.legend(lines, labels, loc="outside upper left", ncols=min(len(labels), 4))
+        figure.legend(lines, labels, loc="outside upper left", ncols=min(len(labels), 3))
         notes = []
         if any(len(seeds) > 1 for seeds in read.values()):
             notes.append("Line: mean of the seeds. Band: least to greatest seed.")
