@@ -86,6 +86,6 @@ async def test_the_applications_rule_says_of_every_agent_what_the_workshop_itsel
 def test_the_script_runs_the_commands_that_exist() -> None:
     script = (FOLDER / "run.sh").read_text()
     used = re.findall(r"^\s*rao (\w+)", script, re.MULTILINE)
-    assert used == ["score", "train", "score"]
+    assert used == ["train", "score", "train", "score"]
     shown = subprocess.run(["sh", "-n", str(FOLDER / "run.sh")], capture_output=True, check=True)
     assert shown.stderr == b""
