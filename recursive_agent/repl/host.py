@@ -241,10 +241,14 @@ class ProcessSandbox(WorkerSandbox):
             except BaseException:
                 worker.kill()
                 raise
-            if not holding >= self.enforced:
-                worker.kill()
-                raise SandboxError(f"a worker lacks {', '.join(sorted(self.enforced - holding))}")
-            return worker
+            missing = self.enforced - holding
+            if not missing:
+                return worker
+            worker.kill()
+            if missing != {
+                "pdeathsig"
+            }:  # else the helper was killed as it forked, and the worker has no parent to follow
+                raise SandboxError(f"a worker lacks {', '.join(sorted(missing))}")
         raise SandboxError("workers die before they can be used")
 
     def _unusable(self) -> str | None:
