@@ -178,6 +178,8 @@ class ProcessSandbox(WorkerSandbox):
             if len(fds) != 2:
                 for fd in fds:
                     os.close(fd)
+                if zygote_socket is not self._socket:
+                    return  # another zygote has taken its place, and this end says nothing about that one
                 if data:
                     self._fail("no descriptors left for another REPL: raise RLIMIT_NOFILE (ulimit -n)")
                 else:
