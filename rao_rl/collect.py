@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from recursive_agent.trace.store import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 
 from .envs.base import Environment, Task
-from .rollout import ROLLOUT_LIMITS, Mode, rollout
+from .rollout import ROLLOUT_LIMITS, Mode, attempt_seed, rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +132,8 @@ class Collector:
             task = self.tasks[order[index]]
             group = f"{number:06d}/{place - places.start:03d}/{task.id}"
             wanted += [
-                Wanted(task, group, _seed(config.seed, group, member)) for member in range(config.num_generations)
+                Wanted(task, group, attempt_seed(config.seed, group, member))
+                for member in range(config.num_generations)
             ]
         return wanted
 
@@ -214,8 +214,3 @@ def read_recorded(folder: Path) -> dict[tuple[str, int], ExecutionTree]:
         if tree.complete and tree.group is not None and tree.seed is not None and tree.root.score_status is not None:
             found[tree.group, tree.seed] = tree
     return found
-
-
-def _seed(seed: int, group: str, member: int) -> int:
-    digest = blake2b(f"{seed}/{group}/{member}".encode(), digest_size=6).digest()
-    return int.from_bytes(digest, "big")

@@ -17,7 +17,7 @@ from recursive_agent.model.base import Model
 from recursive_agent.repl import make_sandbox
 
 from .envs.base import Environment, Task
-from .rollout import Mode, rollout
+from .rollout import Mode, attempt_seed, rollout
 
 LOST = (Status.INFRA_ERROR, Status.CANCELLED)
 """Endings that are nobody's doing: such an attempt says nothing about the policy and is left out of its success."""
@@ -228,7 +228,7 @@ async def evaluate(
     async def attempt(index: int, mode: Mode, task: Task, shared: Mapping[str, Any]) -> None:
         async with limiter:
             try:
-                result = await rollout(environment, task, model, seed=seed, mode=mode, **shared)
+                result = await rollout(environment, task, model, seed=attempt_seed(seed, task.id), mode=mode, **shared)
             except ModelError as error:  # costs this tree only, unless every call would fail the same way
                 if error.fatal or not isinstance(error.result, Result):
                     raise

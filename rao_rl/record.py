@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from recursive_agent.trace.tree import ExecutionTree
 
 from .envs.base import Environment, Task
 from .evaluate import LOST
-from .rollout import Mode, rollout
+from .rollout import Mode, attempt_seed, rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,7 @@ def members(environment: Environment, split: str, tasks: Iterable[Task], *, size
     for task in tasks:
         group = f"{environment.name}/{split}/{task.id}"
         for number in range(size):
-            digest = blake2b(f"{seed}/{group}/{number}".encode(), digest_size=6).digest()
-            wanted[Member(group, int.from_bytes(digest, "big"))] = task
+            wanted[Member(group, attempt_seed(seed, group, number))] = task
     return wanted
 
 

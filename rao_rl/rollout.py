@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,15 @@ ROLLOUT_LIMITS = Limits(
     max_concurrency=64,
 )
 """Limits of an attempt where nothing else is asked for; `max_depth` is the environment's."""
+
+
+def attempt_seed(seed: int, task: str, number: int = 0) -> int:
+    """The seed of attempt `number` at a task (or group), drawn from that of the whole work.
+
+    Every attempt has one of its own: where all have the same, each tree draws the same numbers at the same place, and
+    attempts at different tasks succeed and fail together.
+    """
+    return int.from_bytes(blake2b(f"{seed}/{task}/{number}".encode(), digest_size=6).digest(), "big")
 
 
 def agent_for(

@@ -23,8 +23,7 @@ COMMON = [
     "--online",
     "--lr=2e-4",
     "--eval=easy=24,medium=40",
-    "--set=online.eval_every=1000",
-    "--set=online.eval_start=false",
+    "--set=online.eval_every=4",
     "--set=collect.difficulty=medium",
     "--set=collect.tasks_per_step=4",
     "--set=collect.num_generations=4",
@@ -96,7 +95,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="the policy that all runs begin with; made in --out if not given")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
-    parser.add_argument("--generated", type=int, default=120_000, help="sampled tokens of each run")
+    parser.add_argument("--generated", type=int, default=240_000, help="sampled tokens of each run")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     start = given.start or given.out / "start"

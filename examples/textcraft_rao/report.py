@@ -14,7 +14,12 @@ from typing import Any
 
 from rao_rl.plots import learning_curves
 
-SHOWN = {"reward": "root success while training", "entropy": "entropy (nats a token)"}
+SHOWN = {
+    "reward": "root success while training",
+    "eval/success/easy": "easy test tasks solved (24)",
+    "eval/success/medium": "medium test tasks solved (40)",
+    "entropy": "entropy (nats a token)",
+}
 SEEDED = ("rao", "single")
 """Arms that were run with several seeds: `rao-0`, `rao-1`, …"""
 

@@ -165,6 +165,18 @@ async def test_attempts_that_are_done_are_not_made_again_but_lost_ones_are(endpo
 
 
 @pytest.mark.anyio
+async def test_every_task_is_sampled_with_a_seed_of_its_own(endpoint: ScriptedEndpoint) -> None:
+    """One for all would make every tree draw the same numbers at the same place: attempts would fail together."""
+    model = model_at(endpoint)
+    for _ in range(2):
+        await evaluate(TextCraft(), easy(4), model, seed=1)
+    await model.aclose()
+    seeds = [request.seed for request in sorted(endpoint.requests, key=lambda request: request.first)]
+    assert seeds[::2] == seeds[1::2]
+    assert len(set(seeds)) == 4
+
+
+@pytest.mark.anyio
 async def test_a_failing_endpoint_costs_the_attempt_its_score_and_not_the_policy() -> None:
     tasks = easy(2)
     with ScriptedEndpoint(
