@@ -272,7 +272,7 @@ def _unusable(tree: ExecutionTree, version: int | None, config: CreditConfig) ->
     """Why a whole rollout is left out."""
     if (missing := success(tree.root, root=True).missing) is not None:
         return f"root_{missing}"
-    if version is None or config.max_staleness is None:
+    if version is None or config.max_staleness is None or not tree.usage.calls:  # what sampled nothing is not stale
         return None
     if (sampled := tree_version(tree)) is None:
         return "version_unknown"

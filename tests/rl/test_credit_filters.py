@@ -171,6 +171,14 @@ def test_trees_of_unknown_version_cannot_pass_for_fresh() -> None:
     assert credits.funnel.dropped_rollouts == {"version_unknown": 1}
 
 
+def test_a_tree_without_a_call_is_not_stale_and_counts_as_the_failure_it_is() -> None:
+    """A root whose first prompt does not fit its context has sampled nothing."""
+    trees = group(agent(1, versions=("4",)), agent(0, status=Status.CONTEXT_OVERFLOW))
+    credits = assign(trees, CreditConfig(max_staleness=0), version=4, sizes=[{"0": Size(9, 5)}, {}])
+    assert [(credit.tree, credit.advantage) for credit in credits.nodes] == [(0, 1)]
+    assert not credits.funnel.dropped_rollouts.get("version_unknown")
+
+
 def test_what_is_too_long_to_train_still_counts_for_bonus_and_baselines() -> None:
     trees = group(agent(1, agent(0, goal="x")), agent(0, agent(1, goal="x")))
     sizes = [{"0": Size(101, 40), "0.0": Size(100, 30)}, {"0": Size(80, 20), "0.0": Size(300, 10)}]
