@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from inspect import cleandoc
 from typing import Any
 
 from recursive_agent import Agent, Limits
-from recursive_agent.testing import ScriptedEndpoint
+from recursive_agent.testing import Request, ScriptedEndpoint
 
 
 def py(code: str) -> str:
@@ -21,6 +22,17 @@ def agent_on(endpoint: ScriptedEndpoint, *, tools: tuple[Callable[..., Any], ...
     return Agent(
         "scripted", endpoint.base_url, "sk-secret-of-the-test", tools=tools, limits=Limits(**limits), **settings
     )
+
+
+def after(condition: Callable[[], Awaitable[Any]], answer: str) -> Callable[[Request], Awaitable[str]]:
+    """A script's part that answers once `condition()` has been awaited, on the endpoint's loop: order without sleeping."""
+
+    async def script(request: Request) -> str:
+        async with asyncio.timeout(60):  # a condition that never comes is an error of the script, not a test that hangs
+            await condition()
+        return answer
+
+    return script
 
 
 def observations(result: Any, node: str = "0") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import warnings
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from recursive_agent import Agent, ConfigurationError, NotFinished, SandboxError, Status, ToolContext, tool
 from recursive_agent.testing import Fault, Reply, Request, ScriptedEndpoint, by_goal, replies
 
-from .helpers import agent_on, observations, py
+from .helpers import after, agent_on, observations, py
 
 pytestmark = pytest.mark.anyio
 
@@ -47,8 +48,14 @@ async def test_children_in_sequence_and_together() -> None:
         finish([one, *rest])
         """
     )
+    both = asyncio.Barrier(2)
     script = by_goal(
-        {"big": root, "small one": py("finish(1)"), "small two": py("finish(2)"), "small three": py("finish(3)")}
+        {
+            "big": root,
+            "small one": py("finish(1)"),
+            "small two": after(both.wait, py("finish(2)")),
+            "small three": after(both.wait, py("finish(3)")),
+        }
     )
     with ScriptedEndpoint(script) as endpoint:
         result = await agent_on(endpoint).solve("big")
@@ -111,7 +118,15 @@ async def test_results_nobody_awaited_are_kept_in_subagents() -> None:
         py("await t"),
         py("finish([(s.goal, s.status, s.result) for s in subagents])"),
     ]
-    with ScriptedEndpoint(by_goal({"root": root, "slow": py("finish('found')")})) as endpoint:
+    went_on = asyncio.Event()
+
+    def at_root(request: Request) -> str:
+        if request.step:
+            went_on.set()
+        return root[request.step]
+
+    script = by_goal({"root": at_root, "slow": after(went_on.wait, py("finish('found')"))})
+    with ScriptedEndpoint(script) as endpoint:
         result = await agent_on(endpoint).solve("root")
     assert result.output == [["slow", "finished", "found"]]
     assert "Still running" in observations(result)[0]
