@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 
 from recursive_agent.errors import ConfigurationError, TraceError
+from recursive_agent.model.endpoint import show_url
 
-from .models import endpoint_is_configured, is_checkpoint
+from .models import Checkpoint, endpoint_is_configured, find_checkpoint
 from .progress import watch
 from .text import as_json, clean, one_line
 from .types import parse_type
@@ -98,19 +99,21 @@ def run(
         raise ConfigurationError('say what to do: rao run "GOAL", or rao run --demo to see a tree of agents at work')
     if goal is not None and demo:
         raise ConfigurationError("--demo brings its own goal; leave one of them out")
-    checkpoint = Path(model) if model is not None and is_checkpoint(model) else None
-    if demo and (base_url or (model and checkpoint is None)):
+    checkpoint = find_checkpoint(model, base_url)
+    if demo and checkpoint is None and (base_url or model):
         raise ConfigurationError("--demo runs the embedded policy or a checkpoint; leave --model and --base-url out")
-    if demo or not endpoint_is_configured(model, base_url):
+    if demo or _is_specialist(checkpoint) or not endpoint_is_configured(model, base_url):
         if context or returns:
-            raise ConfigurationError("the embedded policy takes neither --context nor --returns; give a --model")
-        plan = _embedded(goal, seed, limits, where, checkpoint)
+            raise ConfigurationError(
+                "a policy of one trade takes neither --context nor --returns; give another --model"
+            )
+        plan = _specialist(goal, seed, limits, where, checkpoint)
     else:
         from recursive_agent import Agent, Limits
 
         plan = Plan(
             agent=Agent(
-                model,
+                model if checkpoint is None else checkpoint.open(),
                 base_url,
                 limits=replace(Limits(), **limits),
                 interface="tokens" if interface == "tokens" else "chat",
@@ -146,8 +149,14 @@ def read_context(paths: list[Path]) -> Any:
     return next(iter(texts.values())) if len(texts) == 1 else texts or None
 
 
-def _embedded(
-    goal: str | None, seed: int | None, limits: dict[str, Any], trace_dir: Path, checkpoint: Path | None
+def _is_specialist(checkpoint: Checkpoint | None) -> bool:
+    from recursive_agent.checkpoint import CheckpointSettings
+
+    return checkpoint is not None and CheckpointSettings.load(checkpoint.directory).environment is not None
+
+
+def _specialist(
+    goal: str | None, seed: int | None, limits: dict[str, Any], trace_dir: Path, checkpoint: Checkpoint | None
 ) -> Plan:
     from rao_rl.rollout import ROLLOUT_LIMITS
     from recursive_agent import Agent
@@ -155,6 +164,8 @@ def _embedded(
     from .specialist import assign
 
     assignment = assign(goal, seed, checkpoint)
+    served = None if checkpoint is None else checkpoint.base_url
+    endpoint = "no endpoint is used" if served is None else f"served at {show_url(served)}"
     bounds: Limits = replace(ROLLOUT_LIMITS, **{"max_depth": assignment.max_depth, **limits})
     return Plan(
         agent=Agent(assignment.model, tools=assignment.session.tools, limits=bounds, trace_dir=trace_dir),
@@ -163,7 +174,7 @@ def _embedded(
         returns=assignment.task.returns,
         seed=seed if seed is not None else 0,
         score=assignment.session.score,
-        note=f"{assignment.task.goal}   ({assignment.model.name}, a specialist; no endpoint is used)",
+        note=f"{assignment.task.goal}   ({assignment.model.name}, a specialist; {endpoint})",
     )
 
 

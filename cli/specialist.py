@@ -1,13 +1,14 @@
-"""Without an endpoint: the embedded policy, and the one kind of task that it knows."""
+"""A policy of one trade (the embedded one, or a checkpoint whose `agent.json` names an environment), and its tasks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recursive_agent.errors import ConfigurationError
+
+from .models import Checkpoint
 
 if TYPE_CHECKING:
     from rao_rl.envs import Session, Task
@@ -22,7 +23,7 @@ POINTERS = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A task for the embedded policy: the model, the world's tools and scorer, and the depth the world needs."""
+    """A task for a specialist: the model, the world's tools and scorer, and the depth the world needs."""
 
     model: Model
     task: Task
@@ -30,7 +31,7 @@ class Assignment:
     max_depth: int
 
 
-def assign(goal: str | None, seed: int | None, checkpoint: Path | None = None) -> Assignment:
+def assign(goal: str | None, seed: int | None, checkpoint: Checkpoint | None = None) -> Assignment:
     """Set the embedded policy, or that of a checkpoint, to `goal` in the test world of `seed`.
 
     Without a goal, to the test task of this number. Raises ConfigurationError where the goal is none that the policy
@@ -40,7 +41,7 @@ def assign(goal: str | None, seed: int | None, checkpoint: Path | None = None) -
     from recursive_agent.model.embedded import EmbeddedModel
 
     try:
-        model = EmbeddedModel() if checkpoint is None else EmbeddedModel(checkpoint)
+        model: Any = EmbeddedModel() if checkpoint is None else checkpoint.open()
     except ConfigurationError as error:
         if checkpoint is not None:
             raise

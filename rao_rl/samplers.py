@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model import connect, resolve_endpoint
 from recursive_agent.model.embedded import EmbeddedModel
-from recursive_agent.model.template import CheckpointRenderer
+from recursive_agent.model.served import ServedCheckpoint
 
 from .export import GRAPH
 from .weights import EmbeddedSync, TorchSync, WeightSync
@@ -56,12 +54,7 @@ def _vllm(config: SamplerConfig, folder: Path) -> WeightSync:
 
     if config.base_url is None or config.served_model is None:
         raise ConfigurationError(f"sampler.name={config.name} needs sampler.base_url and sampler.served_model")
-    model: Any = connect(
-        resolve_endpoint(config.served_model, config.base_url),
-        interface="tokens",
-        renderer=CheckpointRenderer(folder),
-    )
-    model.settings = CheckpointSettings.load(folder)  # agents are prompted as the checkpoint says
+    model = ServedCheckpoint(folder, config.base_url, model=config.served_model)
     if config.name == "vllm-lora":
         return VllmLora(model, folder / "adapters")
     if config.name == "vllm-reload":

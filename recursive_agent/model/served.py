@@ -1,0 +1,49 @@
+"""A checkpoint that some endpoint serves: sampled there, and prompted as it was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..checkpoint import CheckpointSettings
+from .base import Sampling
+from .endpoint import resolve_endpoint
+from .retry import Retries
+from .template import CheckpointRenderer
+from .tokens import TokensModel
+
+
+class ServedCheckpoint(TokensModel):
+    """The checkpoint in `directory`, at an endpoint that serves it (`rao serve`, vLLM).
+
+        agent = Agent(ServedCheckpoint("better/", "http://localhost:8000/v1"))
+
+    Prompt style, action format, sampling and context window are those of its `agent.json`; its own tokenizer and chat
+    template make the prompts. `model` is the name it is served under (default: that in `agent.json`); `base_url` and
+    `api_key` default as those of `Agent`. Raises ConfigurationError where the directory is no checkpoint, or no endpoint
+    is named.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        model: str | None = None,
+        timeout: float = 600.0,
+        retries: Retries | None = None,
+    ) -> None:
+        self.directory = Path(directory)
+        self.settings = CheckpointSettings.load(self.directory)
+        super().__init__(
+            resolve_endpoint(model or self.settings.name, base_url, api_key),
+            renderer=CheckpointRenderer(self.directory),
+            sampling=Sampling.of(self.settings.sampling),
+            timeout=timeout,
+            retries=retries,
+        )
+
+    async def context_length(self) -> int | None:
+        """What the policy was trained for and the endpoint has room for; None where neither says."""
+        lengths = [length for length in (self.settings.context_length, await super().context_length()) if length]
+        return min(lengths, default=None)
