@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -71,8 +72,7 @@ class Agent:
         self.instructions = instructions
         self.trace_dir = None if trace_dir is None else Path(trace_dir)
         self.prices = Prices.of(prices)
-        if self.limits.max_cost is not None and self.prices is None:
-            raise ConfigurationError("Limits.max_cost needs prices={'prompt': …, 'completion': …} (per million tokens)")
+        _check_prices(self.limits, self.prices)
         settings: CheckpointSettings | None = getattr(model, "settings", None)
         self.prompt_style: PromptStyle = prompt_style or (settings.prompt_style if settings else "rich")
         self.action_format: ActionFormat = action_format or (settings.action_format if settings else "fenced")
@@ -85,12 +85,7 @@ class Agent:
         _one_of("require", require, (None, "kernel"))
         if isinstance(sandbox, str):
             _one_of("sandbox", sandbox, get_args(SandboxName))
-        try:
-            own = model.sampling if isinstance(model, Model) else Sampling()
-            self.sampling = own.updated(sampling)
-            json.dumps(self.sampling.extra)  # goes into every request
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"sampling: {error}") from error
+        self.sampling = _sampling(model.sampling if isinstance(model, Model) else Sampling(), sampling)
         self._sandbox: SandboxName | Sandbox = sandbox
         self._require: Literal["kernel"] | None = require
         self._given_model: Model | None = None
@@ -106,6 +101,35 @@ class Agent:
         self._secrets = () if key == PLACEHOLDER_KEY else (key,)
         self._kept: tuple[Model, Sandbox] | None = None
         self._stack: AsyncExitStack | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return self._endpoint.model if self._given_model is None else self._given_model.name
+
+    def variant(
+        self,
+        *,
+        tools: Iterable[Callable[..., Any]] | None = None,
+        limits: Limits | None = None,
+        instructions: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> Agent:
+        """This agent with other settings (`sampling` on top of its own); what is not given stays.
+
+        It uses the connection and the sandbox that this agent keeps, while this one is open. Raises ConfigurationError.
+        """
+        other = copy.copy(self)
+        other._stack = None
+        if tools is not None:
+            other.tools = tool_set(tools)
+        if limits is not None:
+            _check_prices(limits, self.prices)
+            other.limits = limits
+        if instructions is not None:
+            other.instructions = instructions
+        other.sampling = _sampling(self.sampling, sampling)
+        return other
 
     async def solve(
         self,
@@ -244,6 +268,20 @@ class Agent:
             "sandbox": type(sandbox).__name__,
             "enforced": sorted(sandbox.enforced),
         }
+
+
+def _check_prices(limits: Limits, prices: Prices | None) -> None:
+    if limits.max_cost is not None and prices is None:
+        raise ConfigurationError("Limits.max_cost needs prices={'prompt': …, 'completion': …} (per million tokens)")
+
+
+def _sampling(own: Sampling, given: Mapping[str, Any] | None) -> Sampling:
+    try:
+        sampling = own.updated(given)
+        json.dumps(sampling.extra)  # goes into every request
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"sampling: {error}") from error
+    return sampling
 
 
 def _one_of(name: str, value: Any, choices: Iterable[Any]) -> None:

@@ -64,9 +64,10 @@ class LocalModel:
         self.renderer = CheckpointRenderer(self.directory)
         ends = _read(self.directory / "generation_config.json").get("eos_token_id")
         self.end_ids: list[int] = [ends] if isinstance(ends, int) else list(ends or ())
-        self._context = self.settings.context_length or int(
+        self.window = self.settings.context_length or int(
             _read(self.directory / "config.json")["max_position_embeddings"]
         )
+        """The context window in tokens; what `context_length` gives."""
         self._seeds = random.Random(seed)
         self._turns: anyio.lowlevel.RunVar[_Turns] = anyio.lowlevel.RunVar(f"rao-local-{id(self)}")
 
@@ -77,7 +78,7 @@ class LocalModel:
 
     async def context_length(self) -> int:
         """The policy's context window in tokens."""
-        return self._context
+        return self.window
 
     def conversation(
         self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None

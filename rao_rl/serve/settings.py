@@ -1,0 +1,60 @@
+"""How a server of ours is run."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from recursive_agent.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a server of ours is run. Raises ConfigurationError where that makes no sense.
+
+    Requests must carry one of `api_keys`, where there are any. A body has at most `max_body_bytes` and must arrive
+    within `body_seconds`. At most `max_concurrency` requests run at once and `max_queue` wait. On SIGTERM those that run
+    have `drain_seconds` to end.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes a free one."""
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    max_body_bytes: int = 4 << 20
+    body_seconds: float = 60.0
+    max_concurrency: int = 32
+    max_queue: int = 256
+    drain_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in self.api_keys):
+            raise ConfigurationError("An API key must be printable ASCII without spaces, and not empty.")
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"The port must lie between 0 and 65535, not be {self.port}.")
+        if self.max_body_bytes < 1 or self.max_concurrency < 1 or self.max_queue < 0:
+            raise ConfigurationError("max_body_bytes and max_concurrency must be at least 1, max_queue at least 0.")
+        if self.body_seconds <= 0 or self.drain_seconds < 0:
+            raise ConfigurationError("body_seconds must be more than 0, drain_seconds not less.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this very machine reach the server."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this very machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def check_exposure(settings: ServerSettings) -> None:
+    """Raises ConfigurationError where other machines could use the server without a key."""
+    if not settings.api_keys and not settings.is_loopback:
+        raise ConfigurationError(
+            f"A server on {settings.host} can be reached from other machines, so it needs an API key: set one, or bind to "
+            "127.0.0.1."
+        )
