@@ -83,9 +83,10 @@ async def score_traces(
     """Score what the trees in these files lack a score for, and append it to them; nothing is ever rewritten.
 
     A node whose score is not known (nobody could tell, or the judge failed) is asked about again; with `again` all are,
-    and the last score counts. The scores of a tree leave in one write, so that a tree is scored as a whole or not at all
-    however the process ends. At most `concurrency` nodes are asked about at once; `on_file` is called after each file,
-    `warn` with a line for each node and each file that something is wrong with; `secrets` are kept out of the traces.
+    and the last score counts. The scores of a tree leave together, the root's last: where the process is killed within
+    the write, the tree counts as one whose root is not scored, until the next run completes it. At most `concurrency`
+    nodes are asked about at once; `on_file` is called after each file, `warn` with a line for each node and each file
+    that something is wrong with; `secrets` are kept out of the traces.
 
     Raises what `score` raises, and TraceError where a file cannot be written.
     """
@@ -211,6 +212,7 @@ async def _score_tree(
     ordered = [events[node.id] for node in wanted]
     new = [event for event, node in zip(ordered, wanted, strict=True) if not _known(node, event)]
     if new:
+        new.sort(key=lambda event: event.node == ROOT)
         append_events(path, new, secrets=secrets)
     tally.kept += len(tree.nodes) - len(wanted)
     for event in ordered:

@@ -268,7 +268,8 @@ async def test_a_zygote_that_never_gave_a_worker_is_not_tried_again(monkeypatch:
 
 
 HOST = """
-import anyio, sys
+import anyio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 from recursive_agent.repl import ProcessSandbox
 async def main():
     async def call(request): return None
