@@ -9,7 +9,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated
 
 import anyio
 import typer
@@ -18,35 +18,29 @@ from rich.text import Text
 
 from recursive_agent.errors import RaoError
 
+from .doctor_endpoint import Examination, Finding, Verdict
 from .text import clean, one_line
 from .trace import trace_dir
 
-if TYPE_CHECKING:
-    from openai import OpenAI
-
-Verdict = Literal["ok", "warn", "fail"]
 _STYLES: dict[Verdict, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 DESCRIPTORS = 1024
 """Open files that a tree of a few hundred agents needs (two each, and some for the rest)."""
 LAYERS = ("process", "rlimits", "no_new_privs", "pdeathsig", "landlock", "seccomp", "policy")
 
 
-class Finding(NamedTuple):
-    """One line of the report."""
-
-    verdict: Verdict
-    text: str
-
-
 def doctor(
     base_url: Annotated[str | None, typer.Option(help="Check this endpoint [OPENAI_BASE_URL].", metavar="URL")] = None,
+    model: Annotated[str | None, typer.Option(help="Its model that is asked [RAO_MODEL].", metavar="NAME")] = None,
 ) -> None:
     """Check Python, packages, sandbox, limits, embedded policy and endpoint.
+
+    With --base-url or --model the model is asked nine short questions, to see what it really does.
 
     Example: rao doctor --base-url http://localhost:8000/v1
 
     Exit status: 0 everything needed works, 1 something failed.
     """
+    examination = Examination(base_url, model)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": _python,
         "packages": _packages,
@@ -54,7 +48,8 @@ def doctor(
         "files": _descriptors,
         "policy": _policy,
         "traces": _traces,
-        "endpoint": lambda: _endpoint(base_url),
+        "endpoint": examination.reach,
+        "model": examination.ask,
     }
     console = Console(highlight=False)
     failed = False
@@ -167,49 +162,3 @@ def _traces() -> Iterator[Finding]:
         yield Finding("ok", f"go to {folder}")
     else:
         yield Finding("fail", f"{folder} cannot be written; set RAO_TRACE_DIR")
-
-
-def _endpoint(base_url: str | None) -> Iterator[Finding]:
-    url = base_url or os.environ.get("OPENAI_BASE_URL")
-    key = os.environ.get("OPENAI_API_KEY")
-    if not url and not key:
-        advice = "pass --base-url or set OPENAI_BASE_URL (and OPENAI_API_KEY) for goals other than rao run --demo"
-        yield Finding("warn", f"none configured: {advice}")
-        return
-    from openai import OpenAI
-
-    from recursive_agent.model import resolve_endpoint
-
-    endpoint = resolve_endpoint(os.environ.get("RAO_MODEL") or "any", url, key)
-    client: OpenAI = OpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0, timeout=10)
-    shown = endpoint.shown_url
-    try:
-        with client:
-            models = [model.id for model in client.models.list()]
-    except Exception as error:
-        yield _unreachable(shown, error, endpoint.api_key)
-        return
-    wanted = os.environ.get("RAO_MODEL")
-    if not models:
-        yield Finding("warn", f"{shown} answers but names no model")
-    elif wanted and wanted not in models:
-        yield Finding("fail", f"{shown} has no model {wanted} (RAO_MODEL); it has {_some(models)}")
-    else:
-        yield Finding("ok", f"{shown} has {_some(models)}")
-
-
-def _unreachable(url: str, error: Exception, key: str) -> Finding:
-    status = getattr(error, "status_code", None)
-    if status in (401, 403):
-        return Finding("fail", f"{url} refuses the key (status {status}); check OPENAI_API_KEY")
-    if status == 404:
-        return Finding("fail", f"{url} has no /models (status 404); does the URL end in /v1?")
-    if status is not None:
-        return Finding("fail", f"{url} answers with status {status}; see the log of the server")
-    reason = one_line(str(error.__cause__ or error), 120).replace(key, "[redacted]")
-    return Finding("fail", f"{url} cannot be reached ({reason}); is the server running?")
-
-
-def _some(models: list[str]) -> str:
-    more = f" and {len(models) - 5} more" if len(models) > 5 else ""
-    return ", ".join(models[:5]) + more

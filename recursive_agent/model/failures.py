@@ -19,6 +19,8 @@ _OVERFLOW = re.compile(
 _UNKNOWN_MODEL = re.compile(r"model.{0,80}(not found|does not exist|not exist|unknown)|unknown model", re.IGNORECASE)
 _OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _WINDOW = re.compile(r"maximum context length is (\d+)|available context size \((\d+)", re.IGNORECASE)
+_ANSWER_ALONE = re.compile(r"max_\w*tokens=\d+ cannot be greater than max_model_len=(\d+)", re.IGNORECASE)
+"""vLLM of an answer that is longer than the window all by itself; the prompt was not looked at."""
 _PROMPT = re.compile(
     r"(?:prompt contains|has|passed) (?P<least>at least )?(?P<tokens>\d+) input tokens|"
     r"\((?P<messages>\d+) in the messages|request \((?P<request>\d+) tokens\)",
@@ -42,6 +44,10 @@ class Failure(Exception):
         self.spent = spent
         self.wait = wait
         """Seconds the endpoint asked to wait."""
+
+
+class Unreachable(Failure):
+    """No whole answer came: no connection, one that broke, or too long a wait."""
 
 
 class Sizes(NamedTuple):
@@ -85,6 +91,8 @@ class Rejected(Failure):
 
     def sizes(self) -> Sizes | None:
         """What the message of an overflow says about sizes, where it names both."""
+        if (alone := _ANSWER_ALONE.search(self.message)) is not None:
+            return Sizes(int(alone[1]), 1, exact=False)
         window, prompt = _WINDOW.search(self.message), _PROMPT.search(self.message)
         if window is None or prompt is None:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ..errors import CapabilityMissing, ConfigurationError, ModelError, ModelNotFound
@@ -15,7 +15,8 @@ from .retry import Exhausted, Retries
 from .stream import assemble
 from .wire import Wire
 
-_PROBE_TIMEOUT = 10.0
+MODELS = "/models"
+MODELS_TIMEOUT = 10.0
 _OURS = frozenset({"best_of", "max_completion_tokens", "messages", "model", "n", "prompt", "stream", "tools"})
 
 
@@ -47,11 +48,7 @@ class RemoteModel:
                 # An endpoint without the path will not grow one; one that is down may come back.
                 self._window_known = not failure.retryable
                 return None
-            for card in cards:
-                length = card.get("max_model_len")
-                if card.get("id") == self.name and isinstance(length, int) and length > 0:
-                    self._window = length
-            self._window_known = True
+            self._window, self._window_known = window_of(cards, self.name), True
         return self._window
 
     async def aclose(self) -> None:
@@ -116,8 +113,7 @@ class RemoteModel:
         )
 
     async def _cards(self) -> list[Mapping[str, Any]]:
-        data = (await self.wire.get("/models", timeout=_PROBE_TIMEOUT)).get("data")
-        return [card for card in data if isinstance(card, dict)] if isinstance(data, list) else []
+        return cards_of(await self.wire.get(MODELS, timeout=MODELS_TIMEOUT))
 
 
 class Stopwatch:
@@ -154,6 +150,22 @@ def first_choice(body: Mapping[str, Any]) -> dict[str, Any]:
     """The first choice, {} where there is none."""
     choices = body.get("choices")
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def cards_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What /v1/models lists."""
+    data = body.get("data")
+    return [card for card in data if isinstance(card, dict)] if isinstance(data, list) else []
+
+
+def window_of(cards: Sequence[Mapping[str, Any]], name: str) -> int | None:
+    """Context window of a model in the list; vLLM says that of a LoRA adapter on the card of its base model only."""
+    named = {card.get("id"): card for card in reversed(cards)}
+    card = named.get(name, {})
+    for length in (card.get("max_model_len"), named.get(card.get("parent"), {}).get("max_model_len")):
+        if isinstance(length, int) and length > 0:
+            return length
+    return None
 
 
 def _check(sampling: Sampling) -> None:

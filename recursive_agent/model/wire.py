@@ -16,7 +16,7 @@ import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
 from .endpoint import Endpoint
-from .failures import Failure, rejected, scrub
+from .failures import Failure, Unreachable, rejected, scrub
 from .retry import retry_after
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Wire:
         except httpx2.HTTPError as error:
             raise self._broken(error) from None
         except TimeoutError:
-            raise Failure(f"no whole answer within {timeout:g} s", lost=True) from None
+            raise Unreachable(f"no whole answer within {timeout:g} s", lost=True) from None
 
     async def _send(
         self, client: openai.AsyncOpenAI, method: str, path: str, body: Mapping[str, Any] | None, stream: bool
@@ -219,7 +219,7 @@ class Wire:
         said = scrub(str(error), self.endpoint.api_key) or "no details"
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.TooManyRedirects):
             return Failure(said, retryable=False)
-        return Failure(f"{type(error).__name__}: {said}", lost=not _never_left(error))
+        return Unreachable(f"{type(error).__name__}: {said}", lost=not _never_left(error))
 
 
 def _never_left(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,34 @@ async def test_rao_run_solves_a_task_of_a_served_specialist(
     assert call is not None
     assert call.token_ids
     assert call.logprobs is not None
+
+
+async def test_rollouts_and_evaluations_are_sampled_where_the_checkpoint_is_served(
+    engine: Served, tmp_path: Path
+) -> None:
+    there = (
+        "--model",
+        str(SHIPPED),
+        "--base-url",
+        f"{engine.url}/v1",
+        "--difficulty",
+        "easy",
+        "--tasks",
+        "1",
+        "--json",
+    )
+    made = partial(rao, "rollout", "textcraft", *there, "--group", "2", "--out", "rolled", cwd=tmp_path)
+    done = await anyio.to_thread.run_sync(made)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["scored"] == 2
+    for path in trace_files(tmp_path / "rolled"):
+        tree = ExecutionTree.load(path)
+        assert (tree.interface, tree.settings["prompt_style"]) == ("tokens", "minimal")
+        assert all(step.model and step.model.logprobs for node in tree.nodes.values() for step in node.steps)
+    tried = partial(rao, "eval", "textcraft", *there, "--mode", "recursive", cwd=tmp_path)
+    done = await anyio.to_thread.run_sync(tried)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["interface"] == "tokens"
 
 
 async def _a_goal(folder: Path) -> list[str]:
