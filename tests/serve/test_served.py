@@ -64,6 +64,7 @@ async def test_rao_run_solves_a_task_of_a_served_specialist(
         configured = environment(RAO_MODEL=str(SHIPPED), OPENAI_BASE_URL=f"{engine.url}/v1")
     done = await anyio.to_thread.run_sync(partial(rao, "run", *arguments, *given, cwd=tmp_path, env=configured))
     assert done.returncode == 0, done.stderr
+    assert "Unclosed" not in done.stderr
     assert "served at" in done.stderr
     (path,) = trace_files(tmp_path / "traces")
     tree = ExecutionTree.load(path)
