@@ -1,6 +1,13 @@
 """Shared by all tests: both event loops, and an environment without the developer's own keys."""
 
+import hypothesis
 import pytest
+
+# An example may take as long as it takes: how fast a busy machine is says nothing of what is tested.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

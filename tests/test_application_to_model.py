@@ -31,7 +31,7 @@ def run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
         env=environment(PYTHONDONTWRITEBYTECODE="1"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
 

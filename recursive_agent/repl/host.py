@@ -210,7 +210,10 @@ class ProcessSandbox(WorkerSandbox):
         if self._spares:
             worker = self._spares.popleft()
             self._order()
-            return worker
+            if not self._lost:
+                return worker
+            worker.kill()  # the zygote turns out to be dead, so it is dying too
+            return await self._take()
         waiter = _Waiter()
         self._waiting.append(waiter)
         self._order()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import cleandoc
-from typing import Any
+from typing import Any, TypeVar
 
 from recursive_agent import Agent, Limits
-from recursive_agent.testing import Request, ScriptedEndpoint
+from recursive_agent.testing import Answer, Request, ScriptedEndpoint
+from tests.waiting import PATIENCE
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
 
 
 def py(code: str) -> str:
@@ -24,11 +27,13 @@ def agent_on(endpoint: ScriptedEndpoint, *, tools: tuple[Callable[..., Any], ...
     )
 
 
-def after(condition: Callable[[], Awaitable[Any]], answer: str) -> Callable[[Request], Awaitable[str]]:
+def after(condition: Callable[[], Awaitable[Any]], answer: AnswerT) -> Callable[[Request], Awaitable[AnswerT]]:
     """A script's part that answers once `condition()` has been awaited, on the endpoint's loop: order without sleeping."""
 
-    async def script(request: Request) -> str:
-        async with asyncio.timeout(60):  # a condition that never comes is an error of the script, not a test that hangs
+    async def script(request: Request) -> AnswerT:
+        async with asyncio.timeout(
+            PATIENCE
+        ):  # a condition that never comes is an error of the script, not a test that hangs
             await condition()
         return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from pathlib import Path
@@ -12,10 +13,11 @@ import psutil
 import pytest
 
 from recursive_agent import AuthenticationFailed, ExecutionTree, ModelNotFound, NotFinished, Status
-from recursive_agent.testing import Fault, Reply, ScriptedEndpoint, by_goal, replies
+from recursive_agent.testing import Fault, Request, ScriptedEndpoint, by_goal, replies
 from recursive_agent.trace.schema import Event, ModelCalled, NodeEnded, RunEnded, RunStarted
+from tests.waiting import PATIENCE, until
 
-from .helpers import agent_on, py
+from .helpers import after, agent_on, py
 
 pytestmark = pytest.mark.anyio
 
@@ -23,18 +25,12 @@ DEEP = {
     "root": py("await asyncio.gather(launch_subagent('branch'), launch_subagent('spin'))"),
     "branch": py("await launch_subagent('hang')"),
     "spin": py("while True: pass"),
-    "hang": Reply(py("finish(1)"), delay=60),
+    "hang": Fault("hang"),
 }
 
 
 def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-async def until(condition: Any) -> None:
-    with anyio.fail_after(10):
-        while not condition():
-            await anyio.sleep(0.01)
 
 
 async def test_cancelling_solve_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
@@ -52,7 +48,7 @@ async def test_cancelling_solve_leaves_no_process_and_no_descriptor(tmp_path: Pa
     gc.collect()
     await until(lambda: not psutil.Process().children(recursive=True))
     await until(lambda: descriptors() <= before)
-    assert threading.active_count() <= threads + 1
+    await until(lambda: threading.active_count() <= threads + 1)
     for path in tmp_path.iterdir():
         tree = ExecutionTree.load(path)
         assert tree.complete
@@ -60,14 +56,20 @@ async def test_cancelling_solve_leaves_no_process_and_no_descriptor(tmp_path: Pa
 
 
 async def test_a_refused_key_is_one_sentence_and_stops_the_tree() -> None:
+    asked = asyncio.Event()
+
+    def slow(request: Request) -> Fault:
+        asked.set()
+        return Fault("hang")
+
     script = by_goal(
         {
             "root": py("await asyncio.gather(launch_subagent('refused'), launch_subagent('slow'))"),
-            "refused": Fault.http(401, "bad key", delay=0.3),
-            "slow": Reply(py("finish(1)"), delay=60),
+            "refused": after(asked.wait, Fault.http(401, "bad key")),
+            "slow": slow,
         }
     )
-    with ScriptedEndpoint(script) as endpoint, anyio.fail_after(20):
+    with ScriptedEndpoint(script) as endpoint, anyio.fail_after(PATIENCE):
         with pytest.raises(AuthenticationFailed) as caught:
             await agent_on(endpoint).solve("root")
     assert "sk-secret" not in str(caught.value)
@@ -149,7 +151,7 @@ async def test_a_stream_that_nobody_holds_stops_too() -> None:
         ended = stream._task.ended
         del stream
         gc.collect()
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await ended.wait()
         assert not psutil.Process().children(recursive=True)
 

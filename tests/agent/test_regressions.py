@@ -21,6 +21,7 @@ from recursive_agent.plain import plain
 from recursive_agent.prompts import describe_data
 from recursive_agent.returns import Returns
 from recursive_agent.testing import Answer, Fault, Request, ScriptedEndpoint, by_goal, replies
+from tests.waiting import PATIENCE
 
 from .helpers import agent_on, observations, py
 
@@ -73,7 +74,7 @@ def test_a_reason_never_quotes_a_whole_large_value() -> None:
 async def test_a_schema_that_cannot_be_read_refuses_the_launch_and_nothing_hangs(schema: str) -> None:
     code = f"deep = {{}}\nfor i in range(300): deep = {{'items': deep}}\nawait launch_subagent('kid', returns={schema})"
     async with ScriptedEndpoint(replies([py(code), py("finish('went on')")])) as endpoint:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             result = await agent_on(endpoint).solve("top")
     assert result.output == "went on"
     assert "LaunchRefused" in observations(result)[0]
@@ -98,7 +99,7 @@ async def test_a_lost_answer_waiting_for_budget_does_not_block_those_who_hold_it
 
     top = py("finish(await asyncio.gather(launch_subagent('kid a'), launch_subagent('kid b')))")
     async with ScriptedEndpoint(by_goal({"top": top, "kid": kid})) as endpoint:
-        agent = agent_on(endpoint, max_concurrency=1, max_tokens=12_500, timeout=15.0, prompt_style="minimal")
+        agent = agent_on(endpoint, max_concurrency=1, max_tokens=12_500, timeout=PATIENCE, prompt_style="minimal")
         result = await agent.solve("top")
     assert result.output == [1, 1]
     assert result.usage.unconfirmed > 0
@@ -218,7 +219,7 @@ async def test_a_cancellation_inside_a_tool_is_a_failure_of_the_tool() -> None:
         await task
 
     async with ScriptedEndpoint(replies([py("await broken()"), py("finish(1)")])) as endpoint:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             result = await agent_on(endpoint, tools=(broken,)).solve("top")
     assert result.status is Status.FINISHED
     assert "cancelled from within" in observations(result)[0]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from recursive_agent import Agent, ConfigurationError, NotFinished, SandboxError, Status, ToolContext, tool
 from recursive_agent.testing import Fault, Reply, Request, ScriptedEndpoint, by_goal, replies
+from tests.waiting import PATIENCE, until
 
 from .helpers import after, agent_on, observations, py
 
@@ -141,10 +142,12 @@ async def test_a_launch_that_was_not_awaited_is_reported() -> None:
 
 
 async def test_a_child_left_running_ends_with_its_parent() -> None:
-    root = py("t = asyncio.create_task(launch_subagent('endless'))\nawait asyncio.sleep(0.05)\nfinish('done')")
-    script = by_goal({"root": root, "endless": Reply(py("finish(1)"), delay=30)})
-    with ScriptedEndpoint(script) as endpoint, anyio.fail_after(10):
-        result = await agent_on(endpoint).solve("root")
+    async def under_way() -> None:
+        await until(lambda: len(endpoint.ledger.entries) == 2)
+
+    root = py("t = asyncio.create_task(launch_subagent('endless'))\nawait under_way()\nfinish('done')")
+    with ScriptedEndpoint(by_goal({"root": root, "endless": Fault("hang")})) as endpoint, anyio.fail_after(PATIENCE):
+        result = await agent_on(endpoint, tools=(under_way,)).solve("root")
     assert result.output == "done"
     assert result.tree.nodes["0.0"].status is Status.CANCELLED
 

@@ -18,7 +18,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def rao(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, **more: Any
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 300, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end, in `cwd`."""
     return subprocess.run(
@@ -27,7 +27,7 @@ def rao(
         env=dict(env or environment()),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
         **more,
     )

@@ -60,7 +60,7 @@ def kill_when_it_hangs(script: Script, command: list[str], cwd: Path) -> None:
     """Start it, wait for the request that gets no answer, and kill it as a power cut would."""
     script.hang_at = script.asked + 2
     with subprocess.Popen([*RAO, *command], cwd=cwd, env=environment(), stderr=subprocess.DEVNULL) as process:
-        assert script.hung.wait(30)
+        assert script.hung.wait(300)
         process.send_signal(signal.SIGKILL)
     script.hang_at = None
 

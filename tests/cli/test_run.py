@@ -1,5 +1,6 @@
 """`rao run` as a process against the scripted endpoint: what goes where, and how it exits."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,15 +17,27 @@ import psutil
 import pytest
 
 from recursive_agent.status import Status
-from recursive_agent.testing import Fault, FaultKind, ScriptedEndpoint, by_goal
+from recursive_agent.testing import Fault, FaultKind, Request, ScriptedEndpoint, by_goal
 from recursive_agent.trace.store import trace_files
 from recursive_agent.trace.tree import ExecutionTree
+from tests.waiting import PATIENCE
 
 from .command import KEY, RAO, environment, rao
 
 
 def cell(code: str) -> str:
     return f"```python\n{code}\n```"
+
+
+SEEN = threading.Event()
+"""Until it is set, the crowd gets no answers."""
+
+
+async def held(request: Request) -> str:
+    async with asyncio.timeout(PATIENCE):
+        while not SEEN.is_set():
+            await asyncio.sleep(0.01)
+    return cell("finish(1)")
 
 
 SCRIPT = by_goal(
@@ -38,6 +52,11 @@ SCRIPT = by_goal(
             cell("finish(sum(r))"),
         ],
         "part": cell("finish(1)"),
+        "crowd": [
+            cell("import asyncio\nr = await asyncio.gather(*[launch_subagent(f'held {i}') for i in range(14)])"),
+            cell("finish(sum(r))"),
+        ],
+        "held": held,
         "secret": cell(f"finish('{KEY}')"),
         "stuck": [cell("await launch_subagent('hang')")],
         "hang": Fault(FaultKind.HANG),
@@ -118,10 +137,11 @@ def test_without_a_terminal_progress_is_plain_lines(endpoint: ScriptedEndpoint, 
 
 
 def test_on_a_terminal_the_tree_lives_on_stderr_and_stays_folded(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    SEEN.clear()
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 100, 0, 0))
     with subprocess.Popen(
-        [*RAO, "run", "team"],
+        [*RAO, "run", "crowd"],
         cwd=tmp_path,
         env={**configured(endpoint), "TERM": "xterm"},
         stdin=theirs,
@@ -133,6 +153,8 @@ def test_on_a_terminal_the_tree_lives_on_stderr_and_stays_folded(endpoint: Scrip
         try:
             while piece := os.read(ours, 65536):
                 screen += piece
+                if b"more agents" in screen:
+                    SEEN.set()
         except OSError:  # Linux says EIO when the other side has closed
             pass
         os.close(ours)
@@ -175,7 +197,7 @@ def test_ctrl_c_stops_cleanly_and_says_where_the_trace_is(
         helpers = psutil.Process(process.pid).children(recursive=True)
         assert helpers  # the sandbox of two agents
         process.send_signal(number)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=PATIENCE)
     path = only_trace(tmp_path / "traces")
     assert (process.returncode, output) == (status, "")
     assert f"rao: interrupted · open the trace: rao trace show traces/{path.name}" in errors
@@ -183,7 +205,7 @@ def test_ctrl_c_stops_cleanly_and_says_where_the_trace_is(
     tree = ExecutionTree.load(path)
     assert tree.complete
     assert [node.status for node in tree.walk()] == [Status.CANCELLED, Status.CANCELLED]
-    assert not [helper for helper in psutil.wait_procs(helpers, timeout=5)[1] if helper.is_running()]
+    assert not [helper for helper in psutil.wait_procs(helpers, timeout=PATIENCE)[1] if helper.is_running()]
 
 
 def test_a_killed_run_leaves_a_trace_that_says_so(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(traces: Path) -> None:
         ["trace", "export"],
         ["rollout"],
         ["score"],
+        ["serve"],
         ["plot"],
         ["doctor"],
     ],

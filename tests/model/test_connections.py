@@ -1,5 +1,6 @@
 """Connections: used again, enough of them, none left behind."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -9,19 +10,14 @@ import anyio
 import pytest
 
 from recursive_agent.model import connect, resolve_endpoint
-from recursive_agent.testing import Fault, FaultKind, ScriptedEndpoint
+from recursive_agent.testing import Fault, FaultKind, Request, ScriptedEndpoint
+from tests.waiting import PATIENCE, until
 
 from .conftest import USER, serving
 
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-async def until(condition: Any, seconds: float = 5.0) -> None:
-    with anyio.fail_after(seconds):
-        while not condition():
-            await anyio.sleep(0.005)
 
 
 async def ask(model: Any, on_text: Any = None) -> Any:
@@ -42,7 +38,14 @@ async def test_calls_one_after_the_other_share_one_connection(interface: str, st
 @pytest.mark.anyio
 async def test_many_calls_at_once_are_all_under_way_together() -> None:
     count = 200
-    async with serving("x", latency=0.5) as (endpoint, model):
+    everybody = asyncio.Barrier(count)
+
+    async def script(request: Request) -> str:
+        async with asyncio.timeout(PATIENCE):
+            await everybody.wait()
+        return "x"
+
+    async with serving(script) as (endpoint, model):
         async with anyio.create_task_group() as group:
             for _ in range(count):
                 group.start_soon(ask, model)
@@ -63,7 +66,8 @@ async def test_cancelling_a_call_closes_its_connection(interface: str, streamed:
         await until(lambda: endpoint.ledger.running == 0)
         await model.aclose()
         await until(lambda: endpoint.open_connections == 0)
-        assert open_files() <= before + 1, "the tokenizer's connection may have been opened before"
+        # One more, for the tokenizer's connection may have been opened before.
+        await until(lambda: open_files() <= before + 1)
         assert endpoint.ledger.lost_tokens > 0
 
 
@@ -77,7 +81,7 @@ async def test_closing_leaves_no_descriptor_and_may_be_repeated() -> None:
         await model.aclose()
         await model.aclose()
         await until(lambda: endpoint.open_connections == 0)
-        assert open_files() <= before
+        await until(lambda: open_files() <= before)
         assert (await ask(model)).text == "x", "it opens again"
 
 
@@ -91,7 +95,7 @@ async def test_failed_calls_leave_no_descriptor() -> None:
                     await ask(model, on_text)
             await model.aclose()
             await until(lambda endpoint=endpoint: endpoint.open_connections == 0)
-            assert open_files() <= before
+            await until(lambda before=before: open_files() <= before)
 
 
 def test_one_model_serves_several_event_loops_in_turn(anyio_backend: str) -> None:

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from recursive_agent.repl import CellResult, HostFunction, HostRequest, ProcessSandbox, ReplLimits, Sandbox
+from recursive_agent.repl import CellResult, HostFunction, HostRequest, ProcessSandbox, Repl, ReplLimits, Sandbox
+from tests.waiting import PATIENCE
 
 SECRET = "canary-5f0c9a"
 
@@ -65,12 +67,14 @@ def _canaries(file: Path) -> Iterator[Canaries]:
             victim.wait()
 
 
-PATIENT = ReplLimits(cell_timeout=5)
+PATIENT = ReplLimits(cell_timeout=PATIENCE)
 Attack = Callable[..., CellResult]
 
 
 async def answer(request: HostRequest) -> object:
-    """The only tool there is: gives its arguments back, or fails when asked to."""
+    """The only tool there is: gives its arguments back, or fails when asked to. A call of `hang` is never answered."""
+    if request.name == "hang":
+        await anyio.sleep_forever()
     if request.kwargs.get("boom"):
         raise ValueError("boom")
     return [list(request.args), dict(request.kwargs)]
@@ -94,6 +98,18 @@ def attacks_on(make: Callable[[], Sandbox]) -> Iterator[Attack]:
                 return portal.call(run, code, limits)
 
             yield attack
+
+
+async def in_time(repl: Repl, code: str) -> CellResult:
+    """The result of a cell that takes no time and may be run twice, where cells have little.
+
+    On a busy machine it may reach its limit all the same; then it is run again. A clock that is wrong stays wrong.
+    """
+    for _ in range(20):
+        result = await repl.run(code)
+        if result.status != "timeout":
+            break
+    return result
 
 
 @pytest.fixture

@@ -275,7 +275,7 @@ def test_everything_holds_for_an_ordinary_user_too() -> None:
         cwd=repository,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     home.cleanup()

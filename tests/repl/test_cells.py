@@ -22,6 +22,9 @@ from recursive_agent.repl import (
     Sandbox,
     TrustedCodeWarning,
 )
+from tests.waiting import PATIENCE, until
+
+from .conftest import PATIENT, in_time
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +99,7 @@ def host() -> Host:
 
 @pytest.fixture
 async def repl(box: Sandbox, host: Host) -> AsyncIterator[Repl]:
-    made = await box.open(call=host, functions=TOOLS, context={"text": "hello"}, limits=ReplLimits(cell_timeout=10))
+    made = await box.open(call=host, functions=TOOLS, context={"text": "hello"}, limits=PATIENT)
     yield made
     await made.aclose()
 
@@ -240,8 +243,9 @@ async def test_a_task_goes_on_across_cells_and_is_listed(repl: Repl, host: Host)
     assert (result.running, result.unawaited) == (("gated",), ())
     assert (await repl.run("t.done()")).output == "False\n"
     host.gate.set()
-    while (await repl.run("t.done()")).output != "True\n":
-        await anyio.sleep(0.001)
+    with anyio.fail_after(PATIENCE):
+        while (await repl.run("t.done()")).output != "True\n":
+            await anyio.sleep(0.001)
     result = await repl.run("t.done(), t.result()")
     assert result.output == "(True, 'through')\n"
     assert result.running == ()
@@ -265,8 +269,7 @@ async def test_errors_of_the_host_reach_the_agent_and_harm_nothing(repl: Repl) -
 async def test_giving_up_on_a_call_cancels_it_at_the_host(repl: Repl, host: Host) -> None:
     code = "import asyncio\ntry: await asyncio.wait_for(forever(), 0.01)\nexcept TimeoutError: print('gave up')\nawait echo(1)"
     assert await ok(repl, code) == "gave up\n1\n"
-    while host.cancelled != ["forever"]:
-        await anyio.sleep(0.001)
+    await until(lambda: host.cancelled == ["forever"])
 
 
 async def test_closing_cancels_the_calls_and_waits_for_them(box: Sandbox, host: Host) -> None:
@@ -356,31 +359,38 @@ async def test_finish_refuses_what_is_no_plain_data_and_the_agent_goes_on(repl: 
     assert (await repl.run(code)).value == [{"x": [1, [2]]}, {"a": 1}]
 
 
-async def test_the_clock_stands_still_while_a_cell_waits_for_the_host(box: Sandbox, host: Host) -> None:
-    repl = await box.open(call=host, functions=TOOLS, limits=ReplLimits(cell_timeout=0.3))
+async def test_the_clock_stands_still_while_a_cell_waits_for_the_host(
+    box: Sandbox, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recursive_agent.repl.connection.KILL_GRACE", 0.2)  # both clocks: the worker's and the host's
+    repl = await box.open(call=host, functions=TOOLS, limits=ReplLimits(cell_timeout=1.0))
     async with anyio.create_task_group() as group:
 
         async def let_through() -> None:
-            await anyio.sleep(0.8)
+            await host.started.wait()
+            await anyio.sleep(1.3)
             host.gate.set()
 
         group.start_soon(let_through)
         result = await repl.run("await gated()")
     assert result.output == "'through'\n"
-    assert result.wall > 0.7
+    assert result.wall > 1.2
     await repl.aclose()
 
 
 @pytest.mark.parametrize("code", ["while True: pass", "import asyncio\nawait asyncio.sleep(60)", "import asyncio\nwhile True: await asyncio.sleep(0)"])  # fmt: skip
-async def test_a_cell_is_stopped_at_its_limit_and_variables_survive(code: str, box: Sandbox, host: Host) -> None:
+async def test_a_cell_is_stopped_at_its_limit_and_variables_survive(
+    code: str, box: Sandbox, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recursive_agent.repl.connection.KILL_GRACE", PATIENCE)  # it is interrupted, however late
     repl = await box.open(call=host, limits=ReplLimits(cell_timeout=0.2))
-    await ok(repl, "x = 1")
+    assert (await in_time(repl, "x = 1")).status == "ok"
     result = await repl.run(
         f"try:\n{chr(10).join('    ' + line for line in code.splitlines())}\nexcept BaseException: print('swallowed')"
     )
     assert (result.status, result.output) == ("timeout", "")
     assert "0.2 seconds" in str(result.error)
-    assert await ok(repl, "x") == "1\n"
+    assert (await in_time(repl, "x")).output == "1\n"
     await repl.aclose()
 
 

@@ -3,26 +3,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 
-import anyio
-import psutil
 import pytest
 
-from recursive_agent.errors import SandboxError
-from recursive_agent.repl import HostFunction, HostRequest, ProcessSandbox, ReplLimits, Sandbox, make_sandbox
+from recursive_agent.repl import ProcessSandbox, ReplLimits
+from recursive_agent.repl.connection import KILL_GRACE
+from tests.waiting import PATIENCE
 
 from .conftest import Attack, answer, attacks_on
 
 TIGHT = ReplLimits(cell_timeout=0.4, memory_mb=64, output_chars=1000, message_bytes=1_000_000)
-LONGEST = 0.4 + 1.0 + 1.5  # the limit, the grace before the kill, and a slow machine
+ROOMY = replace(TIGHT, cell_timeout=PATIENCE)
+"""For what ends without regard to the time: on a busy machine it could reach a tight limit first."""
+LONGEST = 10 * (TIGHT.cell_timeout + KILL_GRACE)
+"""Seconds after which a bomb has not been stopped, on any machine; most would go on for ever."""
 
 BOMBS: dict[str, tuple[str, set[str]]] = {
     "busy_loop": ("while True: pass", {"timeout"}),
@@ -91,7 +88,7 @@ RAW_BOMBS = {
     "forged_extension": "import os, msgpack\nb = msgpack.packb(['finish', msgpack.ExtType(3, b'\\xff\\xff')])\nos.write(3, len(b).to_bytes(4, 'little') + b)",
     "nested_arrays": "import os\nb = b'\\x91' * 100000\nos.write(3, len(b).to_bytes(4, 'little') + b)\nwhile True: pass",
     "claimed_arrays": "import os\nb = b'\\x92\\xa4done' + b'\\xdd\\x00\\x0f\\xff\\xff' * 1000\nos.write(3, len(b).to_bytes(4, 'little') + b)\nwhile True: pass",
-    "duplicate_calls": "import os, msgpack\nb = msgpack.packb(['call', 1, 'tool', [], {}, 1])\nos.write(3, (len(b).to_bytes(4, 'little') + b) * 2)\nwhile True: pass",
+    "duplicate_calls": "import os, msgpack\nb = msgpack.packb(['call', 1, 'hang', [], {}, 1])\nos.write(3, (len(b).to_bytes(4, 'little') + b) * 2)\nwhile True: pass",
     "call_flood": "import os, msgpack\nfor i in range(10000):\n    b = msgpack.packb(['call', i, 'hang', [], {}, 1])\n    os.write(3, len(b).to_bytes(4, 'little') + b)\nwhile True: pass",
     "close_socket": "import os\nos.close(3)",
     "crash": "import ctypes\nctypes.string_at(0)",
@@ -112,10 +109,12 @@ def raw() -> Iterator[Attack]:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_stopped_in_time(name: str, policed: Attack) -> None:
+def test_a_bomb_is_stopped_in_time(name: str, policed: Attack, monkeypatch: pytest.MonkeyPatch) -> None:
     code, expected = BOMBS[name]
+    if "killed" not in expected:  # it is interrupted, however late
+        monkeypatch.setattr("recursive_agent.repl.connection.KILL_GRACE", PATIENCE)
     start = time.monotonic()
-    result = policed(code, TIGHT)
+    result = policed(code, TIGHT if expected & {"timeout", "killed"} else ROOMY)
     assert result.status in expected, result
     assert time.monotonic() - start < LONGEST
     assert len(result.output) + len(result.error or "") < 5000
@@ -128,202 +127,16 @@ def test_a_bomb_is_stopped_in_time(name: str, policed: Attack) -> None:
 @pytest.mark.parametrize("name", RAW_BOMBS)
 def test_a_worker_gone_bad_harms_nobody(name: str, raw: Attack) -> None:
     start = time.monotonic()
-    result = raw(RAW_BOMBS[name], TIGHT)
-    # On a busy machine a flood may reach the cell's time limit before it is seen to be one.
-    slow = name == "call_flood" and result.status == "timeout"
-    assert slow or result.status == "killed" or result.output == "refused\n", result
+    result = raw(RAW_BOMBS[name], replace(ROOMY, cell_timeout=2.0) if name == "no_alarm" else ROOMY)
+    assert result.status == "killed" or result.output == "refused\n", result
     assert time.monotonic() - start < LONGEST
 
 
 @pytest.mark.anyio
 async def test_after_the_memory_limit_the_repl_goes_on(sandbox: ProcessSandbox) -> None:
-    repl = await sandbox.open(call=answer, limits=TIGHT)
+    repl = await sandbox.open(call=answer, limits=ROOMY)
     for _ in range(3):
         assert (await repl.run("x = []\nwhile True: x.append('a' * 1_000_000)")).status == "memory"
         result = await repl.run("y = len(x)\nx = None\ny")
         assert 20 < int(result.output) < 68
     await repl.aclose()
-
-
-@pytest.mark.anyio
-async def test_a_killed_worker_is_replaced_and_the_result_says_what_was_lost(sandbox: ProcessSandbox) -> None:
-    repl = await sandbox.open(call=answer, limits=TIGHT, context=[1, 2])
-    other = await sandbox.open(call=answer, limits=TIGHT)
-    await other.run("x = 1")
-    async with anyio.create_task_group() as group:
-
-        async def kill() -> None:
-            await anyio.sleep(0.05)
-            os.kill(repl.pid, signal.SIGKILL)  # type: ignore[attr-defined]
-
-        group.start_soon(kill)
-        result = await repl.run("x = 1\nwhile True: pass")
-    assert result.status == "killed"
-    assert "variables are lost" in str(result.error)
-    result = await repl.run("context")
-    assert result.status == "ok"
-    assert result.output == "[The interpreter was restarted: the variables of earlier cells are lost.]\n[1, 2]\n"
-    worker = psutil.Process(repl.pid)  # type: ignore[attr-defined]
-    worker.kill()
-    await anyio.to_thread.run_sync(worker.wait, 5)
-    assert "restarted" in (await repl.run("1")).output  # between cells, too
-    assert (await other.run("x")).output == "1\n"
-    await repl.aclose()
-    await other.aclose()
-
-
-@pytest.mark.anyio
-async def test_a_spare_that_was_killed_is_passed_over() -> None:
-    async with ProcessSandbox(spares=1) as sandbox:
-        spares = list(sandbox._spares)
-        assert spares
-        for spare in spares:
-            await spare.ready()
-            os.kill(spare.pid, signal.SIGKILL)
-        while not all(spare.ended() for spare in spares):
-            await anyio.sleep(0.001)
-        repl = await sandbox.open(call=answer)
-        assert (await repl.run("1")).output == "1\n"
-        await repl.aclose()
-
-
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def _helpers() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
-            if process.status() != psutil.STATUS_ZOMBIE and "rao_repl" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
-
-
-def _kill_helpers() -> None:
-    for process in _helpers():
-        with suppress(psutil.NoSuchProcess):  # a worker dies with the zygote
-            process.kill()
-
-
-@pytest.mark.anyio
-async def test_nothing_is_left_behind_however_it_ends() -> None:
-    async def hang(request: HostRequest) -> None:
-        await anyio.sleep_forever()
-
-    async def use(document: str) -> None:
-        async with ProcessSandbox(spares=2) as sandbox:
-            repl = await sandbox.open(call=hang, functions=[HostFunction("tool")], context=document)
-            closed = await sandbox.open(call=hang, context=document)
-            await closed.aclose()
-            await repl.run("import asyncio\nt = asyncio.create_task(tool())")
-            await repl.run("while True: pass")
-
-    await anyio.sleep(0)
-    before, helpers = _descriptors(), len(_helpers())
-    for seconds in (0.0, 0.02, 0.1, 0.3, 0.6):
-        with anyio.move_on_after(seconds):
-            await use("x" * 2_000_000)
-        assert len(_helpers()) == helpers
-    assert _descriptors() == before
-
-
-@pytest.mark.anyio
-async def test_cancelling_a_cell_kills_its_worker(sandbox: ProcessSandbox) -> None:
-    repl = await sandbox.open(call=answer)
-    worker = psutil.Process(repl.pid)  # type: ignore[attr-defined]
-    with anyio.move_on_after(0.1):
-        await repl.run("while True: pass")
-    await anyio.to_thread.run_sync(worker.wait, 5)
-    assert "restarted" in (await repl.run("1")).output
-    await repl.aclose()
-
-
-@pytest.mark.anyio
-async def test_a_killed_zygote_is_replaced() -> None:
-    async with ProcessSandbox(spares=2) as sandbox:
-        before = await sandbox.open(call=answer)
-        for _ in range(3):
-            _kill_helpers()
-            with anyio.fail_after(20):
-                first = await before.run("1")  # its worker died with the zygote, which may be seen only now
-                assert "restarted" in first.output or "fresh interpreter" in str(first.error)
-                assert (await before.run("2")).output.endswith("2\n")
-                after = await sandbox.open(call=answer)
-                assert (await after.run("6 * 7")).output == "42\n"
-                await after.aclose()
-    assert not _helpers()
-
-
-@pytest.mark.anyio
-async def test_a_zygote_that_never_gave_a_worker_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from recursive_agent.repl import zygote
-
-    async with ProcessSandbox(spares=0) as sandbox:
-        monkeypatch.setattr(zygote, "BOOT", "raise SystemExit(1)")
-        _kill_helpers()
-        with anyio.fail_after(20):
-            with pytest.raises(SandboxError, match="zygote"):
-                await sandbox.open(call=answer)
-
-
-HOST = """
-import anyio, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-from recursive_agent.repl import ProcessSandbox
-async def main():
-    async def call(request): return None
-    async with ProcessSandbox() as sandbox:
-        async with anyio.create_task_group() as group:
-            for _ in range(4):
-                repl = await sandbox.open(call=call)
-                group.start_soon(repl.run, "while True: pass")
-            await anyio.sleep(0.2)
-            print("spinning", flush=True)
-try: anyio.run(main)
-except KeyboardInterrupt: sys.exit(130)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
-def test_no_signal_to_a_host_of_spinning_children_leaves_anybody_alive(number: signal.Signals) -> None:
-    path = ":".join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PYTHONPATH": path}
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"spinning\n"
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 5
-    process.send_signal(number)
-    process.stdout.close()
-    process.wait(timeout=20)
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
-
-
-@pytest.mark.anyio
-async def test_requiring_the_kernel_refuses_where_a_layer_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with make_sandbox("process", require="kernel") as sandbox:
-        assert {"seccomp", "landlock", "rlimits", "no_new_privs", "process", "policy"} <= sandbox.enforced
-    from recursive_agent.repl import zygote
-
-    crippled = zygote.BOOT.replace(
-        "main(int", "from rao_repl import kernel\nkernel.landlock = lambda m: False\nmain(int"
-    )
-    monkeypatch.setattr(zygote, "BOOT", crippled)
-    with pytest.raises(SandboxError, match="landlock"):
-        async with make_sandbox("process", require="kernel"):
-            pass
-    async with make_sandbox("process") as weaker:
-        assert "landlock" not in weaker.enforced
-
-
-def test_unknown_sandboxes_are_refused() -> None:
-    with pytest.raises(ValueError, match="monty"):
-        make_sandbox("monty")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="isolates nothing"):
-        make_sandbox("inprocess", require="kernel")
-
-
-_: type[Sandbox] = ProcessSandbox

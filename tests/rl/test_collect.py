@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,12 @@ from rao_rl.batches import step_of
 from rao_rl.collect import CollectConfig, Collector, TreeBatch, read_recorded
 from rao_rl.credit import CreditConfig
 from recursive_agent.errors import AuthenticationFailed, ConfigurationError, EndpointUnavailable, ModelError
+from recursive_agent.model.base import OnText
+from recursive_agent.model.batching import Request
 from recursive_agent.status import Status
 from recursive_agent.trace.store import trace_files
 from recursive_agent.trace.tree import ExecutionTree
+from tests.waiting import PATIENCE
 
 from .coins import COLLECT, Coins, Watched, smallest_checkpoint
 
@@ -159,8 +163,26 @@ async def test_a_recorded_attempt_of_another_seed_is_none_of_the_batch(model: Wa
     assert (await roll(model, tmp_path, config=replace(CONFIG, num_generations=2))).recorded == 4
 
 
+class Meeting(Watched):
+    """The first call waits for a second one."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.came = 0
+        self.met = anyio.Event()
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        self.came += 1
+        if self.came == 2:
+            self.met.set()
+        with anyio.fail_after(PATIENCE):
+            await self.met.wait()
+        await super().sample(request, on_text)
+
+
 @pytest.mark.anyio
-async def test_only_so_many_trees_run_at_a_time(model: Watched, tmp_path: Path) -> None:
+async def test_only_so_many_trees_run_at_a_time(checkpoint: Path, tmp_path: Path) -> None:
+    model = Meeting(checkpoint)
     await roll(model, tmp_path, config=replace(CONFIG, max_in_flight=2))
     assert model.most_under_way == 2
 

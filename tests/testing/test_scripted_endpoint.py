@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -23,6 +24,7 @@ from recursive_agent.testing import (
     by_goal,
     replies,
 )
+from tests.waiting import PATIENCE, until
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -182,14 +184,19 @@ def test_scripts_by_goal_answer_by_step_whoever_asks_first() -> None:
 
 @pytest.mark.anyio
 async def test_async_scripts_answer_concurrently_and_the_ledger_saw_it() -> None:
+    everybody = asyncio.Barrier(8)
+
     async def script(request: Request) -> str:
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE):
+            await everybody.wait()
         return "x"
 
     async with ScriptedEndpoint(script) as endpoint, httpx2.AsyncClient() as http:
 
         async def ask() -> None:
-            await http.post(f"{endpoint.base_url}/completions", json={"model": "scripted", "prompt": "x"})
+            body = {"model": "scripted", "prompt": "x"}
+            answer = await http.post(f"{endpoint.base_url}/completions", json=body, timeout=PATIENCE)
+            assert answer.status_code == 200
 
         async with anyio.create_task_group() as group:
             for _ in range(8):
@@ -201,10 +208,13 @@ async def test_async_scripts_answer_concurrently_and_the_ledger_saw_it() -> None
 def test_stopping_ends_answers_under_way_and_frees_the_port() -> None:
     endpoint = ScriptedEndpoint(Fault(FaultKind.HANG)).start()
     port = int(endpoint.base_url.rsplit(":", 1)[1].removesuffix("/v1"))
-    with httpx2.Client() as http:
-        with pytest.raises(httpx2.ReadTimeout):
-            http.post(f"{endpoint.base_url}/completions", json={"model": "scripted", "prompt": "x"}, timeout=0.2)
-        endpoint.stop()
+    with httpx2.Client(timeout=PATIENCE) as http:
+        with ThreadPoolExecutor() as threads:
+            body = {"model": "scripted", "prompt": "x"}
+            asked = threads.submit(http.post, f"{endpoint.base_url}/completions", json=body)
+            anyio.run(until, lambda: endpoint.ledger.running == 1)
+            endpoint.stop()
+            assert isinstance(asked.exception(PATIENCE), httpx2.RemoteProtocolError)
         endpoint.stop()
         with pytest.raises(httpx2.ConnectError):
             http.get(f"{endpoint.base_url}/models")
@@ -234,7 +244,7 @@ def test_it_runs_as_a_process_of_its_own() -> None:
             assert sdk.completions.create(model="m", prompt="x").choices[0].text == "hi"
         process.stdin.close()
         assert json.loads(process.stdout.readline())["calls"] == 1
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_script_of_ones_own_runs_in_the_process(tmp_path: Path) -> None:
@@ -247,7 +257,7 @@ def test_a_script_of_ones_own_runs_in_the_process(tmp_path: Path) -> None:
             assert sdk.completions.create(model="scripted", prompt="shout").choices[0].text == "SHOUT"
         process.send_signal(signal.SIGTERM)
         assert json.loads(process.stdout.readline())["calls"] == 1
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_script_that_does_not_exist_is_one_sentence() -> None:

@@ -1,0 +1,207 @@
+"""The life of a sandbox: workers and helpers that are killed are replaced, and nothing is left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from recursive_agent.errors import SandboxError
+from recursive_agent.repl import HostFunction, HostRequest, ProcessSandbox, make_sandbox
+from tests.waiting import PATIENCE, until
+
+from .conftest import answer
+
+
+@pytest.mark.anyio
+async def test_a_killed_worker_is_replaced_and_the_result_says_what_was_lost(sandbox: ProcessSandbox) -> None:
+    async def kill(request: HostRequest) -> None:
+        os.kill(repl.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    repl = await sandbox.open(call=kill, functions=[HostFunction("kill")], context=[1, 2])
+    other = await sandbox.open(call=answer)
+    await other.run("x = 1")
+    result = await repl.run("x = 1\nawait kill()\nwhile True: pass")
+    assert result.status == "killed"
+    assert "variables are lost" in str(result.error)
+    result = await repl.run("context")
+    assert result.status == "ok"
+    assert result.output == "[The interpreter was restarted: the variables of earlier cells are lost.]\n[1, 2]\n"
+    worker = psutil.Process(repl.pid)  # type: ignore[attr-defined]
+    worker.kill()
+    await anyio.to_thread.run_sync(worker.wait, PATIENCE)
+    assert "restarted" in (await repl.run("1")).output  # between cells, too
+    assert (await other.run("x")).output == "1\n"
+    await repl.aclose()
+    await other.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_spare_that_was_killed_is_passed_over() -> None:
+    async with ProcessSandbox(spares=1) as sandbox:
+        spares = list(sandbox._spares)
+        assert spares
+        for spare in spares:
+            await spare.ready()
+            os.kill(spare.pid, signal.SIGKILL)
+        await until(lambda: all(spare.ended() for spare in spares))
+        repl = await sandbox.open(call=answer)
+        assert (await repl.run("1")).output == "1\n"
+        await repl.aclose()
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _helpers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if _lives(process) and "rao_repl" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def _kill_helpers() -> None:
+    helpers = _helpers()
+    for process in helpers:
+        with suppress(psutil.NoSuchProcess):  # a worker dies with the zygote
+            process.kill()
+    await until(lambda: not any(map(_lives, helpers)))
+
+
+@pytest.mark.anyio
+async def test_nothing_is_left_behind_however_it_ends() -> None:
+    async def hang(request: HostRequest) -> None:
+        await anyio.sleep_forever()
+
+    async def use(document: str) -> None:
+        async with ProcessSandbox(spares=2) as sandbox:
+            repl = await sandbox.open(call=hang, functions=[HostFunction("tool")], context=document)
+            closed = await sandbox.open(call=hang, context=document)
+            await closed.aclose()
+            await repl.run("import asyncio\nt = asyncio.create_task(tool())")
+            await repl.run("while True: pass")
+
+    await anyio.sleep(0)
+    gc.collect()  # what other tests let go of is not to be counted
+    before = _descriptors()
+    assert not _helpers()
+    for seconds in (0.0, 0.02, 0.1, 0.3, 0.6):
+        with anyio.move_on_after(seconds):
+            await use("x" * 2_000_000)
+        assert not _helpers()
+    assert _descriptors() == before
+
+
+@pytest.mark.anyio
+async def test_cancelling_a_cell_kills_its_worker(sandbox: ProcessSandbox) -> None:
+    repl = await sandbox.open(call=answer)
+    worker = psutil.Process(repl.pid)  # type: ignore[attr-defined]
+    with anyio.move_on_after(0.1):
+        await repl.run("while True: pass")
+    await anyio.to_thread.run_sync(worker.wait, PATIENCE)
+    assert "restarted" in (await repl.run("1")).output
+    await repl.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_killed_zygote_is_replaced() -> None:
+    async with ProcessSandbox(spares=2) as sandbox:
+        before = await sandbox.open(call=answer)
+        for _ in range(3):
+            await _kill_helpers()
+            with anyio.fail_after(PATIENCE):
+                first = await before.run("1")  # its worker died with the zygote, which may be seen only now
+                assert "restarted" in first.output or "fresh interpreter" in str(first.error)
+                assert (await before.run("2")).output.endswith("2\n")
+                after = await sandbox.open(call=answer)
+                assert (await after.run("6 * 7")).output == "42\n"
+                await after.aclose()
+    assert not _helpers()
+
+
+@pytest.mark.anyio
+async def test_a_zygote_that_never_gave_a_worker_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recursive_agent.repl import zygote
+
+    async with ProcessSandbox(spares=0) as sandbox:
+        monkeypatch.setattr(zygote, "BOOT", "raise SystemExit(1)")
+        await _kill_helpers()
+        with anyio.fail_after(PATIENCE):
+            with pytest.raises(SandboxError, match="zygote"):
+                await sandbox.open(call=answer)
+
+
+HOST = """
+import anyio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+from recursive_agent.repl import ProcessSandbox
+async def main():
+    async def call(request): return None
+    async with ProcessSandbox() as sandbox:
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                repl = await sandbox.open(call=call)
+                group.start_soon(repl.run, "while True: pass")
+            await anyio.sleep(0.2)
+            print("spinning", flush=True)
+try: anyio.run(main)
+except KeyboardInterrupt: sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+def test_no_signal_to_a_host_of_spinning_children_leaves_anybody_alive(number: signal.Signals) -> None:
+    path = ":".join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PYTHONPATH": path}
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"spinning\n"
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 5
+    process.send_signal(number)
+    process.stdout.close()
+    process.wait(timeout=PATIENCE)
+    anyio.run(until, lambda: not any(map(_lives, family)))
+
+
+@pytest.mark.anyio
+async def test_requiring_the_kernel_refuses_where_a_layer_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with make_sandbox("process", require="kernel") as sandbox:
+        assert {"seccomp", "landlock", "rlimits", "no_new_privs", "process", "policy"} <= sandbox.enforced
+    from recursive_agent.repl import zygote
+
+    crippled = zygote.BOOT.replace(
+        "main(int", "from rao_repl import kernel\nkernel.landlock = lambda m: False\nmain(int"
+    )
+    monkeypatch.setattr(zygote, "BOOT", crippled)
+    with pytest.raises(SandboxError, match="landlock"):
+        async with make_sandbox("process", require="kernel"):
+            pass
+    async with make_sandbox("process") as weaker:
+        assert "landlock" not in weaker.enforced
+
+
+def test_unknown_sandboxes_are_refused() -> None:
+    with pytest.raises(ValueError, match="monty"):
+        make_sandbox("monty")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="isolates nothing"):
+        make_sandbox("inprocess", require="kernel")
