@@ -1,11 +1,17 @@
 """Shared by all tests: both event loops, and an environment without the developer's own keys."""
 
+import os
+
 import hypothesis
 import pytest
 
-# An example may take as long as it takes: how fast a busy machine is says nothing of what is tested.
+# An example may take as long as it takes: how fast a busy machine is says nothing of what is tested. A CI run says the same
+# of the same commit each time; everywhere else new examples are tried.
 hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
 )
 hypothesis.settings.load_profile("any machine")
 
