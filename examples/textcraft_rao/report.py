@@ -14,21 +14,18 @@ from typing import Any
 
 from rao_rl.plots import learning_curves
 
-SHOWN = {
-    "reward": "root success while training",
-    "eval/success/easy": "easy test tasks solved (24)",
-    "eval/success/medium": "medium test tasks solved (40)",
-    "entropy": "entropy (nats a token)",
-}
+SHOWN = {"reward": "root success while training", "entropy": "entropy (nats a token)"}
 SEEDED = ("rao", "single")
 """Arms that were run with several seeds: `rao-0`, `rao-1`, …"""
 
 
 def arms(runs: Path) -> dict[str, list[Path]]:
-    """Metrics files by arm, the seeds of one arm together."""
+    """Metrics files by arm, the seeds of one arm together; without that of the policy that all begin with."""
     found: dict[str, list[Path]] = {}
     for path in sorted(runs.glob("*/metrics.jsonl")):
         name = path.parent.name
+        if name == "start":
+            continue
         stem, _, seed = name.rpartition("-")
         found.setdefault(stem if stem in SEEDED and seed.isdigit() else name, []).append(path)
     return found
