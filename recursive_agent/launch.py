@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 from .limits import Account
 from .repl.base import HostCallError
 from .returns import Returns
+
+MOST_GOAL_CHARS = 100_000
+"""Characters of a sub-agent's goal."""
+_MOST_SCHEMA_CHARS = 64 * 1024
+_MOST_SCHEMA_PARTS = 2_000
+_MOST_SCHEMA_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +41,8 @@ class Wanted:
 
     goal: str
     context: Any
-    returns: Returns
+    returns: Mapping[str, Any] | None
+    """A JSON schema. The sandboxes of parent and child check results against it; to the host it is data."""
     max_steps: int | None
     max_tokens: int | None
 
@@ -42,14 +50,50 @@ class Wanted:
     def read(cls, given: Mapping[str, Any]) -> Wanted:
         """From the arguments as the agent gave them. Raises HostCallError with the reason to refuse them."""
         goal = given.get("goal")
-        if not isinstance(goal, str) or not goal.strip():
-            raise HostCallError("LaunchRefused", f"goal must be a text that says what to do, not {goal!r}")
-        for name in ("max_steps", "max_tokens"):
-            value = given.get(name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise HostCallError("LaunchRefused", f"{name} must be a whole number of at least 1, not {value!r}")
-        try:
-            returns = Returns(given.get("returns"))
-        except ValueError as error:
-            raise HostCallError("LaunchRefused", str(error)) from None
-        return cls(goal, given.get("context"), returns, given.get("max_steps"), given.get("max_tokens"))
+        if type(goal) is not str or not goal.strip():
+            raise HostCallError("LaunchRefused", "goal must be a text that says what to do")
+        if len(goal) > MOST_GOAL_CHARS:
+            raise HostCallError(
+                "LaunchRefused",
+                f"the goal has {len(goal):,} characters, at most {MOST_GOAL_CHARS:,} are allowed: pass data as `context`",
+            )
+        returns = given.get("returns")
+        if returns is not None and not _is_schema(returns):
+            raise HostCallError("LaunchRefused", "returns must be a JSON schema of at most 64 KiB and 2,000 values")
+        return cls(goal, given.get("context"), returns, _count(given, "max_steps"), _count(given, "max_tokens"))
+
+
+def _count(given: Mapping[str, Any], name: str) -> int | None:
+    value = given.get(name)
+    if value is None or (type(value) is int and 1 <= value < 2**53):
+        return value
+    raise HostCallError("LaunchRefused", f"{name} must be a whole number of at least 1")
+
+
+def _is_schema(value: Any) -> bool:
+    """Whether a value is an object of JSON of bounded size."""
+    if type(value) is not dict:
+        return False
+    waiting: list[tuple[Any, int]] = [(value, 1)]
+    parts = chars = 0
+    while waiting:
+        item, depth = waiting.pop()
+        parts += 1
+        if type(item) is dict:
+            if any(type(key) is not str for key in item):
+                return False
+            chars += sum(map(len, item))
+            parts += len(item)
+            waiting.extend((part, depth + 1) for part in item.values())
+        elif type(item) is list:
+            waiting.extend((part, depth + 1) for part in item)
+        elif type(item) is str:
+            chars += len(item)
+        elif type(item) is int:
+            if abs(item) >= 2**64:
+                return False
+        elif not (item is None or type(item) is bool or (type(item) is float and math.isfinite(item))):
+            return False
+        if parts + len(waiting) > _MOST_SCHEMA_PARTS or chars > _MOST_SCHEMA_CHARS or depth > _MOST_SCHEMA_DEPTH:
+            return False
+    return True

@@ -47,6 +47,21 @@ class Limits:
     """Model calls under way at once (never agents, so a deep tree cannot block on its own children)."""
     max_malformed: int = 3
     """Answers in a row without anything to run before an agent is stopped."""
+    max_calls: int = 10_000
+    """Calls of tools and sub-agents that one agent may make; further ones are refused."""
+    max_tree_calls: int = 100_000
+    """The same for the whole tree."""
+    max_call_mb: int = 64
+    """MiB of memory for the arguments that one agent may hand over with its calls; further ones are refused.
+
+    The record and the trace keep as much of what its tools answer; further answers reach the agent alone.
+    """
+    max_tree_call_mb: int = 1_024
+    """The same for the whole tree."""
+    max_memory_mb: int = 4_096
+    """Memory of all interpreters of the tree together, in MiB; beyond it the largest one is stopped."""
+    max_trace_mb: int = 1_024
+    """Size of the trace file, in MiB; beyond it large values are left out of it."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -256,6 +271,52 @@ class Slot:
         yield
         await self._slots._take(begun=True)
         self.held = True
+
+
+class CallBudget:
+    """Calls of host functions, and bytes of their arguments: of one agent (`parent` is its tree's), or of a whole tree.
+
+    `whose` names them where a call is refused ("your calls").
+    """
+
+    def __init__(self, most: int, most_mb: int, whose: str, parent: CallBudget | None = None) -> None:
+        self.calls = 0
+        self.bytes = 0
+        self._most = most
+        self._most_mb = most_mb
+        self._whose = whose
+        self._parent = parent
+
+    def refusal(self, size: int) -> str | None:
+        """Count a call of this size; or say why there may be none, and count nothing."""
+        if self.calls >= self._most:
+            return f"{self._whose} have reached {self._most:,}, which is the limit"
+        if self.bytes + size > self._most_mb * 2**20:
+            return (
+                f"the arguments of {self._whose} may have {self._most_mb:,} MiB in all: {self.bytes / 2**20:,.1f} are used "
+                f"and this call needs {size / 2**20:,.1f}"
+            )
+        if self._parent is not None and (reason := self._parent.refusal(size)) is not None:
+            return reason
+        self.calls += 1
+        self.bytes += size
+        return None
+
+
+class ByteBudget:
+    """Bytes that are kept for one agent (`parent` is its tree's), or for a whole tree."""
+
+    def __init__(self, most_mb: int, parent: ByteBudget | None = None) -> None:
+        self.bytes = 0
+        self._most_mb = most_mb
+        self._parent = parent
+
+    def take(self, size: int) -> bool:
+        """Count so many bytes; or say that there is no room for them, and count nothing."""
+        if self.bytes + size > self._most_mb * 2**20 or (self._parent is not None and not self._parent.take(size)):
+            return False
+        self.bytes += size
+        return True
 
 
 class Account:

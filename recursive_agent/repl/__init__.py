@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from ..errors import ConfigurationError
 from .base import (
     DEFAULT_LIMITS,
     CellResult,
@@ -19,6 +16,8 @@ from .base import (
 )
 from .host import ProcessSandbox
 from .inprocess import InProcessSandbox, TrustedCodeWarning
+from .namespaces import NamespaceSandbox
+from .registry import UNSET, Require, SandboxFactory, Unset, make_sandbox, sandbox_names
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -29,21 +28,16 @@ __all__ = [
     "HostFunction",
     "HostRequest",
     "InProcessSandbox",
+    "NamespaceSandbox",
     "ProcessSandbox",
     "Repl",
     "ReplLimits",
+    "Require",
     "Sandbox",
+    "SandboxFactory",
     "TrustedCodeWarning",
+    "UNSET",
+    "Unset",
     "make_sandbox",
+    "sandbox_names",
 ]
-
-
-def make_sandbox(backend: Literal["process", "inprocess"], *, require: Literal["kernel"] | None = None) -> Sandbox:
-    """The sandbox of that name. Raises ConfigurationError for a name that there is not, or that cannot do what is required."""
-    if backend == "process":
-        return ProcessSandbox(require=require)
-    if backend == "inprocess":
-        if require is not None:
-            raise ConfigurationError('require="kernel" needs sandbox="process": "inprocess" isolates nothing')
-        return InProcessSandbox()
-    raise ConfigurationError(f'there is no sandbox {backend!r}: use "process", or "inprocess" for code you trust')

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
+
+from .protocol import MESSAGE_BYTES, MESSAGE_OBJECTS
 
 
 class CellStatus(StrEnum):
@@ -31,13 +33,23 @@ class CellResult:
 
     status: CellStatus
     output: str = ""
-    """Printed text and the last expression, already cut to the output limit with a note of what was cut."""
+    """Printed text and the last expression, already cut to the output limit with a note of what was cut.
+
+    It ends with `Background task failed:` and a traceback for each task of the agent's own (`asyncio.create_task`) that
+    failed, in this cell or an earlier one, without anybody looking at its exception: once, the first ten of them.
+    """
     error: str | None = None
     value: Any = None
+    refused: str | None = None
+    """Why the value of `finish` did not fit `returns`, where the sandbox checked it; the status is then `ok`."""
     unawaited: tuple[str, ...] = ()
     """Host functions called in this cell whose result was never awaited, so that they never ran."""
     running: tuple[str, ...] = ()
-    """Host calls still under way when the cell ended (started with asyncio.create_task, say); they go on."""
+    """Host calls still under way when the cell ended (started with asyncio.create_task, say): they go on in the host.
+
+    The agent's own code never runs between cells: the tasks that wait for these calls go on in the next cell, inside its
+    clock and its limits.
+    """
     wall: float = 0.0
     cpu: float = 0.0
 
@@ -65,6 +77,8 @@ class HostRequest:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     cell: int
+    size: int = 0
+    """Bytes of memory that its arguments take here, about."""
 
 
 HostCall = Callable[[HostRequest], Awaitable[Any]]
@@ -83,6 +97,13 @@ class HostFunction:
     doc: str = ""
 
 
+class MemoryPool:
+    """REPLs that share one limit of memory (those of one run, say): where they exceed it, the largest is killed."""
+
+    def __init__(self, limit_mb: int) -> None:
+        self.limit_mb = limit_mb
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplLimits:
     """Limits of one REPL. Times in seconds."""
@@ -91,8 +112,16 @@ class ReplLimits:
     """CPU and wall time of one cell; the wall clock stands still while the cell only waits for host calls."""
     memory_mb: int = 256
     output_chars: int = 10_000
-    message_bytes: int = 64 * 1024 * 1024
+    message_bytes: int = MESSAGE_BYTES
     """Largest message a worker may send (a result, an argument)."""
+    message_objects: int = MESSAGE_OBJECTS
+    """Most values in such a message."""
+    most_calls: int = 100_000
+    """Host calls after which the worker counts as broken and is killed; a bound on what it can cost the host."""
+    cpu_seconds: float = 3_600.0
+    """CPU of the worker's whole life; the kernel kills it there."""
+    pool: MemoryPool | None = None
+    """What else counts against the same limit of memory."""
 
 
 DEFAULT_LIMITS = ReplLimits()
@@ -108,11 +137,15 @@ class Repl(Protocol):
         """Kill the worker and release its descriptors. Safe to call twice; shielded from cancellation."""
 
 
+@runtime_checkable
 class Sandbox(Protocol):
     """Makes REPLs. An async context manager that owns the helper processes."""
 
     enforced: frozenset[str]
-    """Layers that hold: of `process`, `rlimits`, `no_new_privs`, `pdeathsig`, `landlock`, `seccomp`, `policy`."""
+    """Layers that hold: of `process`, `rlimits`, `no_new_privs`, `pdeathsig`, `landlock`, `seccomp`, `policy`, `namespaces`.
+
+    Empty until the sandbox is entered. A sandbox of another make names those that it equals or surpasses.
+    """
 
     async def __aenter__(self) -> Self: ...
 
@@ -125,11 +158,13 @@ class Sandbox(Protocol):
         functions: Sequence[HostFunction] = (),
         context: Any = None,
         launcher: bool = True,
+        returns: Mapping[str, Any] | None = None,
         limits: ReplLimits = DEFAULT_LIMITS,
     ) -> Repl:
         """A fresh REPL. `context` becomes the variable `context` (plain data; large strings by sealed memfd).
 
         `functions` become awaitable functions. With `launcher`, `launch_subagent` and `subagents` exist too; a launch
         reaches `call` as a request named `launch_subagent` with keyword arguments goal, context, returns (a JSON schema
-        or None), max_steps, max_tokens.
+        or None), max_steps, max_tokens. `returns` is a JSON schema that the value of `finish` is checked against inside
+        the sandbox (see `CellResult.refused`); nothing of it is evaluated by the host.
         """

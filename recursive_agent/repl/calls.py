@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .fits import misfit
 
 if TYPE_CHECKING:
     import asyncio
 
     from .interpreter import Interpreter
+    from .returns import Returned
 
 
 class CellExit(SystemExit):
@@ -78,7 +83,7 @@ def make_error(kind: str, message: str, data: dict[str, Any]) -> Exception:
 class HostCall(Coroutine[Any, Any, Any]):
     """A call of a host function: it happens when it is awaited (or made a task), and then only once."""
 
-    __slots__ = ("__weakref__", "_args", "_future", "_interpreter", "_kwargs", "_name", "_steps")
+    __slots__ = ("__weakref__", "_args", "_future", "_interpreter", "_kwargs", "_name", "_shown", "_steps")
 
     def __init__(self, interpreter: Interpreter, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._interpreter = interpreter
@@ -87,6 +92,8 @@ class HostCall(Coroutine[Any, Any, Any]):
         self._kwargs = kwargs
         self._future: asyncio.Future[Any] | None = None
         self._steps: Coroutine[Any, Any, Any] | None = None
+        self._shown = False
+        """Whether it was made into text."""
 
     @property
     def _started(self) -> bool:
@@ -98,9 +105,16 @@ class HostCall(Coroutine[Any, Any, Any]):
             return self._steps
         return self._interpreter.await_again(self)
 
-    def _settle(self, value: Any, error: Exception | None) -> Any:
-        """Take the host's answer in, whether anybody waits for it or not; the value to give."""
+    def _settle(self, value: Any, error: Exception | None) -> None:
+        """Note the host's answer, whether anybody waits for it or not. Runs no code of the agent's."""
+
+    def _value(self, value: Any) -> Any:
+        """What the call gives to whoever awaits it, from the host's answer."""
         return value
+
+    def _failure(self, message: str) -> Exception:
+        """The exception for an answer that could not be received."""
+        return ToolError(message)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._start().__await__()
@@ -118,22 +132,36 @@ class HostCall(Coroutine[Any, Any, Any]):
         if self._steps is not None:
             self._steps.close()
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"{self._name}(…) is a call, not its result, and has no {name!r}: write `await {self._name}(…)`"
+        )
+
+    def __getitem__(self, key: object) -> NoReturn:
+        """Refuse what only a result could have."""
+        raise TypeError(f"{self._name}(…) is a call, not its result: write `(await {self._name}(…))[…]`")
+
     def __repr__(self) -> str:
+        self._shown = True
         arguments = [repr(a) for a in self._args] + [f"{k}={v!r}" for k, v in self._kwargs.items()]
         text = ", ".join(arguments)
         text = text if len(text) <= 80 else text[:79] + "…"
         return f"<{self._name}({text}), {'started' if self._started else 'not awaited yet'}>"
 
 
+_UNREAD = object()
+
+
 class Subagent(HostCall):
     """A sub-agent: await it for its result; `status` and `result` stay readable afterwards."""
 
-    __slots__ = ("_build", "_result", "_status")
+    __slots__ = ("_answer", "_result", "_returns", "_status")
 
-    def __init__(self, interpreter: Interpreter, kwargs: dict[str, Any], build: Callable[[Any], Any] | None) -> None:
+    def __init__(self, interpreter: Interpreter, kwargs: dict[str, Any], returns: Returned | None) -> None:
         super().__init__(interpreter, "launch_subagent", (), kwargs)
-        self._build = build
+        self._returns = returns
         self._status = "not started"
+        self._answer: Any = _UNREAD
         self._result: Any = None
 
     @property
@@ -150,23 +178,51 @@ class Subagent(HostCall):
     @property
     def result(self) -> Any:
         """What it gave; of one that failed, what it leaves; None until then."""
+        if self._answer is not _UNREAD:
+            with contextlib.suppress(SubagentError):  # `status` says it
+                self._value(self._answer)
         return self._result
 
-    def _settle(self, value: Any, error: Exception | None) -> Any:
+    def _settle(self, value: Any, error: Exception | None) -> None:
         if error is None:
             self._status = "finished"
-            self._result = value = self._build(value) if self._build is not None else value
-            return value
+            self._answer = value
+            self._kwargs = {"goal": self.goal}  # the context is the child's now
+            return
         self._status = getattr(error, "status", "error")
         self._result = getattr(error, "partial", None)
         if isinstance(error, LaunchRefused):
             self._interpreter.forget(self)
-        return None
+
+    def _value(self, value: Any) -> Any:
+        """The result, checked and made once, in the cell that first asks: both may take long or run the agent's code."""
+        if self._answer is _UNREAD:
+            if self._status == "finished":
+                return self._result
+            raise self._misfit(self._result)
+        if self._returns is not None:
+            reason = misfit(self._returns.schema, value)
+            if reason is not None:
+                self._status, self._result, self._answer = "error", value, _UNREAD
+                raise self._misfit(value, reason)
+            made = self._returns.build(value)
+        else:
+            made = value
+        self._result, self._answer = made, _UNREAD
+        return made
+
+    def _misfit(self, value: Any, reason: str = "it is not of the type asked for") -> SubagentError:
+        return SubagentError("error", f"the result of the sub-agent does not fit returns: {reason}", value)
+
+    def _failure(self, message: str) -> Exception:
+        return SubagentError("error", message)
 
     def __repr__(self) -> str:
+        self._shown = True
         goal = self.goal if len(self.goal) <= 60 else self.goal[:59] + "…"
-        result = "" if self._result is None else f", result={_short(self._result)}"
-        return f"<subagent {goal!r}: {self.status}{result}>"
+        result = self.result
+        shown = "" if result is None else f", result={_short(result)}"
+        return f"<subagent {goal!r}: {self.status}{shown}>"
 
 
 def _short(value: Any) -> str:
@@ -174,21 +230,33 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-class _HostFunction:  # as the agent sees it; no Python function, whose globals would be this module's
-    __slots__ = ("__doc__", "__name__", "_function")
+class _AgentFunction:  # no docstring: __doc__ is the function's
+    __slots__ = ("__doc__", "__name__", "__qualname__", "_function", "_kind", "_usage")
 
-    def __init__(self, function: Callable[..., HostCall]) -> None:
+    def __init__(self, function: Callable[..., Any], usage: str, *, kind: str = "function") -> None:
         self._function = function
-        self.__name__ = function.__name__
+        self._usage = usage
+        self._kind = kind
+        self.__name__ = self.__qualname__ = function.__name__
         self.__doc__ = function.__doc__
 
-    def __call__(self, *args: Any, **kwargs: Any) -> HostCall:
-        return self._function(*args, **kwargs)
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._function(*args, **kwargs)
+        except TypeError:
+            try:
+                inspect.signature(self._function).bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.__name__}(): {error}; call it as {self._usage}") from None
+            raise
 
     def __repr__(self) -> str:
-        return f"<host function {self.__name__}: await {self.__name__}(…)>"
+        return f"<{self._kind} {self.__name__}: {self._usage}>"
 
 
-def host_function(function: Callable[..., HostCall]) -> Callable[..., HostCall]:
-    """`function` as the agent is to see it: something to call, without a way to our globals."""
-    return _HostFunction(function)
+_AgentFunction.__name__ = _AgentFunction.__qualname__ = "function"
+
+
+def agent_function(function: Callable[..., Any], usage: str, *, kind: str = "function") -> Callable[..., Any]:
+    """A function as the agent knows it: its name and usage in errors too, and no way to our globals."""
+    return _AgentFunction(function, usage, kind=kind)

@@ -1,148 +1,47 @@
-"""One REPL as the host sees it: a worker at the other end of a socket, and the calls it has made of the host."""
+"""One REPL as the host sees it: a worker at the other end of a socket, and the calls it has made of the host.
+
+The host believes nothing that a worker says: see `messages`. What a worker can make the host hold or do is bounded: bytes
+and values of a message, messages a second, calls under way and in all, and bytes of answers that it does not read.
+"""
 
 from __future__ import annotations
 
-import array
-import contextlib
 import math
-import os
-import signal
-import socket
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from time import thread_time
 from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
 from ..errors import SandboxError
-from .base import CellResult, CellStatus, HostCall, HostCallError, HostFunction, HostRequest, ReplLimits
+from ..sizes import is_large, least_bytes
+from .base import CellResult, CellStatus, HostCall, HostCallError, HostFunction, HostRequest, MemoryPool, ReplLimits
 from .files import Files
-from .protocol import CHUNK, SHARED_STRING, FrameReader, NotPlainData, ProtocolError, pack, unpack
+from .link import Worker, WorkerGone
+from .messages import LAUNCH, Call, Cancel, Done, Failed, Finish, Message, Opened, read
+from .protocol import SHARED_STRING, NotPlainData, ProtocolError, pack
+from .watchdog import IDLE_SECONDS, cpu_seconds
 
 KILL_GRACE = 1.0
 """Seconds after its limit at which a cell that could not be interrupted is killed."""
 _MOST_CALLS = 2048
+"""Calls of one REPL under way at once."""
 _ATTEMPTS = 3
-_READY_BYTES = 64 * 1024
+_HEADROOM = 4096
+"""Bytes and values of a message beside what the agent's code put into it."""
+_SMALL = 4 * 1024
+"""Bytes up to which a message is read at once: at worst it takes a millisecond or two."""
+_REPEATS = 8
+"""How often over a message may hold the shared texts that its worker was given."""
+_UNREAD_BYTES = 64 * 1024 * 1024
+"""Bytes of answers that may wait for a worker to read them."""
+_SHOWN_CHARS = 2_000
+_MOST_NAMES = 100
+"""Calls that an agent is told it never awaited, or that are still running."""
 _LOST = "All variables are lost; the next cell starts in a fresh interpreter."
-_RESTARTED = "[The interpreter was restarted: the variables of earlier cells are lost.]\n"
-_buffer = memoryview(bytearray(CHUNK))
-
-
-class WorkerGone(Exception):
-    """The worker has ended, or speaks nonsense; the message says which."""
-
-
-class Worker:
-    """A worker process: its socket, its pidfd. Sending never waits; what the socket does not take is sent later."""
-
-    def __init__(self, sock: socket.socket, pidfd: int | None, pid: int) -> None:
-        sock.setblocking(False)
-        self.sock = sock
-        self.pid = pid
-        self.gone = False
-        self._pidfd = pidfd
-        self._reader = FrameReader(_READY_BYTES)
-        self._bodies: deque[bytes] = deque()
-        self._unsent: deque[memoryview] = deque()
-        self._layers: list[str] | None = None
-
-    async def ready(self) -> list[str]:
-        """The layers that hold for this worker, once it is locked. Raises SandboxError when it failed."""
-        if self._layers is None:
-            try:
-                kind, told = unpack(await self.receive())
-            except (WorkerGone, ProtocolError, ValueError) as error:
-                raise SandboxError(f"a worker ended before it was ready ({error})") from error
-            if kind != "ready":
-                raise SandboxError(f"a worker could not be locked: {told}")
-            self._layers = [str(layer) for layer in told]
-        return self._layers
-
-    def allow(self, message_bytes: int) -> None:
-        """From here on it may send messages up to this size."""
-        self._reader.limit = message_bytes
-
-    async def receive(self) -> bytes:
-        """The next message. Raises WorkerGone, ProtocolError."""
-        while not self._bodies:
-            try:
-                size = self.sock.recv_into(_buffer)
-            except BlockingIOError:
-                await self._wait()
-                continue
-            except OSError as error:
-                raise WorkerGone("it was killed or crashed") from error
-            if size == 0:
-                raise WorkerGone("it was killed or crashed")
-            self._bodies.extend(self._reader.feed(_buffer[:size]))
-        return self._bodies.popleft()
-
-    async def _wait(self) -> None:
-        try:
-            await anyio.wait_readable(self.sock)
-        except (OSError, anyio.ClosedResourceError) as error:
-            raise WorkerGone("it was closed") from error
-
-    def ended(self) -> bool:
-        """Whether the worker has ended while nobody was looking."""
-        if self.gone:
-            return True
-        try:
-            return self.sock.recv(1, socket.MSG_PEEK) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def send(self, frame: bytes, tasks: anyio.abc.TaskGroup, fds: Sequence[int] = ()) -> None:
-        """Send a frame (with descriptors). One for a worker that is gone is dropped: `receive` tells."""
-        if self.gone:
-            return
-        sent = 0
-        if not self._unsent:
-            try:
-                if fds:
-                    passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-                    sent = self.sock.sendmsg([frame], passed)
-                else:
-                    sent = self.sock.send(frame)
-            except BlockingIOError:
-                pass
-            except OSError:
-                return
-        if sent < len(frame):
-            self._unsent.append(memoryview(frame)[sent:])
-            if len(self._unsent) == 1:
-                tasks.start_soon(self._send_rest)
-
-    async def _send_rest(self) -> None:
-        try:
-            while self._unsent and not self.gone:
-                await anyio.wait_writable(self.sock)
-                with contextlib.suppress(BlockingIOError):
-                    rest = self._unsent[0]
-                    rest = rest[self.sock.send(rest) :]
-                    if rest:
-                        self._unsent[0] = rest
-                    else:
-                        self._unsent.popleft()
-        except (OSError, anyio.ClosedResourceError):
-            self._unsent.clear()
-
-    def kill(self) -> None:
-        """SIGKILL, and close the descriptors."""
-        if self.gone:
-            return
-        self.gone = True
-        if self._pidfd is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            os.close(self._pidfd)
-        with contextlib.suppress(Exception):  # outside an event loop there is nobody to tell
-            anyio.notify_closing(self.sock)
-        self.sock.close()
 
 
 class _Clock:
@@ -164,73 +63,127 @@ class _Clock:
 
 
 class WorkerRepl:
-    """A REPL in a worker; implements `Repl`."""
+    """A REPL in a worker; implements `Repl`. `clerk` lets one thread at a time handle large values."""
 
     def __init__(
         self,
         take_worker: Callable[[], Awaitable[Worker]],
         tasks: anyio.abc.TaskGroup,
         files: Files,
+        clerk: anyio.CapacityLimiter,
         *,
         call: HostCall,
         functions: Sequence[HostFunction],
         context: Any,
         launcher: bool,
+        returns: Mapping[str, Any] | None,
         limits: ReplLimits,
         on_close: Callable[[WorkerRepl], None],
     ) -> None:
         self._take_worker = take_worker
         self._tasks = tasks
         self._files = files
+        self._clerk = clerk
         self._call = call
         self._limits = limits
         self._on_close = on_close
+        self._names = frozenset({function.name for function in functions} | ({LAUNCH} if launcher else set()))
         self._settings = {
             "cell_timeout": limits.cell_timeout,
             "memory_mb": limits.memory_mb,
             "output_chars": limits.output_chars,
             "message_bytes": limits.message_bytes,
+            "message_objects": limits.message_objects,
+            "cpu_seconds": limits.cpu_seconds,
             "functions": [[function.name, function.doc] for function in functions],
             "launcher": launcher,
+            "returns": returns,
         }
-        encoded, self._texts = files.encode(context)
-        try:
-            self._opening = pack(["open", self._settings, encoded])
-        except NotPlainData as error:
-            files.release(self._texts)
-            raise SandboxError(f"context must be plain data: {error}") from error
+        self._context = context
+        self._opening: bytes | None = None
+        self._texts: list[str] = []
+        self._referred = 0
+        """Characters of shared texts in the message that is being read."""
         self._worker: Worker | None = None
         self._calls: dict[int, anyio.CancelScope] = {}
+        self._last_call = self._made_calls = 0
         self._answering = 0
         self._idle = anyio.Event()
         self._clock: _Clock | None = None
+        self._cpu_mark = 0.0
+        """CPU of the worker when its cell began, or ended."""
         self._running = self._closed = False
-        self._lost = False
 
     @property
     def pid(self) -> int | None:
         """Process id of the worker, for observation; None where there is none."""
-        return None if self._worker is None else self._worker.pid
+        return None if self._worker is None or not self._worker.watched else self._worker.pid
+
+    @property
+    def pool(self) -> MemoryPool | None:
+        """What shares a limit of memory with it."""
+        return self._limits.pool
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take a worker and set it up. Raises SandboxError."""
+        opening = self._opening or await self._encode()
         problem = ""
         for _ in range(_ATTEMPTS):  # a spare may have been killed while it waited
             worker = self._worker = await self._take_worker()
-            worker.allow(self._limits.message_bytes + 4096)
-            worker.send(self._opening, self._tasks, self._files.descriptors(self._texts))
+            self._last_call = 0
+            worker.allow(self._limits.message_bytes + _HEADROOM)
+            worker.send(opening, self._tasks, self._files.descriptors(self._texts))
             try:
-                kind, *told = unpack(await worker.receive())
+                message = read(await worker.receive())
             except (WorkerGone, ProtocolError) as error:
                 problem = str(error)
             else:
-                if kind == "opened":
+                if isinstance(message, Opened):
+                    self._mark_cpu()
                     return
-                problem = str(told)
+                problem = message.reason if isinstance(message, Failed) else "it said something else"
             self._drop_worker()
         raise SandboxError(f"the REPL could not be set up: {problem}")
+
+    async def _encode(self) -> bytes:
+        """The message that sets a worker up."""
+        context, self._context = self._context, None
+        try:
+            if is_large(context):
+                encoded, texts = await anyio.to_thread.run_sync(self._files.encode, context, limiter=self._clerk)
+            else:
+                encoded, texts = self._files.encode(context)
+        except OSError as error:
+            raise SandboxError(f"no memory file for the context could be made ({error.strerror})") from error
+        if self._closed:
+            self._files.release(texts)
+            raise SandboxError("the REPL is closed")
+        self._texts = texts
+        try:
+            self._opening = pack(["open", self._settings, encoded])
+        except NotPlainData as error:
+            raise SandboxError(f"context must be plain data: {error}") from error
+        return self._opening
+
+    def _mark_cpu(self) -> None:
+        if self.pid is not None:
+            self._cpu_mark = cpu_seconds(self.pid) or 0.0
+
+    def check_cpu(self, used: float) -> None:
+        """Kill the worker where it has used more CPU than its cell, or the time between cells, may take."""
+        seconds = used - self._cpu_mark
+        if self._running:
+            if seconds > self._limits.cell_timeout + KILL_GRACE + IDLE_SECONDS:
+                self.kill(f"the cell used {seconds:.1f} s of CPU, its limit is {self._limits.cell_timeout:g}")
+        elif seconds > IDLE_SECONDS:
+            self.kill("it used CPU between cells")
+
+    def kill(self, reason: str) -> None:
+        """Kill the worker for something it did."""
+        if self._worker is not None:
+            self._worker.kill(reason)
 
     def _drop_worker(self) -> None:
         if self._worker is not None:
@@ -245,6 +198,7 @@ class WorkerRepl:
         if not self._closed:
             self._closed = True
             self._files.release(self._texts)
+            self._texts = []
             self._on_close(self)
         self._drop_worker()
         with anyio.CancelScope(shield=True):
@@ -261,22 +215,26 @@ class WorkerRepl:
         self._running = True
         try:
             note = ""
+            why = None
             if self._worker is not None and self._worker.ended():
+                why = self._worker.reason
                 self._drop_worker()
             if self._worker is None:
                 await self.start()
-                note = _RESTARTED
+                note = _restarted(why)
             assert self._worker is not None
+            self._mark_cpu()
             return await self._run(self._worker, code, note)
         except BaseException:
             self._drop_worker()
             raise
         finally:
             self._running = False
+            self._mark_cpu()
 
     async def _run(self, worker: Worker, code: str, note: str) -> CellResult:
         started = anyio.current_time()
-        finished: list[Any] = []
+        finish: Finish | None = None
         clock = self._clock = _Clock(self._limits.cell_timeout + KILL_GRACE)
         if self._calls:
             clock.pause()
@@ -285,63 +243,97 @@ class WorkerRepl:
         with clock.scope:
             try:
                 while True:
-                    kind, *fields = unpack(await worker.receive(), self._shared_text)
-                    if kind == "done":
-                        return self._result(fields[0], finished, note)
-                    if kind == "finish":
-                        finished[:] = [fields[0]]
-                    elif kind == "call":
-                        self._begin(worker, *fields)
-                    elif kind == "cancel":
-                        self._cancel(fields[0])
+                    message = await self._message(worker)
+                    if isinstance(message, Call):
+                        self._begin(worker, message)
+                    elif isinstance(message, Done):
+                        return self._result(message, finish, note, anyio.current_time() - started)
+                    elif isinstance(message, Finish):
+                        finish = message
+                    elif isinstance(message, Cancel):
+                        self._cancel(message.id)
                     else:
-                        raise ProtocolError(f"unknown message {kind!r}")
+                        raise ProtocolError("a message out of place")
             except WorkerGone as error:
                 why = str(error)
-            except (ProtocolError, LookupError, TypeError, ValueError, OverflowError) as error:
+            except ProtocolError as error:
                 why = f"it broke the protocol ({error})"
         self._drop_worker()
         wall = anyio.current_time() - started
-        if finished:
-            return CellResult(status=CellStatus.FINISHED, value=finished[0], output=note, wall=wall)
+        if finish is not None:
+            return CellResult(status=CellStatus.FINISHED, value=finish.value, output=note, wall=wall)
         text = f"The interpreter was killed: {why}. {_LOST}"
         return CellResult(status=CellStatus.KILLED, output=note, error=text, wall=wall)
 
-    def _shared_text(self, code: int, data: bytes) -> str:
-        if code != SHARED_STRING:
-            raise ProtocolError(f"unknown extension {code}")
-        return self._texts[int.from_bytes(data, "little")]
-
-    def _result(self, fields: dict[str, Any], finished: list[Any], note: str) -> CellResult:
-        status = CellStatus(fields["status"])
-        if status is CellStatus.KILLED or (status is CellStatus.FINISHED) != bool(finished):
-            raise ProtocolError("a status that does not fit")
-        most = self._limits.output_chars + 1000
-        error = fields["error"]
-        return CellResult(
-            status=status,
-            output=note + str(fields["output"])[:most],
-            error=None if error is None else str(error)[:most],
-            value=finished[0] if finished else None,
-            unawaited=tuple(str(name) for name in fields["unawaited"]),
-            running=tuple(str(name) for name in fields["running"]),
-            wall=float(fields["wall"]),
-            cpu=float(fields["cpu"]),
+    async def _message(self, worker: Worker) -> Message:
+        body = await worker.receive()
+        self._referred = 0
+        limits = self._limits
+        take = partial(
+            read,
+            body,
+            objects=limits.message_objects + _HEADROOM,
+            text=limits.output_chars + 1000,
+            extension=self._shared_text,
         )
+
+        def timed() -> tuple[Message, float]:
+            begun = thread_time()
+            return take(), thread_time() - begun
+
+        small = len(body) <= _SMALL
+        message, seconds = timed() if small else await anyio.to_thread.run_sync(timed, limiter=self._clerk)
+        worker.spend(seconds)
+        return message
+
+    def _shared_text(self, code: int, data: bytes) -> str:
+        if code != SHARED_STRING or len(data) > 8:
+            raise ProtocolError("an unknown extension")
+        text = self._texts[int.from_bytes(data, "little")]
+        self._referred += len(text)
+        if self._referred > _REPEATS * sum(map(len, self._texts)):
+            raise ProtocolError("a message that repeats its context too often")
+        return text
+
+    def _result(self, done: Done, finish: Finish | None, note: str, wall: float) -> CellResult:
+        if (done.status is CellStatus.FINISHED) != (finish is not None) or (finish is not None and done.refused):
+            raise ProtocolError("a status that does not fit")
+        return CellResult(
+            status=done.status,
+            output=note + done.output,
+            error=done.error,
+            value=finish.value if finish is not None else None,
+            refused=done.refused,
+            unawaited=self._known(done.unawaited),
+            running=self._known(done.running),
+            wall=min(done.wall, wall),
+            cpu=min(done.cpu, self._cpu_of_cell(wall)),
+        )
+
+    def _known(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Names of functions that it was given, as many as are shown: they become part of a prompt."""
+        return tuple(name for name in names if name in self._names)[:_MOST_NAMES]
+
+    def _cpu_of_cell(self, wall: float) -> float:
+        """CPU that the worker has used in this cell; its one thread can use no more than the time that has passed."""
+        used = None if self.pid is None else cpu_seconds(self.pid)
+        return wall if used is None else max(0.0, used - self._cpu_mark)
 
     # -- calls of the host -------------------------------------------------------------------------------------------
 
-    def _begin(
-        self, worker: Worker, number: int, name: str, args: list[Any], kwargs: dict[str, Any], cell: int
-    ) -> None:
-        if not (isinstance(number, int) and isinstance(name, str) and isinstance(args, list) and isinstance(cell, int)):
-            raise ProtocolError("a malformed call")
-        if number in self._calls or not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
-            raise ProtocolError("a malformed call")
-        if len(self._calls) >= _MOST_CALLS:
-            raise ProtocolError("more calls at once than allowed")
-        request = HostRequest(id=number, name=name, args=tuple(args), kwargs=kwargs, cell=cell)
-        scope = self._calls[number] = anyio.CancelScope()
+    def _begin(self, worker: Worker, call: Call) -> None:
+        if call.name not in self._names:
+            raise ProtocolError("a call of a function that it was not given")
+        if call.id <= self._last_call:
+            raise ProtocolError("a call that does not follow the last one")
+        self._last_call = call.id
+        self._made_calls += 1
+        if len(self._calls) >= _MOST_CALLS or self._made_calls > self._limits.most_calls:
+            raise ProtocolError("more calls than allowed")
+        request = HostRequest(
+            id=call.id, name=call.name, args=call.args, kwargs=call.kwargs, cell=call.cell, size=call.size
+        )
+        scope = self._calls[call.id] = anyio.CancelScope()
         if self._clock is not None:
             self._clock.pause()
         # Called here and awaited there: tasks start in any order, but launches must be numbered as they were made.
@@ -350,9 +342,10 @@ class WorkerRepl:
         except Exception as error:  # told to the agent as any other failure of a call is
             answer = error
         self._answering += 1
-        self._tasks.start_soon(self._answer, worker, self._calls, scope, request, answer)
+        # Not the request: its arguments would be held for as long as the answer takes, also where it is refused.
+        self._tasks.start_soon(self._answer, worker, self._calls, scope, call.id, call.name, answer)
 
-    def _cancel(self, number: Any) -> None:
+    def _cancel(self, number: int) -> None:
         scope = self._calls.pop(number, None)
         if scope is not None:
             scope.cancel()
@@ -367,33 +360,87 @@ class WorkerRepl:
         worker: Worker,
         calls: dict[int, anyio.CancelScope],
         scope: anyio.CancelScope,
-        request: HostRequest,
+        number: int,
+        name: str,
         answer: Awaitable[Any] | Exception,
     ) -> None:
         try:
             with scope:
-                frame = await self._ask(request, answer)
-                if calls.pop(request.id, None) is not None:
-                    worker.send(frame, self._tasks)
+                frame = await self._ask(number, name, answer)
+                if calls.pop(number, None) is not None:
+                    worker.send(self._fitting(worker, number, name, frame), self._tasks)
                     self._settled()
         finally:
-            calls.pop(request.id, None)
+            calls.pop(number, None)
             self._answering -= 1
             if not self._answering:
                 self._idle.set()
 
-    async def _ask(self, request: HostRequest, answer: Awaitable[Any] | Exception) -> bytes:
+    async def _ask(self, number: int, name: str, answer: Awaitable[Any] | Exception) -> bytes:
         try:
             if isinstance(answer, Exception):
                 raise answer
-            return pack(["reply", request.id, True, await answer])
+            value = await answer
+            if not is_large(value):
+                return pack(["reply", number, True, value])
+            return await anyio.to_thread.run_sync(self._reply, number, name, value, limiter=self._clerk)
         except HostCallError as error:
-            kind, message, data = error.kind, error.message, error.data
+            return _refusal(number, error.kind, error.message, error.data)
         except NotPlainData as error:
-            kind, message, data = "ToolError", f"{request.name} gave no plain data: {error}", {}
+            return _refusal(number, "ToolError", f"{name} gave no plain data: {error}")
         except Exception as error:
-            kind, message, data = "ToolError", f"{request.name} failed: {type(error).__name__}: {error}", {}
-        try:
-            return pack(["reply", request.id, False, {"kind": kind, "message": message, "data": data}])
-        except NotPlainData:
-            return pack(["reply", request.id, False, {"kind": kind, "message": message, "data": {}}])
+            return _refusal(number, "ToolError", f"{name} failed: {_spelled(error)}")
+
+    @property
+    def _room(self) -> int:
+        """Bytes of one answer that the worker can take in."""
+        return max(1, self._limits.memory_mb // 4) * 1024 * 1024
+
+    def _reply(self, number: int, name: str, value: Any) -> bytes:
+        """The frame of a large value. One text may stand in it many times: it is measured before it is spelt out."""
+        least = least_bytes(value)
+        return self._too_large(number, name, least) or pack(["reply", number, True, value])
+
+    def _too_large(self, number: int, name: str, size: int) -> bytes | None:
+        if size <= self._room:
+            return None
+        return _refusal(
+            number,
+            "ToolError",
+            f"the answer of {name} has {size / 2**20:,.1f} MiB, more than the {self._room >> 20:,} MiB that this "
+            f"interpreter of {self._limits.memory_mb:,} MiB takes in at once: ask for less, or in parts",
+        )
+
+    def _fitting(self, worker: Worker, number: int, name: str, frame: bytes) -> bytes:
+        """The frame, or an error in its place where the worker could not take it in."""
+        refusal = self._too_large(number, name, len(frame))
+        if refusal is not None:
+            return refusal
+        if worker.unsent_bytes and worker.unsent_bytes + len(frame) > max(self._room, _UNREAD_BYTES):
+            return _refusal(
+                number,
+                "ToolError",
+                f"the answer of {name} was dropped: {worker.unsent_bytes >> 20:,} MiB of other answers have not been "
+                "read yet. Make fewer calls at once",
+            )
+        return frame
+
+
+def _restarted(why: str | None) -> str:
+    return f"[The interpreter was restarted{'' if why is None else f' ({why})'}: the variables of earlier cells are lost.]\n"
+
+
+def _refusal(number: int, kind: str, message: str, data: Mapping[str, Any] | None = None) -> bytes:
+    """The frame of an exception in the agent's code."""
+    try:
+        return pack(["reply", number, False, {"kind": kind, "message": message, "data": data or {}}])
+    except NotPlainData:
+        return pack(["reply", number, False, {"kind": kind, "message": message, "data": {}}])
+
+
+def _spelled(error: Exception) -> str:
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # a __str__ that raises
+        text = type(error).__name__
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,14 @@ class _File:
 
 
 class Files:
-    """The memory files of one sandbox, by the identity of the string; each lives as long as a REPL uses it."""
+    """The memory files of one sandbox, by the identity of the string; each lives as long as a REPL uses it.
+
+    Large values are encoded in a thread, so that the event loop goes on meanwhile.
+    """
 
     def __init__(self) -> None:
         self._files: dict[int, _File] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._files)
@@ -61,19 +66,21 @@ class Files:
         return [self._files[id(text)].fd for text in texts]
 
     def _hold(self, text: str) -> None:
-        file = self._files.get(id(text))
-        if file is None:
-            file = self._files[id(text)] = _File(text, *sealed_file(text))
-        file.users += 1
+        with self._lock:
+            file = self._files.get(id(text))
+            if file is None:
+                file = self._files[id(text)] = _File(text, *sealed_file(text))
+            file.users += 1
 
     def release(self, texts: list[str]) -> None:
         """Whoever encoded these no longer needs them."""
-        for text in texts:
-            file = self._files[id(text)]
-            file.users -= 1
-            if file.users == 0:
-                os.close(file.fd)
-                del self._files[id(text)]
+        with self._lock:
+            for text in texts:
+                file = self._files[id(text)]
+                file.users -= 1
+                if file.users == 0:
+                    os.close(file.fd)
+                    del self._files[id(text)]
 
     def close(self) -> None:
         """Close every descriptor."""

@@ -3,110 +3,55 @@
 from __future__ import annotations
 
 import builtins
-import types
-import weakref
-from _string import formatter_field_name_split as split_field  # type: ignore[import-not-found]
-from collections.abc import Callable, Iterable, Mapping
-from string import Formatter
-from typing import Any, NoReturn, cast
+import decimal
+from collections.abc import Callable, Container
+from typing import Any, NoReturn
 
-from . import names
+from . import formatting, names  # noqa: F401 (formatting puts its own `format` in the place of str's)
+from .classes import ANSWERED_BY_PYTHON, SimpleNamespace, is_own_function, make_class
+from .kinds import BUILTIN_ERRORS
+from .matching import match_class, match_mapping, match_sequence
+from .reads import (
+    SafeType,
+    Types,
+    guarded_getattr,
+    guarded_hasattr,
+    is_agents,
+    make_guard,
+    read_special,
+    read_super,
+    reveal,
+    variables_of,
+)
 
-AGENT_CLASSES: weakref.WeakSet[type] = weakref.WeakSet()
-"""Classes made by agents' code. Only their instances have attributes that start with an underscore."""
+_SETTABLE: dict[type, frozenset[str]] = {
+    decimal.Context: frozenset({"prec", "rounding", "Emin", "Emax", "capitals", "clamp"}),
+}
+"""Attributes that may be set on objects of the library."""
 
-_MISSING = object()
-_TUPLE_METHODS = frozenset({"_asdict", "_replace", "_fields", "_make", "_field_defaults"})
-
-
-# -- attributes ------------------------------------------------------------------------------------------------------
-
-
-def _refuse(value: object, name: str, why: str = "") -> NoReturn:
-    # No `obj=`: the exception must not carry what was asked about.
-    raise AttributeError(f"the attribute {name!r} of {type(value).__name__!r} objects is not available{why}")
-
-
-def _owned(value: object, name: str) -> bool:
-    """Whether the attribute is the agent's own: on a class it defined, or on an instance of one."""
-    cls = value if isinstance(value, type) else type(value)
-    if cls not in AGENT_CLASSES:
-        return False
-    for base in cls.__mro__:
-        if name in base.__dict__:
-            return base in AGENT_CLASSES
-    return True  # in the instance's own dictionary, or nowhere
-
-
-def guarded_getattr(value: Any, name: Any, default: Any = _MISSING) -> Any:
-    """`getattr` under the policy; the guard for names that the source alone does not decide."""
-    if type(name) is not str:
-        raise TypeError("attribute names must be plain strings")
-    problem = names.attribute_error(name)
-    if problem is not None:
-        raise AttributeError(problem)
-    if names.is_guarded(name):
-        return _guarded(value, name, default)
-    return getattr(value, name) if default is _MISSING else getattr(value, name, default)
-
-
-def _guarded(value: Any, name: str, default: Any) -> Any:
-    if name in names.READABLE_DUNDERS:
-        return _dunder(value, name, default)
-    if name in ("format", "format_map") and not _owned(value, name):
-        if isinstance(value, str):
-            return _SafeFormat(value, name)
-        if isinstance(value, type) and issubclass(value, str):
-            return _format_text if name == "format" else _format_mapping
-    elif (
-        (name == "obj" and not isinstance(value, (BaseException, memoryview)))
-        or (name == "register" and not isinstance(value, type))
-        or _owned(value, name)
-        or (name in _TUPLE_METHODS and _is_named_tuple(value))
-    ):
-        return getattr(value, name) if default is _MISSING else getattr(value, name, default)
-    if default is not _MISSING:
-        return default
-    _refuse(value, name)
-
-
-def _is_named_tuple(value: Any) -> bool:
-    cls = value if isinstance(value, type) else type(value)
-    return issubclass(cls, tuple) and cls in AGENT_CLASSES
-
-
-def _dunder(value: Any, name: str, default: Any) -> Any:
-    if name == "__class__":
-        return safe_type(value)
-    if name == "__dict__":
-        return guarded_vars(value)
-    if name == "__init__":
-        if isinstance(value, type) and (value in AGENT_CLASSES or issubclass(value, BaseException)):
-            return value.__init__  # type: ignore[misc]
-        _refuse(value, name)
-    if name in ("__cause__", "__context__", "__notes__") and not isinstance(value, BaseException):
-        _refuse(value, name)
-    return getattr(value, name) if default is _MISSING else getattr(value, name, default)
-
-
-def guarded_hasattr(value: Any, name: Any) -> bool:
-    """`hasattr` under the policy."""
-    try:
-        guarded_getattr(value, name)
-    except AttributeError:
-        return False
-    return True
-
-
-_WRITABLE = (types.FunctionType, types.SimpleNamespace, BaseException)
+_SETTABLE_OF_ERRORS = frozenset(
+    ("args", "value", "code", "name", "path", "msg", "errno", "strerror", "filename", "filename2")
+)
+"""Attributes of the library's exceptions that may be set. C code relies on the types of others (`UnicodeError.object`)."""
 
 
 def guarded_write(value: Any, name: str) -> Any:
     """`value` itself, where its attribute `name` may be set or deleted: only on what the agent's code made."""
     cls = value if isinstance(value, type) else type(value)
-    if cls in AGENT_CLASSES or (isinstance(value, _WRITABLE) and not name.startswith("_")):
+    allowed = is_agents(cls) or type(value) is SimpleNamespace or (not name.startswith("_") and _may_set(value, name))
+    if allowed and not (issubclass(cls, BaseException) and name in _held_back_of_error(cls)):
         return value
-    raise AttributeError(f"attributes of {type(value).__name__!r} objects cannot be set here")
+    raise AttributeError(f"the attribute {name!r} of {type(value).__name__!r} objects cannot be set here")
+
+
+def _may_set(value: Any, name: str) -> bool:
+    return isinstance(value, BaseException) or is_own_function(value) or name in _SETTABLE.get(type(value), ())
+
+
+def _held_back_of_error(cls: type[BaseException]) -> Container[str]:
+    """The names that the library's part of an exception defines, without those that may be set; `split` and alike."""
+    held = {name for base in cls.__mro__ if not is_agents(base) for name in base.__dict__}
+    return held - _SETTABLE_OF_ERRORS | ANSWERED_BY_PYTHON
 
 
 def _writing(value: Any, name: Any) -> Any:
@@ -118,119 +63,17 @@ def _writing(value: Any, name: Any) -> Any:
     return guarded_write(value, name)
 
 
-def guarded_setattr(value: Any, name: Any, new: Any) -> None:
+def guarded_setattr(value: Any, name: Any, new: Any, /) -> None:
     """`setattr` under the policy."""
     setattr(_writing(value, name), name, new)
 
 
-def guarded_delattr(value: Any, name: Any) -> None:
+def guarded_delattr(value: Any, name: Any, /) -> None:
     """`delattr` under the policy."""
     delattr(_writing(value, name), name)
 
 
-# -- formatting ------------------------------------------------------------------------------------------------------
-
-
-class _SafeFormatter(Formatter):
-    """`str.format` whose fields are looked up like any other attribute of the agent's code."""
-
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
-        first, rest = split_field(field_name)
-        value = self.get_value(first, args, kwargs)
-        for is_attribute, key in rest:
-            value = guarded_getattr(value, str(key)) if is_attribute else value[key]
-        return value, first
-
-
-def _format_text(template: str, /, *args: Any, **kwargs: Any) -> str:
-    return _SafeFormatter().vformat(str(template), args, kwargs)
-
-
-def _format_mapping(template: str, mapping: Mapping[str, Any], /) -> str:
-    return _SafeFormatter().vformat(str(template), (), mapping)
-
-
-class _SafeFormat:
-    """The bound method `format` or `format_map` of a string."""
-
-    __slots__ = ("_method", "_template")
-
-    def __init__(self, template: str, method: str) -> None:
-        self._template = template
-        self._method = _format_text if method == "format" else _format_mapping
-
-    def __call__(self, *args: Any, **kwargs: Any) -> str:
-        return self._method(self._template, *args, **kwargs)
-
-
-# -- classes ---------------------------------------------------------------------------------------------------------
-
-_BASES: set[type] = {
-    object,
-    *(int, float, str, bytes, list, dict, set, frozenset, tuple),
-}
-
-
-def allow_bases(classes: Iterable[type]) -> None:
-    """Let agents' classes inherit from these too."""
-    _BASES.update(classes)
-
-
-def make_class(name: str, bases: tuple[Any, ...], body: dict[str, Any], **keywords: Any) -> type:
-    """The metaclass of every class in a cell: decides what may be inherited from, and remembers the class as the agent's."""
-    for base in bases:
-        known = isinstance(base, type) and (base in AGENT_CLASSES or base in _BASES or issubclass(base, BaseException))
-        if not known or issubclass(base, (SystemExit, KeyboardInterrupt)):
-            raise TypeError(f"cannot inherit from {getattr(base, '__name__', base)!r} in this sandbox")
-    allowed = names.METHODS | names.CLASS_VARIABLES | {"__module__", "__qualname__", "__classcell__", "__annotations__"}
-    allowed |= {"__orig_bases__", "__type_params__", "__static_attributes__", "__firstlineno__"}
-    for key in body:
-        if names.is_special(key) and key not in allowed:
-            raise TypeError(f"{key!r} cannot be defined in a class")
-
-    def fill(namespace: dict[str, Any]) -> None:
-        for key, value in body.items():  # one by one: an Enum's namespace counts its members
-            namespace[key] = value
-
-    created = types.new_class(name, bases, keywords, fill)
-    AGENT_CLASSES.add(created)
-    return created
-
-
-class _SafeTypeMeta(type):
-    def __call__(cls, *args: Any) -> Any:
-        return safe_type(*args)
-
-    def __instancecheck__(cls, value: object) -> bool:
-        return isinstance(value, type)
-
-    def __subclasscheck__(cls, value: type) -> bool:
-        return issubclass(value, type)
-
-    def __repr__(cls) -> str:
-        return "<class 'type'>"
-
-
-class SafeType(metaclass=_SafeTypeMeta):
-    """What agents know as `type`: it tells the type of an object and makes no classes."""
-
-
-def safe_type(*args: Any) -> Any:
-    """The type of an object, except of a class: metaclasses are not given out."""
-    if len(args) != 1:
-        raise TypeError("type() takes one argument here: write a class statement to make a class")
-    found = type(args[0])
-    return SafeType if issubclass(found, type) else found
-
-
 # -- builtins --------------------------------------------------------------------------------------------------------
-
-
-def guarded_vars(value: Any = _MISSING) -> dict[str, Any]:
-    """A copy of the attributes of an instance of the agent's own classes."""
-    if type(value) in AGENT_CLASSES or type(value) is types.SimpleNamespace:
-        return dict(value.__dict__)
-    raise TypeError("vars() works on instances of your own classes; globals() lists your variables")
 
 
 def _unavailable(name: str, why: str) -> Callable[..., NoReturn]:
@@ -311,19 +154,19 @@ def make_builtins(variables: dict[str, Any], importer: Callable[..., Any]) -> di
         return {k: v for k, v in variables.items() if not names.is_special(k)}
 
     def guarded_dir(*value: Any) -> list[str]:
-        return sorted(visible()) if not value else [name for name in dir(*value) if not name.startswith("_")]
+        if not value:
+            return sorted(visible())
+        return sorted(name for name in dir(*value) if type(name) is str and not name.startswith("_"))
 
     found: dict[str, Any] = {name: getattr(builtins, name) for name in _PLAIN}
-    for name, value in vars(builtins).items():
-        if isinstance(value, type) and issubclass(value, BaseException):
-            found[name] = value
+    found.update(BUILTIN_ERRORS)
     found.update(
         getattr=guarded_getattr,
         hasattr=guarded_hasattr,
         setattr=guarded_setattr,
         delattr=guarded_delattr,
         type=SafeType,
-        vars=guarded_vars,
+        vars=variables_of,
         dir=guarded_dir,
         globals=visible,
         locals=visible,
@@ -336,7 +179,22 @@ def make_builtins(variables: dict[str, Any], importer: Callable[..., Any]) -> di
         quit=_unavailable("quit", "call finish(value) to end"),
         __import__=importer,
     )
-    found[names.GET] = guarded_getattr
-    found[names.WRITE] = guarded_write
-    found[names.CLASS] = cast(Any, make_class)
+    found.update(_GUARDS)
+    known = found[names.TYPES] = Types()
+    found[names.GET] = make_guard(known)
     return found
+
+
+_GUARDS: dict[str, Any] = {
+    names.TYPE: type,
+    names.SPECIAL: read_special,
+    names.SUPER: read_super,
+    names.WRITE: guarded_write,
+    names.CLASS: make_class,
+    names.MATCH_SEQUENCE: match_sequence,
+    names.MATCH_MAPPING: match_mapping,
+    names.MATCH_CLASS: match_class,
+}
+for _offered in (*(getattr(builtins, name) for name in _PLAIN), type(None), type(...), type(NotImplemented)):
+    if isinstance(_offered, type):
+        reveal(_offered)

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import array
+import errno
 import importlib.util
+import logging
+import math
 import os
 import resource
 import socket
 import subprocess
 import sys
 from collections import deque
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, Self
 
 import anyio
-import anyio.abc
 
 from ..errors import SandboxError
 from . import kernel, zygote
-from .connection import Worker
+from .link import Worker
 from .sandbox import WorkerSandbox
+from .watchdog import resident_bytes
 
+_log = logging.getLogger("recursive_agent")
 _START_SECONDS = 30.0
-_WORKER_PACKAGES = ("msgpack", "RestrictedPython")
+_PATIENCE = 10.0
+"""Seconds to wait for a worker while new ones are refused."""
+_LONGEST_PAUSE = 1.0
+"""Seconds between attempts to start workers, at most."""
+WORKER_PACKAGES = ("msgpack", "RestrictedPython")
 _REQUIRED = {"kernel": kernel.KERNEL_LAYERS}
 
 
@@ -30,15 +39,16 @@ class ProcessSandbox(WorkerSandbox):
     """A locked process for each REPL, forked from a zygote that shares nothing with this process.
 
     `spares` workers are kept forked and locked ahead of need. `policy=False` leaves the kernel as the only boundary: the
-    code is then plain Python (meant for tests of that boundary). `require="kernel"` refuses to start, with SandboxError,
-    where a layer of the kernel does not hold.
+    code is then plain Python (meant for tests of that boundary). It refuses to start, with SandboxError, where a layer of
+    the kernel does not hold; `require=None` allows that.
     """
 
-    def __init__(self, *, require: Literal["kernel"] | None = None, spares: int = 8, policy: bool = True) -> None:
+    def __init__(self, *, require: Literal["kernel"] | None = "kernel", spares: int = 8, policy: bool = True) -> None:
         super().__init__()
         self._required = _REQUIRED[require] if require is not None else frozenset()
         self._spare_target = spares
         self._policy = policy
+        self._owner = 0
         self._zygote: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._spares: deque[Worker] = deque()
@@ -50,23 +60,26 @@ class ProcessSandbox(WorkerSandbox):
         self._proven = False
         """Whether the zygote there is has given a worker."""
         self._revival = anyio.Lock()
+        self._refusal: _Refusal | None = None
+        """Why no worker could be started lately."""
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         self._start()
         try:
-            self._tasks = await anyio.create_task_group().__aenter__()
-            self._tasks.start_soon(self._receive_workers)
+            tasks = await self._begin()
+            tasks.start_soon(self._receive_workers)
             with anyio.fail_after(_START_SECONDS):
                 first = await self._take()
                 self._spares.appendleft(first)  # so that it is released whatever comes
                 self.enforced = self._holding(await first.ready())
+            self._watchdog.fresh_bytes = resident_bytes(first.pid)
             missing = self._required - self.enforced
             if missing:
-                raise SandboxError(
-                    f"this machine does not enforce {', '.join(sorted(missing))}, which require= asks for"
-                )
+                raise SandboxError(kernel.refusal(missing))
+            if missing := kernel.KERNEL_LAYERS - self.enforced:
+                _log.warning("%s", kernel.warning(missing))
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             if isinstance(error, TimeoutError):
@@ -74,50 +87,76 @@ class ProcessSandbox(WorkerSandbox):
             raise
         return self
 
+    def _command(self, arguments: list[str]) -> list[str]:
+        """The program that starts the zygote: Python with these arguments."""
+        return [sys.executable, *arguments]
+
+    def _pid(self, pidfd: int, said: int) -> int:
+        """Process id of a worker as this process sees it; `said` is the id as the zygote sees it."""
+        return said
+
     def _start(self) -> None:
+        """Start a zygote. Raises SandboxError."""
+        if problem := kernel.why_root_cannot_start():
+            raise SandboxError(problem)
+        self._owner = os.getpid()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:  # two descriptors for each REPL; the usual soft limit of 1,024 would end at 500
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        paths = {str(Path(place).parent) for name in _WORKER_PACKAGES for place in _locations(name)}
-        with theirs:
-            self._zygote = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", "-X", "utf8", "-c", zygote.BOOT),
-                    *(str(Path(__file__).parent), ":".join(sorted(paths)), str(theirs.fileno())),
-                    "policy" if self._policy else "raw",
-                ],
-                env={},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        self._socket = ours
+        paths = {str(Path(place).parent) for name in WORKER_PACKAGES for place in _locations(name)}
+        with ExitStack() as stack:
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                stack.enter_context(theirs)
+                stack.callback(ours.close)
+                ours.setblocking(False)
+                # So that it notices our end even where a fork of ours keeps the other end of its socket open.
+                host = os.pidfd_open(os.getpid())
+                stack.callback(os.close, host)
+                self._zygote = subprocess.Popen(
+                    self._command(
+                        [
+                            *("-I", "-S", "-X", "utf8", "-c", zygote.BOOT),
+                            *(str(Path(__file__).parent), ":".join(sorted(paths)), str(theirs.fileno()), str(host)),
+                            "policy" if self._policy else "raw",
+                        ]
+                    ),
+                    env={},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(), host),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise SandboxError(f"the sandbox's helper process cannot be started ({error.strerror})") from error
+            self._socket = ours
+            stack.pop_all()
+            theirs.close()
+            os.close(host)
 
     async def __aexit__(self, *exc: object) -> None:
         self._fail("the sandbox is closed")
         try:
-            with anyio.CancelScope(shield=True):
-                await self._close_repls()
-            if self._tasks is not None:
-                self._tasks.cancel_scope.cancel()
-                await self._tasks.__aexit__(None, None, None)
+            await self._end()
         finally:
-            self._tasks = None
             while self._spares:
                 self._spares.popleft().kill()
-            if self._socket is not None:
-                self._socket.close()
+            self._hang_up()
             if self._zygote is not None:
                 with anyio.CancelScope(shield=True):
                     await _wait(self._zygote)
             self._files.close()
 
-    def _holding(self, layers: list[str]) -> frozenset[str]:
-        return frozenset(layers) | {"process"} | ({"policy"} if self._policy else set())
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            with suppress(Exception):  # outside an event loop nobody waits for it
+                anyio.notify_closing(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _holding(self, layers: frozenset[str]) -> frozenset[str]:
+        return layers | {"process"} | ({"policy"} if self._policy else set())
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
@@ -129,6 +168,8 @@ class ProcessSandbox(WorkerSandbox):
     def _order(self) -> None:
         """Ask the zygote for as many workers as are waited for, and the spares."""
         wanted = len(self._waiting) + self._spare_target - len(self._spares) - self._coming
+        if self._refusal is not None and self._refusal.resting:
+            return
         if wanted > 0 and self._socket is not None and self._failure is None:
             try:
                 self._socket.send(zygote.REQUEST.pack(min(wanted, 0xFFFF)))
@@ -146,7 +187,7 @@ class ProcessSandbox(WorkerSandbox):
     async def _revive(self) -> None:
         """Start another zygote where one that worked was killed (by the kernel's out-of-memory killer, say).
 
-        Its workers died with it. One that never gave a worker would not do better a second time.
+        Its workers died with it. One that never gave a worker would not do better a second time. Raises SandboxError.
         """
         async with self._revival:
             if not (self._lost and self._proven) or self._tasks is None or self._zygote is None:
@@ -154,10 +195,9 @@ class ProcessSandbox(WorkerSandbox):
             await _wait(self._zygote)
             while self._spares:
                 self._spares.popleft().kill()
-            if self._socket is not None:
-                self._socket.close()
+            self._hang_up()
+            self._start()  # where it fails, everything stands as it was: the next one to ask tries again
             self._coming, self._failure, self._lost, self._proven = 0, None, False, False
-            self._start()
             self._tasks.start_soon(self._receive_workers)
 
     async def _receive_workers(self) -> None:
@@ -165,50 +205,79 @@ class ProcessSandbox(WorkerSandbox):
         assert zygote_socket is not None
         room = socket.CMSG_SPACE(2 * array.array("i").itemsize)
         while True:
-            await anyio.wait_readable(zygote_socket)
             try:
+                await anyio.wait_readable(zygote_socket)
                 data, ancillary, _, _ = zygote_socket.recvmsg(zygote.BORN.size, room, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 continue
-            except OSError:
+            except (OSError, anyio.ClosedResourceError):
                 data, ancillary = b"", []
             fds = array.array("i")
             for _, _, part in ancillary:
-                fds.frombytes(part)
-            if len(fds) != 2:
+                fds.frombytes(part[: len(part) - len(part) % fds.itemsize])
+            if zygote_socket is not self._socket:  # another zygote has taken its place
                 for fd in fds:
                     os.close(fd)
-                if zygote_socket is not self._socket:
-                    return  # another zygote has taken its place, and this end says nothing about that one
-                if data:
-                    self._fail("no descriptors left for another REPL: raise RLIMIT_NOFILE (ulimit -n)")
-                else:
-                    self._lose("the sandbox's zygote has ended")
+                return
+            if not data:
+                self._lose("the sandbox's zygote has ended")
                 return
             self._coming -= 1
+            (pid,) = zygote.BORN.unpack(data)
+            if pid <= 0 or len(fds) != 2:  # a worker whose descriptors got lost sees its socket closed, and ends
+                for fd in fds:
+                    os.close(fd)
+                self._refused(-pid if pid <= 0 else errno.EMFILE)
+                continue
             self._proven = True
-            worker = Worker(socket.socket(fileno=fds[0]), fds[1], zygote.BORN.unpack(data)[0])
-            if self._waiting:
-                waiter = self._waiting.popleft()
-                waiter.worker = worker
-                waiter.event.set()
-            else:
-                self._spares.append(worker)
+            self._refusal = None
+            self._put_back(Worker(socket.socket(fileno=fds[0]), fds[1], self._pid(fds[1], pid)))
+            self._order()
+
+    def _refused(self, number: int) -> None:
+        """No worker could be started for want of processes, memory or descriptors: try again a little later."""
+        refusal = self._refusal = self._refusal or _Refusal()
+        refusal.reason = (
+            "no descriptors are left for another interpreter: raise RLIMIT_NOFILE (ulimit -n)"
+            if number in (errno.EMFILE, errno.ENFILE)
+            else f"no process can be started for another interpreter ({os.strerror(number)})"
+        )
+        if not refusal.resting and self._tasks is not None:
+            refusal.resting = True
+            self._tasks.start_soon(self._try_again, refusal)
+
+    async def _try_again(self, refusal: _Refusal) -> None:
+        await anyio.sleep(refusal.pause)
+        refusal.pause = min(refusal.pause * 2, _LONGEST_PAUSE)
+        refusal.resting = False
+        if self._refusal is refusal:
             self._order()
 
     def _put_back(self, worker: Worker) -> None:
-        if self._failure is None:
+        """Give a worker to whoever has waited longest, or keep it."""
+        if self._failure is not None:  # nobody will look at the spares again
+            worker.kill()
+        elif self._waiting:
+            waiter = self._waiting.popleft()
+            waiter.worker = worker
+            waiter.event.set()
+        elif len(self._spares) < self._spare_target:
             self._spares.append(worker)
-        else:  # nobody will look at the spares again
+        else:  # it was ordered for one who has gone
             worker.kill()
 
     async def _take(self) -> Worker:
+        if self._owner != os.getpid():
+            raise SandboxError("this sandbox was opened before the process forked; open another one after the fork")
         if self._lost:
             await self._revive()
         if self._failure is not None:
             raise SandboxError(self._failure)
-        if self._spares:
+        while self._spares:
             worker = self._spares.popleft()
+            if worker.ended():
+                worker.kill()
+                continue
             self._order()
             if not self._lost:
                 return worker
@@ -218,7 +287,11 @@ class ProcessSandbox(WorkerSandbox):
         self._waiting.append(waiter)
         self._order()
         try:
-            await waiter.event.wait()
+            while not waiter.event.is_set():
+                with anyio.move_on_after(_PATIENCE):
+                    await waiter.event.wait()
+                if not waiter.event.is_set() and self._refusal is not None:
+                    raise SandboxError(self._refusal.reason)
         except BaseException:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
@@ -231,16 +304,19 @@ class ProcessSandbox(WorkerSandbox):
 
     async def worker(self) -> Worker:
         """A locked worker that nobody uses yet. Raises SandboxError."""
-        for _ in range(3):
+        problem = ""
+        for _ in range(self._spare_target + 3):  # all spares may have died at once
             try:
                 worker = await self._take()
-            except SandboxError:
+            except SandboxError as error:
                 if self._lost and self._proven:
+                    problem = str(error)
                     continue
                 raise
             try:
                 holding = self._holding(await worker.ready())
-            except SandboxError:  # a spare that died while it waited
+            except SandboxError as error:  # a spare that died while it waited
+                problem = str(error)
                 worker.kill()
                 continue
             except BaseException:
@@ -254,7 +330,7 @@ class ProcessSandbox(WorkerSandbox):
                 "pdeathsig"
             }:  # else the helper was killed as it forked, and the worker has no parent to follow
                 raise SandboxError(f"a worker lacks {', '.join(sorted(missing))}")
-        raise SandboxError("workers die before they can be used")
+        raise SandboxError(f"workers die before they can be used: {problem}")
 
     def _unusable(self) -> str | None:
         if self._tasks is None:
@@ -269,6 +345,15 @@ def _locations(package: str) -> list[str]:
     return list(spec.submodule_search_locations)
 
 
+class _Refusal:
+    """New workers were refused: why, and how long until the next attempt."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.pause = 0.05
+        self.resting = False
+
+
 class _Waiter:
     __slots__ = ("event", "worker")
 
@@ -279,13 +364,21 @@ class _Waiter:
 
 async def _wait(process: subprocess.Popen[bytes]) -> None:
     """Wait for the zygote, which ends by itself when its socket is closed."""
-    fd = os.pidfd_open(process.pid)
+    for seconds in (5.0, math.inf):
+        with anyio.move_on_after(seconds):
+            while process.poll() is None:
+                await _ended(process)
+            return
+        process.kill()
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
     try:
-        with anyio.move_on_after(5):
-            await anyio.wait_readable(fd)
-        if process.poll() is None:
-            process.kill()
-            await anyio.wait_readable(fd)
-        process.wait()
+        fd = os.pidfd_open(process.pid)
+    except OSError:  # no descriptor left
+        await anyio.sleep(0.01)
+        return
+    try:
+        await anyio.wait_readable(fd)
     finally:
         os.close(fd)

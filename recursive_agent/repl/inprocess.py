@@ -6,15 +6,13 @@ import contextlib
 import ctypes
 import os
 import socket
+import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Self
 
-import anyio
-import anyio.abc
-
 from .calls import Disconnected, TimedOut
-from .connection import Worker
+from .link import Worker
 from .protocol import pack
 from .sandbox import WorkerSandbox
 
@@ -49,18 +47,13 @@ class InProcessSandbox(WorkerSandbox):
         self.enforced = frozenset({"policy"})
 
     async def __aenter__(self) -> Self:
-        self._tasks = await anyio.create_task_group().__aenter__()
+        await self._begin()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         try:
-            with anyio.CancelScope(shield=True):
-                await self._close_repls()
-            if self._tasks is not None:
-                self._tasks.cancel_scope.cancel()
-                await self._tasks.__aexit__(None, None, None)
+            await self._end()
         finally:
-            self._tasks = None
             self._files.close()
 
     async def worker(self) -> Worker:
@@ -87,13 +80,17 @@ class _ThreadLimiter:
         self._thread = threading.get_ident()
         self._over = threading.Event()
 
-    def allow(self, memory: int) -> None:
-        """A thread's memory cannot be limited."""
+    def allow(self, memory: int, cpu: float | None = None) -> None:
+        """A thread's memory and CPU cannot be limited."""
 
     def start(self, seconds: float) -> None:
         """Watch the cell."""
         self._over = threading.Event()
         threading.Thread(target=self._watch, args=(self._over, seconds), name="rao-limit", daemon=True).start()
+
+    def tighten(self) -> bool:
+        """A thread's memory cannot be limited."""
+        return False
 
     def relax(self) -> None:
         """A thread's memory cannot be limited."""
@@ -106,21 +103,27 @@ class _ThreadLimiter:
         self._over.set()
 
     def _watch(self, over: threading.Event, seconds: float) -> None:
+        from .worker import in_agent_code
+
         interpreter = self.interpreter
         left = seconds
         while interpreter is not None and not over.wait(max(left, 0.02)):
             left = interpreter.remaining()
             if left <= 0 and not over.is_set() and not interpreter.finished:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(TimedOut))
+                # Where the thread stands now is where it raises: it holds still while this thread holds the GIL.
+                if in_agent_code(sys._current_frames().get(self._thread)):
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(TimedOut))
+                else:
+                    interpreter.overdue = True
 
 
 def _serve(sock: socket.socket) -> None:
-    from . import worker  # here, for all that it imports is of no use to a host whose workers are processes
+    from . import incoming, worker  # here, for all that it imports is of no use to a host whose workers are processes
 
     loop = worker.make_loop()
     try:
         with sock, contextlib.suppress(Disconnected, ConnectionError, TimedOut):
-            connection = worker.Connection(sock)
+            connection = incoming.Connection(sock)
             connection.send(pack(["ready", []]))
             worker.serve(connection, loop, _ThreadLimiter(), policy=True, process=False)
     finally:

@@ -6,6 +6,7 @@ counts as enforced only when the probe was refused.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -14,14 +15,21 @@ import resource
 import signal
 import socket
 import struct
+from collections.abc import Iterable
 
-from .syscalls import FREE, MACHINES, NOT_EXECUTABLE, OWN_LIMITS, Machine
+from .bpf import allow_list
+from .syscalls import ALLOWED, MACHINES, Machine
 
 KERNEL_LAYERS = frozenset({"rlimits", "no_new_privs", "pdeathsig", "landlock", "seccomp"})
 NOBODY = 65534
+MOST_DESCRIPTORS = 256
+"""Descriptors a worker may have: a few of its own, and for a moment those of the host's large strings."""
+WORKER_OOM_SCORE, ZYGOTE_OOM_SCORE = 1000, 500
+"""Where memory runs out the kernel kills a worker first, then a zygote, and the host last."""
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 2, 4
 _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
+_PR_SET_THP_DISABLE = 41
 _SECCOMP_SET_MODE_FILTER = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,12 +46,71 @@ def _prctl(option: int, argument: int = 0) -> int:
 # -- privileges ------------------------------------------------------------------------------------------------------
 
 
+_CAPABILITIES = {6: "SETGID", 7: "SETUID"}
+
+
+def why_root_cannot_start() -> str | None:
+    """Why this process, which is root, cannot become nobody for its workers, and what to do; None where it can."""
+    if os.geteuid() != 0:
+        return None
+    held = next((int(line[7:], 16) for line in _lines("/proc/self/status") if line.startswith("CapEff:")), -1)
+    lacking = [name for bit, name in _CAPABILITIES.items() if not held >> bit & 1]
+    advice = "Run it as an ordinary user (USER in a Dockerfile, docker run --user 1000)"
+    if lacking:
+        options = " ".join(f"--cap-add {name}" for name in sorted(lacking))
+        return (
+            "Agents' code must not run as root, and this process is root without the capability to become another user "
+            f"({', '.join(f'CAP_{name}' for name in sorted(lacking))}). {advice}, or give it the capabilities "
+            f"(docker run {options})."
+        )
+    mapped = all(_maps_nobody(f"/proc/self/{kind}_map") for kind in ("uid", "gid"))
+    if not mapped or "deny" in _lines("/proc/self/setgroups"):
+        return (
+            f"Agents' code must not run as root, and in this user namespace root cannot become user {NOBODY}. {advice}, "
+            f"or map the ids 0 to {NOBODY} into the namespace."
+        )
+    return None
+
+
+def _maps_nobody(path: str) -> bool:
+    ranges = [tuple(map(int, line.split())) for line in _lines(path)]
+    return not ranges or any(first <= NOBODY < first + count for first, _, count in ranges)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path) as file:  # noqa: PTH123 - pathlib is not for a worker
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
 def drop_privileges() -> None:
-    """Become nobody where the worker would otherwise be root (whom RLIMIT_NPROC and file modes do not bind)."""
+    """Become nobody where the worker would otherwise be root (whom RLIMIT_NPROC and file modes do not bind).
+
+    Raises PermissionError.
+    """
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        except OSError as error:
+            raise PermissionError(why_root_cannot_start() or f"root cannot become user {NOBODY}: {error}") from error
+
+
+def offer_to_oom_killer(score: int) -> None:
+    """Where memory runs out, let the kernel kill this process before others. Needs no privilege, but open files.
+
+    Before `drop_privileges`, after which the file is another user's.
+    """
+    with contextlib.suppress(OSError, ValueError):  # without /proc, the kernel goes by size alone
+        fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if int(os.read(fd, 16)) < score:
+                os.pwrite(fd, str(score).encode(), 0)
+        finally:
+            os.close(fd)
 
 
 def die_with(parent: int) -> bool:
@@ -70,14 +137,25 @@ _FIXED_LIMITS = (
     (resource.RLIMIT_NPROC, 0),
     (resource.RLIMIT_MSGQUEUE, 0),
     (resource.RLIMIT_SIGPENDING, 64),
+    (resource.RLIMIT_NOFILE, MOST_DESCRIPTORS),
 )
 
 
 def fixed_limits() -> bool:
-    """Limits that never change in a worker's life: no core, no file, no process, no locked memory, no queue."""
+    """Limits that never change in a worker's life: no core, no file, no process, no locked memory, no queue, no huge page.
+
+    (Of a huge page that is unmapped but for a corner, the rest stays taken and counts nowhere.)
+    """
+    _prctl(_PR_SET_THP_DISABLE, 1)
     for which, value in _FIXED_LIMITS:
-        resource.setrlimit(which, (value, value))
-    return all(resource.getrlimit(which) == (value, value) for which, value in _FIXED_LIMITS)
+        _, hard = resource.getrlimit(which)
+        least = value if hard == resource.RLIM_INFINITY else min(value, hard)  # the user may have set a lower one
+        resource.setrlimit(which, (least, least))
+    return all(_at_most(value, *resource.getrlimit(which)) for which, value in _FIXED_LIMITS)
+
+
+def _at_most(value: int, soft: int, hard: int) -> bool:
+    return 0 <= soft == hard <= value
 
 
 # -- Landlock --------------------------------------------------------------------------------------------------------
@@ -127,42 +205,11 @@ def _connect_refused() -> bool:
 
 # -- seccomp ---------------------------------------------------------------------------------------------------------
 
-_LOAD, _JEQ, _JGE, _JSET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
-_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
-_PROT_EXEC = 4
-
 
 def seccomp_program(machine: Machine) -> bytes:
-    """The BPF filter: kill a foreign architecture, allow the list, refuse everything else with EPERM."""
-    code: list[tuple[int, int, int, int]] = [
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_JEQ, 1, 0, machine.audit),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _NUMBER),
-    ]
-    if machine.x32_bit is not None:  # the x32 calls share the audit number of x86-64
-        code += [(_JGE, 0, 1, machine.x32_bit), (_RETURN, 0, 0, _KILL)]
-    for name in FREE:
-        if name in machine.numbers:
-            code += [(_JEQ, 0, 1, machine.numbers[name]), (_RETURN, 0, 0, _ALLOW)]
-    for name in NOT_EXECUTABLE:
-        code += [
-            (_JEQ, 0, 4, machine.numbers[name]),
-            (_LOAD, 0, 0, _ARGUMENTS + 2 * 8),
-            (_JSET, 1, 0, _PROT_EXEC),
-            (_RETURN, 0, 0, _ALLOW),
-            (_RETURN, 0, 0, _REFUSE),
-        ]
-    code += [
-        (_JEQ, 0, 4, machine.numbers[OWN_LIMITS]),
-        (_LOAD, 0, 0, _ARGUMENTS),
-        (_JEQ, 0, 1, 0),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _REFUSE),
-        (_RETURN, 0, 0, _REFUSE),
-    ]
-    return b"".join(struct.pack("<HBBI", *line) for line in code)
+    """The filter: kill a foreign architecture and x32, allow the list, refuse everything else with EPERM."""
+    allowed = {machine.numbers[name]: checks for name, checks in ALLOWED.items() if name in machine.numbers}
+    return allow_list(machine.audit, allowed, killed_from=machine.x32_bit)
 
 
 class _Program(ctypes.Structure):
@@ -189,6 +236,7 @@ _PROGRAM = seccomp_program(_MACHINE) if _MACHINE is not None else b""
 
 def lock_down(parent: int) -> list[str]:
     """Lock the calling process, for good; the layers that hold. Only for a freshly forked, single-threaded worker."""
+    offer_to_oom_killer(WORKER_OOM_SCORE)
     drop_privileges()
     layers = []
     if die_with(parent):
@@ -203,3 +251,36 @@ def lock_down(parent: int) -> list[str]:
         if seccomp(_MACHINE, _PROGRAM):
             layers.append("seccomp")
     return layers
+
+
+# -- what to say where they do not hold --------------------------------------------------------------------------------
+
+_ADVICE = {
+    "landlock": "Landlock needs Linux 5.13 or newer with landlock in its lsm= list, and a container profile that allows it",
+    "seccomp": "seccomp needs a kernel built with it, on x86-64 or arm64, and a container profile that allows it",
+    "pdeathsig": "prctl(PR_SET_PDEATHSIG) is refused: use a container profile that allows it",
+    "no_new_privs": "prctl(PR_SET_NO_NEW_PRIVS) is refused: use a container profile that allows it",
+    "rlimits": "setrlimit is refused: use a container profile that allows it",
+}
+
+
+def advice(missing: Iterable[str]) -> str:
+    """What each of these layers needs, in a sentence."""
+    needs = [_ADVICE.get(layer, f"{layer} does not hold") for layer in sorted(missing)]
+    return "; ".join(needs)
+
+
+def warning(missing: Iterable[str]) -> str:
+    """What is said of every run on such a machine, where it was allowed."""
+    missing = sorted(missing)
+    return f"agents' code is not locked in: this machine does not enforce {', '.join(missing)} ({advice(missing)})"
+
+
+def refusal(missing: Iterable[str]) -> str:
+    """Why no agent runs on a machine where these layers do not hold, and what to do about it."""
+    missing = sorted(missing)
+    return (
+        f"This machine does not enforce {', '.join(missing)}, so the code that agents write could get at its files, "
+        f"network or processes. To mend it: {advice(missing)}. To run all the same, only with goals, models and "
+        "data that you trust: require=None (on the command line: --require none)."
+    )

@@ -24,6 +24,7 @@ import functools
 import hashlib
 import heapq
 import html
+import inspect
 import io
 import itertools
 import json
@@ -44,45 +45,11 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .guards import AGENT_CLASSES, allow_bases
+from . import classes, copying
+from .classes import allow_bases, as_function
+from .reads import guarded_getattr, open_up, reveal
 
 # -- replacements for functions that would give away more than they should --------------------------------------------
-
-
-def _wraps(wrapped: Any) -> Callable[[Any], Any]:
-    """functools.wraps without its `assigned` and `updated`, which copy whatever attributes they are told to."""
-
-    def decorate(wrapper: Any) -> Any:
-        return functools.update_wrapper(wrapper, wrapped, assigned=("__name__", "__qualname__", "__doc__"), updated=())
-
-    return decorate
-
-
-def _dataclass(cls: Any = None, /, **options: Any) -> Any:
-    """dataclasses.dataclass for the agent's own classes; private fields never become positional patterns."""
-
-    def decorate(cls: Any) -> Any:
-        if cls not in AGENT_CLASSES:
-            raise TypeError("dataclass decorates classes that you define")
-        private = any(name.startswith("_") for name in getattr(cls, "__annotations__", {}))
-        made = dataclasses.dataclass(cls, **(options | {"match_args": False} if private else options))
-        AGENT_CLASSES.add(made)
-        return made
-
-    return decorate if cls is None else decorate(cls)
-
-
-def _replace(instance: Any, /, **changes: Any) -> Any:
-    if type(instance) not in AGENT_CLASSES:
-        raise TypeError("replace() takes an instance of your own dataclass")
-    return dataclasses.replace(instance, **changes)
-
-
-def _namedtuple(typename: str, field_names: Any, *, rename: bool = False, defaults: Any = None) -> type:
-    make: Callable[..., type] = collections.namedtuple
-    made = make(typename, field_names, rename=rename, defaults=defaults, module="__main__")
-    AGENT_CLASSES.add(made)
-    return made
 
 
 def _run(main: Any, **_: Any) -> NoReturn:
@@ -91,27 +58,164 @@ def _run(main: Any, **_: Any) -> NoReturn:
     raise RuntimeError("an event loop is already running here: write `await main()` at the top level of the cell")
 
 
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Names of arguments that Python cannot take for others: the equality of a class of the agent's own can lie."""
+    if any(type(name) is not str for name in options):
+        raise TypeError("keywords must be plain strings")
+    return options
+
+
 def _dumps(obj: Any, **options: Any) -> str:
-    if "cls" in options:
+    if "cls" in _plain(options):
         raise TypeError("json.dumps takes default= here, not cls=")
     return json.dumps(obj, **options)
 
 
 def _loads(text: str | bytes, **options: Any) -> Any:
-    if "cls" in options:
+    if "cls" in _plain(options):
         raise TypeError("json.loads takes object_hook= here, not cls=")
     return json.loads(text, **options)
 
 
-for _function, _name in ((_dumps, "dumps"), (_loads, "loads"), (_wraps, "wraps"), (_dataclass, "dataclass")):
-    _function.__name__ = _function.__qualname__ = _name
+def _number(flags: Any) -> int:
+    return int(operator.index(flags))
+
+
+def _of_plain_text(function: Any) -> Any:
+    """A function of `textwrap`: its text is plain, since a text of the agent's own would be handed the library's tables."""
+
+    def wrapped(text: Any, *args: Any, **options: Any) -> Any:
+        if not isinstance(text, str):
+            raise TypeError(f"the text must be a string, not {type(text).__name__}")
+        return function(str.__str__(text), *args, **options)
+
+    wrapped.__doc__ = function.__doc__
+    return wrapped
+
+
+def _regular(function: Any) -> Any:
+    """A function of `re` whose flags are a plain number: `re` keeps them in a cache, and compares others with them."""
+    parameters = list(inspect.signature(function).parameters)
+    place = parameters.index("flags")
+    template = parameters.index("repl") if "repl" in parameters else None
+
+    def regular(*args: Any, **options: Any) -> Any:
+        if template is not None:  # kept in a cache as well
+            args = (*args[:template], *map(_exact_text, args[template : template + 1]), *args[template + 1 :])
+            if "repl" in _plain(options):
+                options["repl"] = _exact_text(options["repl"])
+        if len(args) > place:
+            args = (*args[:place], _number(args[place]), *args[place + 1 :])
+        if "flags" in _plain(options):
+            options["flags"] = _number(options["flags"])
+        return function(*args, **options)
+
+    return regular
+
+
+def _exact_text(value: Any) -> Any:
+    return str.__str__(value) if isinstance(value, str) else bytes(value) if isinstance(value, bytes) else value
+
+
+def _create_task(coro: Any, *, name: str | None = None) -> Any:
+    return asyncio.create_task(coro, name=name)
+
+
+def _ensure_future(awaitable: Any) -> Any:
+    return asyncio.ensure_future(awaitable)
+
+
+def _lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
+    if callable(maxsize):
+        return functools.lru_cache()(as_function(maxsize))
+    decorate = functools.lru_cache(maxsize, bool(typed))
+    return lambda function: decorate(as_function(function))
+
+
+def _cache(function: Any, /) -> Any:
+    return functools.lru_cache(None)(as_function(function))
+
+
+class _ContextManager(contextlib._GeneratorContextManager[Any]):
+    """One that decorates functions alone: it gives what it decorates all attributes of the original."""
+
+    def __call__(self, function: Any) -> Any:
+        return super().__call__(as_function(function))
+
+
+class _AsyncContextManager(contextlib._AsyncGeneratorContextManager[Any]):
+    def __call__(self, function: Any) -> Any:
+        return super().__call__(as_function(function))
+
+
+def _makes(kind: Any, function: Any) -> Any:
+    function = as_function(function)
+
+    @functools.wraps(function)
+    def helper(*args: Any, **kwargs: Any) -> Any:
+        return kind(function, args, kwargs)
+
+    return helper
+
+
+def _contextmanager(function: Any, /) -> Any:
+    return _makes(_ContextManager, function)
+
+
+def _asynccontextmanager(function: Any, /) -> Any:
+    return _makes(_AsyncContextManager, function)
+
+
+class _Annotated:
+    """typing.Annotated, whose aliases cannot be called: one sets an attribute on whatever its function gives back."""
+
+    __slots__ = ()
+
+    def __getitem__(self, parts: Any) -> Any:
+        form: Any = typing.Annotated
+        made = form[parts]
+        return _Alias(made.__origin__, made.__metadata__)
+
+    def __repr__(self) -> str:
+        return "typing.Annotated"
+
+
+class _Alias(typing._AnnotatedAlias, _root=True):  # type: ignore[misc, name-defined, call-arg]
+    def copy_with(self, params: Any) -> Any:
+        return _Alias(params[0], self.__metadata__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("an annotated type cannot be called: call the type itself")
+
+
+def _overload(function: Any, /) -> Any:
+    return function
+
+
+def _attrgetter(*names: str) -> Callable[[Any], Any]:
+    paths = [name.split(".") for name in names if type(name) is str]
+    if len(paths) != len(names) or not paths:
+        raise TypeError("attrgetter takes names of attributes")
+
+    def get(value: Any) -> Any:
+        found = [functools.reduce(guarded_getattr, path, value) for path in paths]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    return get
+
+
+def _methodcaller(name: str, /, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+    return lambda value: guarded_getattr(value, name)(*args, **kwargs)
+
 
 # -- the lists -------------------------------------------------------------------------------------------------------
 
+_ENUMS = (classes.Enum, classes.IntEnum, classes.StrEnum, classes.Flag, classes.IntFlag)
+
 _ALLOWED: dict[types.ModuleType, str] = {
-    abc: "ABC abstractmethod",
-    asyncio: "gather sleep create_task ensure_future wait wait_for as_completed shield timeout timeout_at TaskGroup Queue "
-    "PriorityQueue LifoQueue QueueEmpty QueueFull Lock Event Condition Semaphore BoundedSemaphore Barrier TimeoutError "
+    abc: "ABC",
+    asyncio: "gather sleep wait wait_for as_completed shield timeout timeout_at TaskGroup Queue PriorityQueue LifoQueue "
+    " QueueEmpty QueueFull QueueShutDown Lock Event Condition Semaphore BoundedSemaphore Barrier TimeoutError "
     "CancelledError InvalidStateError FIRST_COMPLETED FIRST_EXCEPTION ALL_COMPLETED iscoroutine iscoroutinefunction",
     base64: "b64encode b64decode urlsafe_b64encode urlsafe_b64decode b32encode b32decode b16encode b16decode b85encode "
     "b85decode a85encode a85decode",
@@ -120,17 +224,17 @@ _ALLOWED: dict[types.ModuleType, str] = {
     collections: "ChainMap Counter OrderedDict UserDict UserList defaultdict deque",
     collections.abc: "Iterable Iterator Sequence MutableSequence Mapping MutableMapping Set MutableSet Callable Hashable "
     "Sized Container Collection Generator Awaitable Coroutine AsyncIterator AsyncIterable AsyncGenerator",
-    contextlib: "contextmanager asynccontextmanager suppress nullcontext closing aclosing ExitStack AsyncExitStack",
-    copy: "copy deepcopy",
+    contextlib: "suppress nullcontext closing aclosing ExitStack AsyncExitStack",
+    copy: "Error",
     csv: "reader writer DictReader DictWriter QUOTE_ALL QUOTE_MINIMAL QUOTE_NONE QUOTE_NONNUMERIC Error",
-    dataclasses: "field asdict astuple fields is_dataclass FrozenInstanceError KW_ONLY MISSING InitVar",
+    dataclasses: "field is_dataclass FrozenInstanceError KW_ONLY MISSING InitVar",
     datetime: "date datetime time timedelta timezone tzinfo UTC MINYEAR MAXYEAR",
     decimal: "Decimal getcontext setcontext localcontext Context ROUND_HALF_UP ROUND_HALF_EVEN ROUND_HALF_DOWN ROUND_UP "
     "ROUND_DOWN ROUND_CEILING ROUND_FLOOR DecimalException InvalidOperation DivisionByZero Inexact Overflow Underflow",
     difflib: "SequenceMatcher get_close_matches ndiff unified_diff context_diff",
-    enum: "Enum IntEnum StrEnum Flag IntFlag auto unique",
+    enum: "auto unique",
     fractions: "Fraction",
-    functools: "partial reduce lru_cache cache cached_property cmp_to_key total_ordering",
+    functools: "partial reduce cached_property cmp_to_key",
     hashlib: "md5 sha1 sha224 sha256 sha384 sha512 sha3_256 sha3_512 blake2b blake2s",
     heapq: "heappush heappop heapify heapreplace heappushpop nlargest nsmallest merge",
     html: "escape unescape",
@@ -144,56 +248,116 @@ _ALLOWED: dict[types.ModuleType, str] = {
     pprint: "pformat",
     random: "Random random randint randrange uniform choice choices shuffle sample seed gauss normalvariate expovariate "
     "betavariate triangular lognormvariate paretovariate weibullvariate vonmisesvariate gammavariate getrandbits randbytes",
-    re: "compile match search fullmatch split findall finditer sub subn escape error Pattern Match A ASCII I IGNORECASE M "
-    "MULTILINE S DOTALL X VERBOSE U UNICODE RegexFlag NOFLAG",
+    re: "escape error Pattern Match A ASCII I IGNORECASE M MULTILINE S DOTALL X VERBOSE U UNICODE NOFLAG",
     statistics: "mean fmean geometric_mean harmonic_mean median median_low median_high median_grouped mode multimode pstdev "
     "pvariance stdev variance quantiles covariance correlation linear_regression NormalDist StatisticsError",
     string: "ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable whitespace "
     "capwords",
     textwrap: "wrap fill shorten dedent indent",
     time: "time time_ns monotonic perf_counter process_time sleep strftime strptime gmtime localtime mktime asctime ctime",
-    types: "SimpleNamespace",
+    types: "NoneType",
     typing: "Any Optional Union Literal List Dict Set FrozenSet Tuple Type Callable Iterable Iterator Sequence Mapping "
-    "MutableMapping Awaitable Coroutine Generator AsyncIterator AsyncGenerator NamedTuple TypedDict TypeVar Generic "
-    "Annotated Final ClassVar NoReturn Never Self TypeAlias Required NotRequired Hashable Sized Counter Deque DefaultDict "
-    "OrderedDict Text cast overload",
+    "MutableMapping Awaitable Coroutine Generator AsyncIterator AsyncGenerator TypeVar Generic "
+    "Final ClassVar NoReturn Never Self TypeAlias Required NotRequired Hashable Sized Counter Deque DefaultDict "
+    "OrderedDict Text cast",
     unicodedata: "name lookup normalize category numeric decimal digit bidirectional combining east_asian_width",
 }
 _ALL_PUBLIC = (math, cmath)
 
-_OVERRIDES: dict[str, dict[str, Any]] = {
-    "asyncio": {"run": _run},
-    "collections": {"namedtuple": _namedtuple},
-    "dataclasses": {"dataclass": _dataclass, "replace": _replace},
-    "functools": {"wraps": _wraps},
+_REGULAR = ("compile", "match", "search", "fullmatch", "split", "findall", "finditer", "sub", "subn")
+
+_OURS: dict[str, dict[str, Any]] = {
+    "abc": {"abstractmethod": classes.abstractmethod},
+    "asyncio": {"run": _run, "create_task": _create_task, "ensure_future": _ensure_future},
+    "collections": {"namedtuple": classes.namedtuple},
+    "contextlib": {"contextmanager": _contextmanager, "asynccontextmanager": _asynccontextmanager},
+    "copy": {"copy": copying.copy, "deepcopy": copying.deepcopy},
+    "dataclasses": {
+        "dataclass": classes.dataclass,
+        "replace": classes.replace,
+        "fields": copying.fields,
+        "asdict": copying.asdict,
+        "astuple": copying.astuple,
+        "make_dataclass": classes.refuse_functional("make_dataclass"),
+    },
+    "enum": {cls.__name__: cls for cls in _ENUMS},
+    "functools": {
+        "wraps": classes.wraps,
+        "total_ordering": classes.total_ordering,
+        "lru_cache": _lru_cache,
+        "cache": _cache,
+    },
     "json": {"dumps": _dumps, "loads": _loads},
+    "re": {name: _regular(getattr(re, name)) for name in _REGULAR},
+    "operator": {"attrgetter": _attrgetter, "methodcaller": _methodcaller},
+    "textwrap": {
+        name: _of_plain_text(getattr(textwrap, name)) for name in ("wrap", "fill", "shorten", "dedent", "indent")
+    },
+    "types": {"SimpleNamespace": classes.SimpleNamespace},
+    "typing": {
+        "Annotated": _Annotated(),
+        "NamedTuple": classes.NamedTuple,
+        "TypedDict": classes.TypedDict,
+        "overload": _overload,
+    },
 }
+"""What stands in the place of the library's own, which would do more than it should."""
 
 allow_bases(
     [
         *(abc.ABC, collections.OrderedDict, collections.Counter, collections.defaultdict, collections.deque),
         *(collections.UserDict, collections.UserList),
-        *(enum.Enum, enum.IntEnum, enum.StrEnum, enum.Flag, enum.IntFlag),
-        *(typing.Generic, typing._NamedTuple, typing._TypedDict),  # type: ignore[attr-defined]
+        *_ENUMS,
+        typing.Generic,
     ]
 )
 
 
-def _facade(module: types.ModuleType, allowed: str) -> types.ModuleType:
-    made = types.ModuleType(module.__name__, module.__doc__ and module.__doc__.split("\n")[0])
-    for name in allowed.split():
-        if hasattr(module, name):  # some came with later versions of Python
-            setattr(made, name, getattr(module, name))
-    for name, value in _OVERRIDES.get(module.__name__, {}).items():
-        setattr(made, name, value)
-    return made
+_RUNNING = ": the event loop runs already, so write `await main()` at the top level of the cell"
+_ADVICE = {
+    **dict.fromkeys(("get_event_loop", "new_event_loop", "get_running_loop", "set_event_loop", "Runner"), _RUNNING),
+    "to_thread": ": there are no threads; call the function itself",
+}
+"""What to write instead of names of asyncio that are not offered."""
 
 
-def _make() -> dict[str, types.ModuleType]:
+class Facade:
+    """A module as agents see it."""
+
+    __slots__ = ("__dict__",)
+
+    def __init__(self, name: str, doc: str | None, contents: dict[str, Any]) -> None:
+        self.__dict__.update(contents, __name__=name, __doc__=doc)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        advice = _ADVICE.get(name, "") if self.__dict__["__name__"] == "asyncio" else ""
+        raise AttributeError(f"module {self.__dict__['__name__']!r} has no attribute {name!r} in this sandbox{advice}")
+
+    def __repr__(self) -> str:
+        return f"<module {self.__dict__['__name__']!r}>"
+
+
+open_up(Facade)
+Facade.__name__ = Facade.__qualname__ = "module"
+
+
+def _facade(module: types.ModuleType, allowed: str) -> Facade:
+    contents = {name: getattr(module, name) for name in allowed.split() if hasattr(module, name)}  # some came later
+    for name, value in _OURS.get(module.__name__, {}).items():
+        if isinstance(value, types.FunctionType):
+            value.__name__ = value.__qualname__ = name
+        contents[name] = value
+    for value in contents.values():
+        if isinstance(value, type):
+            reveal(value)
+    return Facade(module.__name__, module.__doc__ and module.__doc__.split("\n")[0], contents)
+
+
+def _make() -> dict[str, Facade]:
     made = {module.__name__: _facade(module, allowed) for module, allowed in _ALLOWED.items()}
     for module in _ALL_PUBLIC:
         made[module.__name__] = _facade(module, " ".join(name for name in vars(module) if not name.startswith("_")))
-    made["collections"].abc = made["collections.abc"]  # type: ignore[attr-defined]
+    made["collections"].__dict__["abc"] = made["collections.abc"]
     return made
 
 
@@ -206,7 +370,7 @@ _INTERNAL = frozenset({"_strptime", "time"})
 
 def import_facade(
     name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
-) -> types.ModuleType:
+) -> Any:
     """`__import__` of agents' code."""
     if type(fromlist) is list and name in _INTERNAL:  # C code of the library (strptime) importing for itself
         return sys.modules[name]
@@ -219,6 +383,6 @@ def import_facade(
     if not fromlist:
         return MODULES[name.partition(".")[0]]
     for wanted in fromlist:
-        if wanted not in vars(module):
+        if wanted not in module.__dict__:
             raise ImportError(f"cannot import {wanted!r} from {name!r}: it is not available in this sandbox", name=name)
     return module

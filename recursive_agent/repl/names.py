@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from RestrictedPython.transformer import INSPECT_ATTRIBUTES
 
-GET, WRITE, CLASS, EXIT, CHECK, ECHO = "_getattr_", "_write_", "_class_", "_exit_", "_check_", "_echo_"
+GET, TYPE, TYPES, SPECIAL = "_getattr_", "_type_", "_types_", "_special_"
+SUPER, WRITE, CLASS = "_super_", "_write_", "_class_"
+EXIT, CHECK, ECHO = "_exit_", "_check_", "_echo_"
+MATCH_SEQUENCE, MATCH_MAPPING, MATCH_CLASS = "_match_sequence_", "_match_mapping_", "_match_class_"
 """Variables that compiled cells use; the agent's code can neither read nor bind a name of this shape."""
+
+_TEMPORARY = "_rao_temporary_"
 
 FORBIDDEN_ATTRIBUTES = frozenset(INSPECT_ATTRIBUTES) | {
     # frames, code and tracebacks, whatever the version of Python
@@ -14,10 +19,15 @@ FORBIDDEN_ATTRIBUTES = frozenset(INSPECT_ATTRIBUTES) | {
     *("ag_frame", "ag_code", "ag_await", "co_code", "co_consts", "co_names", "func_globals", "func_code"),
     # asyncio's objects lead to the loop and to frames
     *("get_loop", "get_stack", "print_stack", "get_coro", "get_context"),
-    "mro",
+    # classes
+    *("mro", "_abc_impl"),
 }
-GUARDED_ATTRIBUTES = frozenset({"format", "format_map", "obj", "register"})
-"""Harmless on most objects and a way out on some: looked up by `guards.guarded_getattr`, which knows which."""
+_PLAIN_TYPES = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+SAFE_ATTRIBUTES = frozenset(
+    name for cls in _PLAIN_TYPES for name in dir(cls) if not name.startswith("_") and not name.startswith("format")
+) - {"clear", "copy"}
+"""Names of the methods of plain data: harmless on whatever has them, so they are read without a guard. (`Event.clear`
+and `UserDict.copy`, read from their classes, would set attributes on whatever they are given.)"""
 
 READABLE_DUNDERS = frozenset(
     {
@@ -30,9 +40,10 @@ READABLE_DUNDERS = frozenset(
         "__context__",
         "__notes__",
         "__init__",
+        "__members__",
     }
 )
-"""Attributes that `guards.guarded_getattr` answers for, each in its own safe way."""
+"""Attributes that `reads.read_special` answers for, each in its own safe way."""
 
 SUPER_METHODS = frozenset(
     f"__{name}__"
@@ -151,12 +162,17 @@ CLASS_VARIABLES = frozenset({"__slots__", "__hash__", "__match_args__", "__doc__
 
 
 def is_special(name: str) -> bool:
-    """Whether a name has the shape `_x_` of guards or `__x` of Python's own, rather than `_`, `__` or `_x`."""
+    """Whether a name has the shape `_x_` of guards or `__x` of Python's own, rather than `_`, `__` or `_x`.
+
+    Or makes a class a future for asyncio, which would hand its callbacks to it.
+    """
+    if name == "_asyncio_future_blocking":
+        return True
     return bool(name.strip("_")) and name.startswith("_") and (name.endswith("_") or name.startswith("__"))
 
 
 def attribute_error(name: str) -> str | None:
-    """Why no attribute of this name may be used on anything; None where it may, perhaps guarded."""
+    """Why no attribute of this name may be used on anything; None where it depends on the object."""
     if name in FORBIDDEN_ATTRIBUTES:
         return f'the attribute "{name}" leads to the interpreter\'s insides and is not available'
     if is_special(name) and name not in READABLE_DUNDERS:
@@ -164,6 +180,11 @@ def attribute_error(name: str) -> str | None:
     return None
 
 
-def is_guarded(name: str) -> bool:
-    """Whether an allowed attribute must be looked up by `guards.guarded_getattr`."""
-    return name.startswith("_") or name in GUARDED_ATTRIBUTES
+def temporary(number: int) -> str:
+    """The name of a variable that a compiled cell uses for itself."""
+    return f"{_TEMPORARY}{number}_"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a compiled cell uses this variable for itself."""
+    return name.startswith(_TEMPORARY)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import linecache
+import re
 import traceback
 from collections import deque
+
+from .calls import CellExit
 
 CELL_PREFIX = "<cell "
 
@@ -30,6 +33,8 @@ class CutText:
 
     def write(self, text: str) -> int:
         """Take `text` in; what falls out of the middle is only counted."""
+        if type(text) is not str:  # of a class of the agent's own, which `print` lets through
+            text = str.__str__(text)
         size = len(text)
         if self._head_size < self._head_room:
             room = self._head_room - self._head_size
@@ -72,26 +77,43 @@ def remember_source(name: str, source: str) -> None:
     linecache.cache[name] = (len(source), None, lines, name)
 
 
-def _own_frames(error: traceback.TracebackException, seen: set[int]) -> None:
-    if id(error) in seen:
-        return
-    seen.add(id(error))
-    error.stack[:] = [frame for frame in error.stack if frame.filename.startswith(CELL_PREFIX)]
-    for other in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
-        if other is not None:
-            _own_frames(other, seen)
+_DIGITS = re.compile(r"; use sys\.set_int_max_str_digits\(\) to increase the limit")
+_DIGITS_ADVICE = "; work with its parts (n % 10**k, n // 10**k) or hex(n), or give its size (n.bit_length())"
+
+
+def _own_frames(error: traceback.TracebackException) -> None:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        part.stack[:] = [frame for frame in part.stack if frame.filename.startswith(CELL_PREFIX)]
+        others = (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ()))
+        waiting.extend(other for other in others if other is not None)
 
 
 def describe(error: BaseException, limit: int) -> str:
-    """The traceback of `error` with the frames of cells alone, cut to `limit` characters."""
+    """The traceback of `error` with the frames of cells alone, cut to `limit` characters.
+
+    It may run the agent's code (`__str__`, `__notes__`), so only while a cell runs; where that takes the rest of the
+    cell's time, or fails, a shorter text takes its place.
+    """
     text = CutText(limit)
     if isinstance(error.__cause__, asyncio.CancelledError):  # how asyncio makes a TimeoutError; it tells nothing more
-        error.__cause__, error.__suppress_context__ = None, True
-    try:
-        summary = traceback.TracebackException(type(error), error, error.__traceback__, limit=-50)
-        _own_frames(summary, set())
-        for part in summary.format():
-            text.write(part)
-    except Exception as failure:  # a __str__ of the agent's own that raises, or that cannot be printed
-        text.write(f"{type(error).__name__} (its message cannot be shown: {type(failure).__name__})")
-    return text.value().rstrip("\n")
+        BaseException.__setattr__(error, "__cause__", None)  # not that of its class
+    for _ in range(2):  # the limit may strike a first time just here
+        try:
+            summary = traceback.TracebackException(type(error), error, error.__traceback__, limit=-50)
+            _own_frames(summary)
+            for part in summary.format():
+                text.write(part)
+            shown = text.value()
+            break
+        except (Exception, CellExit) as failure:
+            why = "it takes too long" if isinstance(failure, CellExit) else type(failure).__name__
+            shown = f"{type(error).__name__} (its message cannot be shown: {why})"
+            shown = shown if len(shown) <= limit else shown[:limit]
+            text = CutText(limit)
+    return _DIGITS.sub(_DIGITS_ADVICE, shown).rstrip("\n")

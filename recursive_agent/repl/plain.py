@@ -10,11 +10,17 @@ import fractions
 from typing import Any
 
 from .calls import HostCall
-from .protocol import pack_default
+from .protocol import BIG_INT_BYTES, pack_default
+
+_PLAIN = (bool, int, float, str, bytes, list, tuple, dict, type(None))
 
 
 def plain(value: Any) -> Any:
-    """Plain data in the place of what msgpack does not know."""
+    """Plain data in the place of what msgpack does not know. Raises TypeError for what has no such form."""
+    if isinstance(value, enum.Enum):
+        value = value.value
+        if isinstance(value, _PLAIN) and (isinstance(value, bool) or not isinstance(value, int)):
+            return value
     if isinstance(value, (set, frozenset)):
         try:
             return sorted(value)
@@ -22,8 +28,6 @@ def plain(value: Any) -> Any:
             return list(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, enum.Enum):
-        return value.value
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, (decimal.Decimal, fractions.Fraction)):
@@ -35,5 +39,16 @@ def plain(value: Any) -> Any:
     if hasattr(type(value), "__await__"):
         raise TypeError(f"a {type(value).__name__} is not its result: await it")
     if isinstance(value, int):
-        return pack_default(value)
+        return _whole_number(value)
     raise TypeError(f"cannot send a {type(value).__name__}: only plain data (text, numbers, lists, dicts) can leave")
+
+
+def _whole_number(value: int) -> Any:
+    bits = int.bit_length(value)
+    if bits < 64:  # of an enumeration
+        return int(value)
+    if bits >= 8 * BIG_INT_BYTES:
+        raise TypeError(
+            f"a whole number of {bits:,} bits is longer than the {8 * BIG_INT_BYTES:,} that can be sent; send it as parts"
+        )
+    return pack_default(value)

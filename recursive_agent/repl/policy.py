@@ -1,17 +1,21 @@
 """The language of a cell: RestrictedPython with our policy, compiled so that safe code runs at the speed of Python.
 
-Names are checked in the source, once; what cannot be decided there (a name that starts with one underscore, `format`,
-writing an attribute) becomes a call of a guard. Loops, items, calls and most attributes compile to what Python makes of them.
+Names are checked in the source, once. Methods of plain data (`text.split`, `items.append`) are read as Python reads them;
+every other attribute is read by a guard, which knows what each type may give out, and so are the attributes that
+patterns read. Loops, items and calls compile to what Python makes of them.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from RestrictedPython.transformer import RestrictingNodeTransformer
 
-from . import names
+from . import names, patterns, scopes
+from .tolerance import await_runs
 
 _FUTURE = "__future__"
 
@@ -27,6 +31,9 @@ class CellPolicy(RestrictingNodeTransformer):
         super().__init__()
         self.first_error: tuple[int, str] | None = None
         self._class_bodies: list[ast.AST] = []
+        self._own: frozenset[str] = frozenset()
+        """Variables of the function that is being visited, which no other code can bind."""
+        self._temporaries = 0
 
     def error(self, node: ast.AST, info: str) -> None:
         """Remember the first error with its line."""
@@ -71,7 +78,7 @@ class CellPolicy(RestrictingNodeTransformer):
         """Check the name that an import binds."""
         if "*" in node.name:
             self.error(node, '"import *" is not allowed: name what you need')
-        return self._checked_contents(node, node.asname or node.name)
+        return self._checked_contents(node, node.asname, node.name)
 
     def visit_Import(self, node: ast.Import) -> ast.AST:
         """Check the names; which modules there are is decided when the import runs."""
@@ -90,12 +97,13 @@ class CellPolicy(RestrictingNodeTransformer):
         attr, value = node.attr, node.value
         if isinstance(node.ctx, ast.Load):
             if _is_super_call(value) and attr in names.SUPER_METHODS:
-                return self._checked_contents(node)
+                node = self.node_contents_visit(node)
+                return _call(names.SUPER, node, node.value, ast.Constant(attr))
             self._check_attribute(node, attr)
             node = self.node_contents_visit(node)
-            if not names.is_guarded(attr):
+            if attr in names.SAFE_ATTRIBUTES:
                 return node
-            return _call(names.GET, node, node.value, ast.Constant(attr))
+            return self._read(node, node.value, attr)
         if names.is_special(attr):
             self.error(node, f'the attribute "{attr}" cannot be set')
         else:
@@ -103,6 +111,27 @@ class CellPolicy(RestrictingNodeTransformer):
         node = self.node_contents_visit(node)
         node.value = _call(names.WRITE, node, node.value, ast.Constant(attr))
         return node
+
+    def _read(self, where: ast.AST, owner: ast.expr, attr: str) -> ast.expr:
+        """A guarded read. Of a variable whose type is known to give the attribute out, at nearly the speed of Python.
+
+        Only of a variable that no other code can bind between the question for its type and the read.
+        """
+        place = {
+            key: getattr(where, key)
+            for key in ("lineno", "col_offset", "end_lineno", "end_col_offset")
+            if hasattr(where, key)
+        }
+        name = ast.Constant(attr, **place)
+        if names.is_special(attr):
+            return ast.Call(ast.Name(names.SPECIAL, _LOAD, **place), [owner, name], [], **place)
+        source: ast.expr = ast.Call(ast.Name(names.GET, _LOAD, **place), [owner, name], [], **place)
+        if isinstance(owner, ast.Name) and owner.id in self._own:
+            again = ast.Name(owner.id, _LOAD, **place)
+            kind = ast.Call(ast.Name(names.TYPE, _LOAD, **place), [again], [], **place)
+            types = ast.Subscript(ast.Name(names.TYPES, _LOAD, **place), name, _LOAD, **place)
+            source = ast.IfExp(ast.Compare(kind, [ast.In()], [types], **place), again, source, **place)
+        return ast.Attribute(source, attr, _LOAD, **place)
 
     def _check_attribute(self, node: ast.AST, attr: str) -> None:
         problem = names.attribute_error(attr)
@@ -113,17 +142,28 @@ class CellPolicy(RestrictingNodeTransformer):
         """Items are plain data's own business."""
         return self._checked_contents(node)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
-        """`x += 1` as it stands; on an attribute the target is checked for reading and for writing."""
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | Sequence[ast.AST]:
+        """`x += 1` as it stands; an attribute is read by one guard and written by another."""
         target = node.target
-        if isinstance(target, ast.Attribute) and names.is_guarded(target.attr):
-            # Reading goes through the guard too, so write it out: owner._x = guard(owner, "_x") + value
-            reading = ast.copy_location(ast.Attribute(target.value, target.attr, ast.Load()), target)
-            if not isinstance(target.value, ast.Name):
-                self.error(node, f'write "x._y = x._y + …" with a plain variable x to change "{target.attr}"')
-            total = ast.copy_location(ast.BinOp(reading, node.op, node.value), node)
-            return cast(ast.AST, self.visit(ast.copy_location(ast.Assign([target], total), node)))
-        return self._checked_contents(node)
+        if not isinstance(target, ast.Attribute):
+            return self._checked_contents(node)
+        if names.is_special(target.attr):
+            self.error(node, f'the attribute "{target.attr}" cannot be set')
+        self._check_attribute(node, target.attr)
+        owner, value = self._temporary(), self._temporary()
+        written = _call(names.WRITE, target, _name(owner), ast.Constant(target.attr))
+        made: list[ast.stmt] = [
+            ast.Assign([_name(owner, ast.Store())], self.visit(target.value)),
+            ast.Assign([_name(value, ast.Store())], self._read(target, _name(owner), target.attr)),
+            ast.AugAssign(_name(value, ast.Store()), node.op, self.visit(node.value)),
+            ast.Assign([ast.Attribute(written, target.attr, ast.Store())], _name(value)),
+            ast.Assign([_name(owner, ast.Store()), _name(value, ast.Store())], ast.Constant(None)),
+        ]
+        return [ast.fix_missing_locations(ast.copy_location(statement, node)) for statement in made]
+
+    def _temporary(self) -> str:
+        self._temporaries += 1
+        return names.temporary(self._temporaries)
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         """Unpacking needs no guard; a class may assign a few special names."""
@@ -140,38 +180,59 @@ class CellPolicy(RestrictingNodeTransformer):
         items = value.elts if isinstance(value, ast.Tuple) else [value]
         for item in items:
             name = item.value if isinstance(item, ast.Constant) else None
-            if not isinstance(name, str) or names.attribute_error(name) is not None or names.is_guarded(name):
+            if not isinstance(name, str) or names.attribute_error(name) is not None or name.startswith("_"):
                 self.error(item, "__match_args__ must be a tuple of plain attribute names")
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Calls as they stand, starred or not."""
-        return self._checked_contents(node)
+        return self._checked_contents(node, *(keyword.arg for keyword in node.keywords))
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         """Check the names; the body is no class body."""
         self.check_name(node, node.name, allow_magic_methods=True)
         self.check_function_argument_names(node)
         outer, self._class_bodies = self._class_bodies, []
-        node = cast(ast.FunctionDef, self.node_contents_visit(node))
+        self._visit_function(node)
         self._class_bodies = outer
         return node
+
+    def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+        """Its body has variables of its own; defaults, decorators and annotations stand outside."""
+        own = scopes.own_variables(node)
+        for field, value in ast.iter_fields(node):
+            with self._variables(own if field == "body" else frozenset()):
+                setattr(node, field, self._visited(value))
+
+    @contextmanager
+    def _variables(self, own: frozenset[str]) -> Iterator[None]:
+        outer, self._own = self._own, own
+        yield
+        self._own = outer
+
+    def _visited(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [made for item in value for made in _several(self._visited(item))]
+        return self.visit(value) if isinstance(value, ast.AST) else value
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         """Check the names of the arguments."""
         self.check_function_argument_names(node)
-        return self._checked_contents(node)
+        self._visit_function(node)
+        return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         """Classes are made by a guard, which decides what may be subclassed."""
         self.check_name(node, node.name)
-        if any(keyword.arg in (None, "metaclass") for keyword in node.keywords):
-            self.error(node, "a class takes no metaclass and no ** arguments")
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg == "metaclass" or keyword.arg.startswith("_"):
+                self.error(node, "a class takes no metaclass, no ** arguments and none that start with an underscore")
         self._class_bodies.append(node)
-        node = self.node_contents_visit(node)
+        with self._variables(frozenset()):
+            node = self.node_contents_visit(node)
         self._class_bodies.pop()
         guard = ast.copy_location(ast.Name(names.CLASS, ast.Load()), node)
         node.keywords.append(ast.copy_location(ast.keyword("metaclass", guard), node))
@@ -211,7 +272,16 @@ class CellPolicy(RestrictingNodeTransformer):
 
     visit_For = visit_AsyncFor = visit_comprehension = _contents
     visit_withitem = _contents
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _contents
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> ast.AST:
+        """The element is made of variables of the comprehension's own."""
+        own = scopes.targets(node.generators)
+        for field, value in ast.iter_fields(node):
+            with self._variables(frozenset() if field == "generators" else own):
+                setattr(node, field, self._visited(value))
+        return node
+
+    visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp
     visit_Await = visit_Yield = visit_YieldFrom = visit_NamedExpr = visit_AnnAssign = _contents
     visit_TypeAlias = visit_JoinedStr = visit_FormattedValue = _contents
 
@@ -223,15 +293,38 @@ class CellPolicy(RestrictingNodeTransformer):
 
     # -- match -------------------------------------------------------------------------------------------------------
 
-    visit_Match = visit_match_case = visit_MatchValue = visit_MatchSingleton = _contents
-    visit_MatchSequence = visit_MatchOr = _contents
+    def visit_Match(self, node: ast.Match) -> ast.AST | Sequence[ast.AST]:
+        """Where patterns read attributes, the statement is compiled to conditions that read them through the guard."""
+        if not patterns.reads_attributes(node):
+            return self._checked_contents(node)
+        for case in node.cases:
+            for part in ast.walk(case.pattern):
+                self._check_pattern(part)
+        compiler = patterns.PatternCompiler(self._temporary, self._rewrite)
+        return patterns.as_conditions(node, compiler, self._rewrite, self._rewrite_body)
 
-    def visit_MatchClass(self, node: ast.MatchClass) -> ast.AST:
-        """Attribute patterns read attributes without a guard, so only plain names."""
-        for attr in node.kwd_attrs:
-            if names.is_guarded(attr) or names.attribute_error(attr) is not None:
-                self.error(node, f'the attribute "{attr}" cannot be matched on')
-        return self._checked_contents(node)
+    def _check_pattern(self, part: ast.AST) -> None:
+        if isinstance(part, ast.MatchClass):
+            for attr in part.kwd_attrs:
+                if names.attribute_error(attr) is not None or names.is_special(attr):
+                    self.error(part, f'the attribute "{attr}" cannot be matched on')
+        elif isinstance(part, ast.MatchAs | ast.MatchStar):
+            self.check_name(part, part.name)
+        elif isinstance(part, ast.MatchMapping):
+            self.check_name(part, part.rest)
+
+    def _rewrite(self, value: ast.expr) -> ast.expr:
+        return cast(ast.expr, self.visit(value))
+
+    def _rewrite_body(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        made: list[ast.stmt] = []
+        for statement in body:
+            visited = self.visit(statement)
+            made.extend(visited if isinstance(visited, list) else [visited])
+        return made
+
+    visit_match_case = visit_MatchValue = visit_MatchSingleton = visit_MatchClass = _contents
+    visit_MatchSequence = visit_MatchOr = _contents
 
     def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> ast.AST:
         """Check the name that is bound."""
@@ -248,16 +341,33 @@ def _is_super_call(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
 
 
+def _several(visited: Any) -> list[Any]:
+    return visited if isinstance(visited, list) else [visited]
+
+
+_LOAD = ast.Load()
+
+
+def _name(name: str, context: ast.expr_context = _LOAD) -> ast.Name:
+    return ast.Name(name, context)
+
+
 def _call(guard: str, where: ast.AST, *arguments: ast.expr) -> ast.Call:
-    call = ast.Call(ast.Name(guard, ast.Load()), list(arguments), [])
+    call = ast.Call(_name(guard), list(arguments), [])
     for part in (call, call.func, *arguments[1:]):
         ast.copy_location(part, where)
     return call
 
 
-def compile_cell(source: str, filename: str, *, restricted: bool = True) -> Any:
-    """Code object of a cell whose last expression is shown. Raises SyntaxError (PolicyError for what is not allowed)."""
+def compile_cell(source: str, filename: str, *, restricted: bool = True, hints: list[str] | None = None) -> Any:
+    """Code object of a cell whose last expression is shown. Raises SyntaxError (PolicyError for what is not allowed).
+
+    `hints` takes what is to be told to the agent about its code.
+    """
     tree = compile(source, filename, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    hint = await_runs(tree, source)
+    if hint is not None and hints is not None:
+        hints.append(hint)
     if restricted:
         policy = CellPolicy()
         tree = policy.visit(tree)

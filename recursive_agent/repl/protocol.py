@@ -28,14 +28,25 @@ MAX_FILES = 200
 """Memory files in one `open`; the kernel passes at most 253 descriptors with a message."""
 MAX_DEPTH = 100
 """Nesting of plain data that may be sent."""
+MESSAGE_BYTES = 8 * 1024 * 1024
+"""Largest message a worker may send, in bytes."""
+MESSAGE_OBJECTS = 100_000
+"""Most values (numbers, texts, lists, dicts, keys, …) that one message of a worker may hold."""
+MESSAGE_TUPLE_KEYS = 1_000
+"""Most keys of dicts in one message that are tuples."""
 
 BIG_INT, FILE_STRING, SHARED_STRING = 1, 2, 3
-_BIG_INT_BYTES = 1024 * 1024
+BIG_INT_BYTES = 128 * 1024
+"""Largest whole number that travels, in bytes."""
 _ALL_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class ProtocolError(Exception):
     """The other side sent something that is no frame of this protocol."""
+
+
+class TooLarge(ProtocolError):
+    """A message holds more values, or nests deeper, than allowed; the sentence says which."""
 
 
 class NotPlainData(TypeError):
@@ -44,6 +55,8 @@ class NotPlainData(TypeError):
 
 def _pack_default(value: Any) -> Any:
     if isinstance(value, int):
+        if value.bit_length() >= BIG_INT_BYTES * 8:
+            raise TypeError(f"a whole number of {value.bit_length():,} bits is too large to send")
         return msgpack.ExtType(BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
     raise TypeError(f"cannot send a {type(value).__name__}")
 
@@ -66,20 +79,26 @@ def pack(message: Any, default: Callable[[Any], Any] = _pack_default, *, errors:
 pack_default = _pack_default
 
 
-def unpack(body: bytes | bytearray | memoryview, extension: Callable[[int, bytes], Any] | None = None) -> list[Any]:
+def unpack(
+    body: bytes | bytearray | memoryview,
+    extension: Callable[[int, bytes], Any] | None = None,
+    *,
+    errors: str = "surrogatepass",
+) -> list[Any]:
     """The message of a frame's body, `[kind, ...]`. Raises ProtocolError for anything malformed.
 
-    `extension(code, data)` answers for the string references, whose meaning differs by side.
+    `extension(code, data)` answers for the string references, whose meaning differs by side. `errors` is how text that
+    is no UTF-8 is taken; `strict` costs no more than the text is long.
     """
 
     def hook(code: int, data: bytes) -> Any:
-        if code == BIG_INT and len(data) <= _BIG_INT_BYTES:
+        if code == BIG_INT and len(data) <= BIG_INT_BYTES:
             return int.from_bytes(data, "little", signed=True)
         if extension is None:
             raise ProtocolError(f"unknown extension {code}")
         return extension(code, data)
 
-    read = functools.partial(msgpack.unpackb, body, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
+    read = functools.partial(msgpack.unpackb, body, ext_hook=hook, strict_map_key=False, unicode_errors=errors)
     try:
         try:
             message = read()
@@ -102,35 +121,140 @@ def unpack(body: bytes | bytearray | memoryview, extension: Callable[[int, bytes
     return message
 
 
+# What each first byte of msgpack stands for, and how many bytes of payload, or of length, follow it.
+_LEAF, _SIZED, _EXTENSION, _ITEMS, _PAIRS, _NEVER = range(6)
+
+
+def _layout(tag: int) -> tuple[int, int]:
+    if tag < 0x80 or tag >= 0xE0 or tag in (0xC0, 0xC2, 0xC3):
+        return _LEAF, 0
+    if tag < 0xA0:
+        return (_PAIRS if tag < 0x90 else _ITEMS), -(tag & 0x0F) - 1  # the number of items stands in the tag itself
+    if tag < 0xC0:
+        return _LEAF, tag & 0x1F
+    kinds = {0xC1: (_NEVER, 0), 0xDC: (_ITEMS, 2), 0xDD: (_ITEMS, 4), 0xDE: (_PAIRS, 2), 0xDF: (_PAIRS, 4)}
+    kinds |= {first + i: (_SIZED, 1 << i) for first in (0xC4, 0xD9) for i in range(3)}
+    kinds |= {0xC7 + i: (_EXTENSION, 1 << i) for i in range(3)} | {0xD4 + i: (_EXTENSION, 0) for i in range(5)}
+    kinds |= {0xCA: (_LEAF, 4), 0xCB: (_LEAF, 8)}
+    kinds |= {first + i: (_LEAF, 1 << i) for first in (0xCC, 0xD0) for i in range(4)}
+    return kinds[tag]
+
+
+_LAYOUT = tuple(_layout(tag) for tag in range(256))
+
+
+def measure(body: bytes, most_objects: int = MESSAGE_OBJECTS, most_depth: int = MAX_DEPTH) -> int:
+    """The number of values in a msgpack body, from its headers alone: nothing is built.
+
+    Raises TooLarge for a limit, ProtocolError for what is no single value; see `counted`.
+    """
+    return counted(body, most_objects, most_depth)[0]
+
+
+def counted(body: bytes, most_objects: int, most_depth: int) -> tuple[int, int]:
+    """The number of values in a msgpack body and how many of them are lists and dicts, from its headers alone.
+
+    Stops at the first header that leads past a limit. Keys of a map must be plain, or arrays (tuples) of which there may
+    be few: anything else could be chosen so that all keys have one hash, and building the dict would take minutes.
+    Raises TooLarge for a limit, ProtocolError for what is no single value.
+    """
+    layout, end = _LAYOUT, len(body)
+    position = tuples = containers = 0
+    objects = 1
+    """Values that the headers so far announce."""
+    left, pairs = 1, False
+    outer: list[tuple[int, bool]] = []
+    try:
+        while True:
+            while not left:
+                if not outer:
+                    if position != end:
+                        raise ProtocolError("malformed message: its length does not fit its contents")
+                    return objects, containers
+                left, pairs = outer.pop()
+            left -= 1
+            tag = body[position]
+            kind, size = layout[tag]
+            position += 1
+            if kind == _LEAF:
+                position += size
+            elif kind == _SIZED:
+                position += size + int.from_bytes(body[position : position + size], "big")
+            elif kind == _NEVER:
+                raise ProtocolError("malformed message: a byte that msgpack does not use")
+            else:
+                if pairs and left & 1:
+                    tuples += 1
+                    if kind != _ITEMS or tuples > MESSAGE_TUPLE_KEYS:
+                        raise TooLarge(
+                            f"more than {MESSAGE_TUPLE_KEYS:,} keys of dicts that are no text or small numbers"
+                        )
+                if kind == _EXTENSION:
+                    length = int.from_bytes(body[position : position + size], "big") if size else 1 << (tag - 0xD4)
+                    if body[position + size] > 0x7F:  # msgpack's own types, its timestamps
+                        raise ProtocolError("malformed message: an extension that is none of ours")
+                    position += size + 1 + length
+                    continue
+                if size < 0:
+                    count = -size - 1
+                else:
+                    count = int.from_bytes(body[position : position + size], "big")
+                    position += size
+                containers += 1
+                outer.append((left, pairs))
+                pairs = kind == _PAIRS
+                left = count * 2 if pairs else count
+                objects += left
+                if objects > most_objects:
+                    raise TooLarge(f"more than {most_objects:,} values in one message")
+                if len(outer) > most_depth:
+                    raise TooLarge(f"nested deeper than {most_depth} levels")
+            if position > end:
+                raise ProtocolError("malformed message: it ends too early")
+    except IndexError:
+        raise ProtocolError("malformed message: it ends too early") from None
+
+
 def _as_key(key: Any) -> Any:
     return tuple(_as_key(part) for part in key) if isinstance(key, list) else key
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frame bodies. Raises ProtocolError before a body above `limit` bytes is taken in."""
+    """Cuts a stream of bytes into frame bodies, one at a time."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._buffer = bytearray()
-        self._need = HEADER.size
+        self._start = 0
+
+    def add(self, data: bytes | memoryview) -> None:
+        """Take in `data`. What was given out before is let go of first."""
+        if self._start:
+            del self._buffer[: self._start]
+            self._start = 0
+        self._buffer += data
+
+    def next(self) -> bytes | None:
+        """The next body that is complete. Raises ProtocolError as soon as one above `limit` bytes is announced."""
+        buffer, start = self._buffer, self._start
+        if len(buffer) - start < HEADER.size:
+            return None
+        (size,) = HEADER.unpack_from(buffer, start)
+        if size > self.limit:
+            raise ProtocolError(f"a message of {size:,} bytes exceeds the limit of {self.limit:,}")
+        end = start + HEADER.size + size
+        if len(buffer) < end:
+            return None
+        self._start = end
+        with memoryview(buffer) as view:
+            return bytes(view[start + HEADER.size : end])
 
     def feed(self, data: bytes | memoryview) -> list[bytes]:
         """Take in `data`; give the bodies that are complete."""
-        buffer = self._buffer
-        buffer += data
-        bodies: list[bytes] = []
-        start = 0
-        while len(buffer) - start >= HEADER.size:
-            (size,) = HEADER.unpack_from(buffer, start)
-            if size > self.limit:
-                raise ProtocolError(f"a message of {size:,} bytes exceeds the limit of {self.limit:,}")
-            end = start + HEADER.size + size
-            if len(buffer) < end:
-                break
-            bodies.append(bytes(memoryview(buffer)[start + HEADER.size : end]))
-            start = end
-        if start:
-            del buffer[:start]
+        self.add(data)
+        bodies = []
+        while (body := self.next()) is not None:
+            bodies.append(body)
         return bodies
 
 

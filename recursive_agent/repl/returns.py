@@ -7,7 +7,10 @@ import enum
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Union
+from typing import Any, Literal, NamedTuple, Union
+
+from .fits import MAX_BYTES, MAX_DEPTH, MAX_VALUES, check_schema, show
+from .outgoing import plain_copy
 
 Build = Callable[[Any], Any]
 
@@ -30,6 +33,24 @@ _NAMES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "d
 _SEQUENCES: dict[Any, Build] = {list: list, set: set, frozenset: frozenset}
 
 
+class Returned(NamedTuple):
+    """What a sub-agent is to return: the schema of its plain value, and the way from there to the agent's type."""
+
+    schema: dict[str, Any]
+    build: Build
+
+
+def read_returns(wanted: Any) -> Returned:
+    """`returns=` as the agent gave it, checked, with a schema of plain data alone. Raises TypeError with what is wrong."""
+    try:
+        described, build = describe_type(wanted)
+        schema = plain_copy("returns", described, MAX_BYTES, MAX_VALUES, MAX_DEPTH)
+    except ValueError as error:
+        raise TypeError(str(error)) from None
+    check_schema(schema)
+    return Returned(schema, build)
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -40,13 +61,22 @@ def describe_type(wanted: Any, path: tuple[Any, ...] = ()) -> tuple[dict[str, An
     Raises TypeError for what has no JSON schema.
     """
     if isinstance(wanted, Mapping):
+        if any(isinstance(value, type) or typing.get_origin(value) is not None for value in wanted.values()):
+            raise TypeError(
+                "returns: a dict is a JSON schema, such as {'type': 'object', 'properties': {'n': {'type': 'integer'}}}; to "
+                "name types write a dataclass"
+            )
         return dict(wanted), _same
     if isinstance(wanted, str) and wanted in _NAMES:  # an annotation given as text; never evaluated
         wanted = _NAMES[wanted]
-    if isinstance(wanted, typing.Hashable) and wanted in _PRIMITIVES:
+    if isinstance(wanted, str):
+        raise TypeError(
+            f"returns: {show(wanted)} is text, and text is never evaluated: give the type itself, without quotes"
+        )
+    if _is_hashable(wanted) and wanted in _PRIMITIVES:
         return dict(_PRIMITIVES[wanted]), _SEQUENCES.get(wanted, tuple if wanted is tuple else _same)
     if wanted in path:
-        raise TypeError(f"returns={wanted!r} contains itself: give a JSON schema instead")
+        raise TypeError(f"returns={_short(wanted)} contains itself: give a JSON schema instead")
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     inner = (*path, wanted)
     if origin is typing.Annotated:
@@ -68,8 +98,21 @@ def describe_type(wanted: Any, path: tuple[Any, ...] = ()) -> tuple[dict[str, An
     if isinstance(wanted, type):
         return _class(wanted, inner)
     raise TypeError(
-        f"returns={wanted!r} is not a type that can be described: use list[str], a dataclass or a JSON schema"
+        f"returns={_short(wanted)} is not a type that can be described: use list[str], a dataclass or a JSON schema"
     )
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def _union(arguments: tuple[Any, ...], path: tuple[Any, ...]) -> tuple[dict[str, Any], Build]:
@@ -113,7 +156,7 @@ def _class(wanted: type, path: tuple[Any, ...]) -> tuple[dict[str, Any], Build]:
         annotations = dict(wanted.__annotations__) or dict.fromkeys(getattr(wanted, "_fields", ()), Any)
         optional = set(getattr(wanted, "__optional_keys__", ())) | set(getattr(wanted, "_field_defaults", ()))
     else:
-        raise TypeError(f"returns={wanted.__name__} is no dataclass: use list[str], a dataclass or a JSON schema")
+        raise TypeError(f"returns={wanted.__name__:.200} is no dataclass: use list[str], a dataclass or a JSON schema")
     parts = {name: describe_type(_unwrap(annotation), path) for name, annotation in annotations.items()}
     schema = {
         "type": "object",

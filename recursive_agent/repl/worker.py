@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import random
 import resource
 import selectors
 import signal
 import socket
+import sys
 import time
+import traceback
 import types
 import warnings
-from collections import deque
 from typing import Any
 
 from . import kernel
 from .calls import CellExit, Disconnected, TimedOut
-from .interpreter import CellLoop, Interpreter, Limiter
+from .cell_loop import CellLoop
+from .incoming import Connection, Lost, is_reply
+from .interpreter import Interpreter, Limiter
 from .output import CELL_PREFIX
-from .protocol import CHUNK, FILE_STRING, MAX_FILES, FrameReader, pack, read_file, unpack
+from .protocol import FILE_STRING, pack, read_file, unpack
 
-HOST_MESSAGE_BYTES = 0xFFFFFFFF
+DIGITS = 250_000
+"""Decimal digits that a whole number may be spelt with or read from: about a second of work, within the cell's clock."""
 _AGAIN = 0.02
 """Seconds between attempts to interrupt a cell that is over its limit."""
 _CPU_GRACE = 2
@@ -32,19 +36,25 @@ _CPU_GRACE = 2
 _HEADROOM = 96 * 1024 * 1024
 """Bytes beyond the memory limit that the worker itself may need, to report that the limit was reached."""
 _HERE = os.path.dirname(__file__)  # noqa: PTH120
-_LOOP = ("base_events", "events", "selector_events", "unix_events")
+_LOOP_FILES = ("base_events", "events", "selector_events", "unix_events")
 _CRITICAL = (
-    *(f"{_HERE}/{name}.py" for name in ("worker", "interpreter", "calls", "output", "protocol")),
-    *(f"{os.path.dirname(asyncio.__file__)}/{name}.py" for name in _LOOP),  # noqa: PTH120
+    *(f"{_HERE}/{n}.py" for n in ("worker", "interpreter", "calls", "cell_loop", "incoming", "output", "protocol")),
+    *(f"{os.path.dirname(asyncio.__file__)}/{name}.py" for name in _LOOP_FILES),  # noqa: PTH120
     selectors.__file__,
 )
+_HARMLESS = (
+    CELL_PREFIX,
+    *(f"{_HERE}/{name}.py" for name in ("fits", "outgoing", "plain", "policy", "returns")),
+    traceback.__file__,
+)
+"""Cells, and what we do with their values and sources before anything is sent or kept."""
 
 
 def in_agent_code(frame: types.FrameType | None) -> bool:
     """Whether an exception may be raised here: in a cell or what it calls, not in the loop or the worker itself."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(CELL_PREFIX):
+        if file.startswith(_HARMLESS):
             return True
         if file.startswith(_CRITICAL):
             return False
@@ -81,42 +91,63 @@ class _Selector(selectors.DefaultSelector):
 
 
 class ProcessLimiter(Limiter):
-    """Interrupts by a timer signal; memory and CPU by the kernel."""
+    """Interrupts by a timer signal; memory and CPU by the kernel. Between cells no garbage is collected by itself."""
 
     def __init__(self) -> None:
         self.interpreter: Interpreter | None = None
         self._tight = self._wide = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        self._is_tight = False
+        self._cpu = resource.RLIM_INFINITY
         self._usage = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # while files can still be opened
         signal.signal(signal.SIGALRM, self._strike)
 
-    def allow(self, memory: int) -> None:
-        """From here on cells may take so many bytes of address space more than is in use now."""
+    def allow(self, memory: int, cpu: float | None = None) -> None:
+        """From here on cells may take so many bytes of address space more than is in use now, and `cpu` seconds in all.
+
+        The kernel's hard limits are the ceiling and the CPU of a whole life: code of any kind can lower them, not raise them.
+        """
         used = int(os.read(self._usage, 100).split()[0]) * resource.getpagesize()
         os.close(self._usage)
         ceiling = used + memory + _HEADROOM
         self._tight, self._wide = (used + memory, ceiling), (ceiling, ceiling)
         resource.setrlimit(resource.RLIMIT_AS, self._wide)
+        if cpu is not None:
+            self._cpu = int(time.process_time()) + 1 + int(cpu)
+        self._allow_cpu(0)
+
+    def _allow_cpu(self, seconds: float) -> None:
+        soft = int(time.process_time() + seconds) + 1 + _CPU_GRACE
+        soft = soft if self._cpu == resource.RLIM_INFINITY else min(soft, self._cpu)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, self._cpu))
 
     def start(self, seconds: float) -> None:
         """Arm the timer and the kernel's limits."""
-        used = time.process_time()
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1 + _CPU_GRACE, resource.RLIM_INFINITY))
-        resource.setrlimit(resource.RLIMIT_AS, self._tight)
+        self._allow_cpu(seconds)
+        self.tighten()
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-4), _AGAIN)
+        gc.enable()
+
+    def tighten(self) -> bool:
+        """The memory limit of cells; whether it was not in force."""
+        loose, self._is_tight = not self._is_tight, True
+        resource.setrlimit(resource.RLIMIT_AS, self._tight)
+        return loose
 
     def relax(self) -> None:
         """Back to the ceiling; allocates nothing."""
         resource.setrlimit(resource.RLIMIT_AS, self._wide)
+        self._is_tight = False
 
     def hurry(self) -> None:
         """Interrupt what keeps a cell that has finished."""
         signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
 
     def stop(self) -> None:
-        """Disarm."""
+        """Disarm. Until the next start the kernel allows no more CPU than it takes to receive what the host sends."""
+        gc.disable()
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.relax()
-        resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        self._allow_cpu(0)
 
     def _strike(self, number: int, frame: types.FrameType | None) -> None:
         interpreter = self.interpreter
@@ -125,68 +156,12 @@ class ProcessLimiter(Limiter):
         if not interpreter.finished:
             left = interpreter.remaining()
             if left > 0:
-                signal.setitimer(signal.ITIMER_REAL, left, _AGAIN)
+                signal.setitimer(signal.ITIMER_REAL, max(left, _AGAIN), _AGAIN)
                 return
         if not in_agent_code(frame):
             interpreter.overdue = True
         else:
             raise CellExit if interpreter.finished else TimedOut
-
-
-class Connection:
-    """The worker's end of the socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self._reader = FrameReader(HOST_MESSAGE_BYTES)
-        self._buffer = memoryview(bytearray(CHUNK))  # allocated before memory can run out
-        self._bodies: deque[bytes] = deque()
-
-    def send(self, frame: bytes) -> None:
-        """Send a frame, however long the host takes to read it."""
-        try:
-            self.sock.sendall(frame)
-        except (BrokenPipeError, ConnectionResetError):
-            raise Disconnected from None
-
-    def receive(self) -> bytes:
-        """The next body; waits for it."""
-        while not self._bodies:
-            self._take(self.sock.recv_into(self._buffer))
-        return self._bodies.popleft()
-
-    def receive_first(self) -> tuple[bytes, list[int]]:
-        """The first body and the descriptors that came with it."""
-        fds = array.array("i")
-        room = socket.CMSG_SPACE(MAX_FILES * fds.itemsize)
-        size, ancillary, _, _ = self.sock.recvmsg_into([self._buffer], room, socket.MSG_CMSG_CLOEXEC)
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-        self._take(size)
-        return self.receive(), list(fds)
-
-    def _take(self, size: int) -> None:
-        if size == 0:
-            raise Disconnected
-        self._bodies.extend(self._reader.feed(self._buffer[:size]))
-
-    @property
-    def holds_more(self) -> bool:
-        """Whether bodies were received that nobody has taken yet."""
-        return bool(self._bodies)
-
-    def poll(self) -> list[bytes]:
-        """Bodies that are there already; never waits."""
-        try:
-            self._take(self.sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT))
-        except BlockingIOError:
-            pass
-        except ConnectionResetError:
-            raise Disconnected from None
-        bodies = list(self._bodies)
-        self._bodies.clear()
-        return bodies
 
 
 def serve(connection: Connection, loop: CellLoop, limiter: Any, *, policy: bool, process: bool = True) -> None:
@@ -202,27 +177,23 @@ def serve(connection: Connection, loop: CellLoop, limiter: Any, *, policy: bool,
             strings[index] = read_file(fds[index], size)
         return strings[index]
 
+    assert not isinstance(body, Lost)  # as long as the connection knows no limit, nothing is
     _, settings, context = unpack(body, text_of)
     for fd in fds:
         os.close(fd)
     del body
     interpreter = Interpreter(loop, connection.send, limiter, policy=policy)
+    if not process:  # the host's threads use the same clock
+        interpreter.cpu_clock = float  # always 0.0
     interpreter.open(settings, context, [strings[index] for index in sorted(strings)])
     limiter.interpreter = interpreter
-    limiter.allow(settings["memory_mb"] * 1024 * 1024)
+    limiter.allow(settings["memory_mb"] * 1024 * 1024, settings.get("cpu_seconds"))
+    connection.frames.memory = limiter
 
-    def take(body: bytes) -> None:
-        kind, *fields = unpack(body)
-        if kind == "reply":
-            interpreter.deliver(*fields)
-        elif kind == "run":
-            if connection.holds_more:  # replies that came together with it
-                loop.call_soon(readable)
-            connection.send(pack(["done", interpreter.run_cell(fields[0])]))
-
-    def readable() -> None:
-        for body in connection.poll():
-            take(body)
+    def readable() -> None:  # in a cell, for the loop runs only then
+        connection.poll()
+        while connection.holds_more:
+            interpreter.take_in(connection.receive())
 
     loop._selector.interpreter = interpreter  # type: ignore[attr-defined]
     loop.add_reader(connection.sock, readable)
@@ -230,14 +201,19 @@ def serve(connection: Connection, loop: CellLoop, limiter: Any, *, policy: bool,
         warnings.showwarning = lambda message, category, *_: interpreter.write(f"{category.__name__}: {message}\n")
     connection.send(pack(["opened"]))
     while True:
-        take(connection.receive())
+        body = connection.receive()
+        if isinstance(body, Lost) or is_reply(body):
+            interpreter.arrived.append(body)
+            continue
+        _, source = unpack(body)
+        if connection.holds_more:  # replies that came together with it
+            loop.call_soon(readable)
+        connection.send(pack(["done", interpreter.run_cell(source)]))
 
 
 def make_loop() -> CellLoop:
     """The event loop of a worker, whose selector keeps the cell's clock."""
-    loop = CellLoop(_Selector())
-    loop.set_exception_handler(lambda *_: None)
-    return loop
+    return CellLoop(_Selector())
 
 
 def main(sock: socket.socket, parent: int, *, policy: bool) -> None:
@@ -248,6 +224,8 @@ def main(sock: socket.socket, parent: int, *, policy: bool) -> None:
         limiter = ProcessLimiter()
         loop = make_loop()
         random.seed()
+        gc.disable()
+        sys.set_int_max_str_digits(DIGITS)
         layers = kernel.lock_down(parent)
         connection = Connection(sock)
         connection.send(pack(["ready", layers]))

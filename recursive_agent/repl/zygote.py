@@ -7,8 +7,10 @@ neither the package above it nor anything of the host's process comes along.
 from __future__ import annotations
 
 import array
+import errno
 import gc
 import os
+import select
 import signal
 import socket
 import struct
@@ -19,18 +21,18 @@ import warnings
 REQUEST = struct.Struct("<H")
 """How many workers the host wants."""
 BORN = struct.Struct("<i")
-"""Process id of a worker; its socket and its pidfd come along."""
+"""Process id of a worker (its socket and its pidfd come along), or the negative error number where there is none."""
 
 BOOT = """\
 import sys, types
-directory, paths, fd, policy = sys.argv[1:]
+directory, paths, fd, host, policy = sys.argv[1:]
 sys.path += paths.split(":")
 sys.modules.update(dict.fromkeys(("ssl", "_ssl", "_hashlib", "readline")))
 package = types.ModuleType("rao_repl")
 package.__path__ = [directory]
 sys.modules["rao_repl"] = package
 from rao_repl.zygote import main
-main(int(fd), policy == "policy")
+main(int(fd), int(host), policy == "policy")
 """
 """The program of `python -c`. ssl and OpenSSL's hashes stay out: nobody may use them and they are half of the memory."""
 
@@ -80,6 +82,9 @@ def rehearse(policy: bool) -> None:
     class Nothing:
         def start(self, seconds: float) -> None: ...
         def relax(self) -> None: ...
+        def tighten(self) -> bool:
+            return False
+
         def hurry(self) -> None: ...
         def stop(self) -> None: ...
 
@@ -104,12 +109,18 @@ def rehearse(policy: bool) -> None:
     linecache.clearcache()
 
 
-def main(fd: int, policy: bool) -> None:
-    """Serve the host until it goes away, then end; every worker ends with it (PDEATHSIG)."""
-    from . import worker
+def main(fd: int, host_pidfd: int, policy: bool) -> None:
+    """Serve the host until it goes away, then end; every worker ends with it (PDEATHSIG).
 
+    The host is gone when its end of the socket is closed, and also when the process of `host_pidfd` has ended: a fork of
+    the host may keep the socket open for ever.
+    """
+    from . import kernel, worker
+
+    kernel.offer_to_oom_killer(kernel.ZYGOTE_OOM_SCORE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=fd)
+    sys.argv[1:] = []
     _preload()
     rehearse(policy)
     warnings.simplefilter("default")
@@ -117,28 +128,47 @@ def main(fd: int, policy: bool) -> None:
     os.chdir("/")
     signal.signal(signal.SIGCHLD, _reap)
     me = os.getpid()
+    waiting = select.poll()
+    waiting.register(host, select.POLLIN)
+    waiting.register(host_pidfd, select.POLLIN)
     gc.collect()
     gc.freeze()
     while True:
+        if any(ready == host_pidfd for ready, _ in waiting.poll()):
+            os._exit(0)
         request = host.recv(REQUEST.size)
         if len(request) != REQUEST.size:
             os._exit(0)
         for _ in range(REQUEST.unpack(request)[0]):
-            ours, theirs = socket.socketpair()
-            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+            try:
+                _fork_worker(host, me, policy, worker)
+            except OSError as error:  # no process, no memory or no descriptor left: the host will ask again
+                _tell(host, -(error.errno or errno.EAGAIN))
+
+
+def _fork_worker(host: socket.socket, me: int, policy: bool, worker: types.ModuleType) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+        try:
             pid = os.fork()
             if pid == 0:
                 _become_worker(theirs, me, policy, worker)
             pidfd = os.pidfd_open(pid)  # before it can be reaped, so the number is its own
+        finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
-            theirs.close()
-            fds = array.array("i", (ours.fileno(), pidfd))
-            try:
-                host.sendmsg([BORN.pack(pid)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
-            except OSError:
-                os._exit(0)
-            ours.close()
+        try:
+            _tell(host, pid, (ours.fileno(), pidfd))
+        finally:
             os.close(pidfd)
+
+
+def _tell(host: socket.socket, number: int, fds: tuple[int, ...] = ()) -> None:
+    passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    try:
+        host.sendmsg([BORN.pack(number)], passed)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
 
 
 def _become_worker(sock: socket.socket, parent: int, policy: bool, worker: types.ModuleType) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import escapes_library
+from .escapes_hooks import HOOKS, NO_CONTROL
+
 
 @dataclass(frozen=True)
 class Escape:
@@ -135,10 +138,10 @@ _EXPRESSIONS: dict[str, tuple[str, str]] = {
     "function_builtins": (_F, "f.__builtins__"),
     "library_globals": ("import json\n", "json.dumps.__globals__"),
     "asyncio_function_globals": (_TASK, "asyncio.sleep.__globals__"),
-    "builtin_self": ("", "print.__self__"),
+    "builtin_self": ("", "abs.__self__"),
     "len_self": ("", "len.__self__.open"),
-    "finish_self": ("", "finish.__self__._send"),
-    "finish_func": ("", "finish.__func__.__globals__"),
+    "finish_self": ("", "finish.__self__._function if hasattr(finish, '__self__') else finish._function.__closure__"),
+    "finish_func": ("", "finish._function.__globals__"),
     "tool_function": ("", "tool._function"),
     "tool_call_interpreter": ("", "tool(1)._interpreter"),
     "handle_interpreter": ("", "launch_subagent('x')._interpreter._send"),
@@ -394,7 +397,7 @@ _MODULES = [
     "recursive_agent",
 ]
 
-ESCAPES = [
+LANGUAGE_ESCAPES = [
     *(
         Escape(n, f"{setup}found = {e}\nprint('ESCAPED', found)", n not in _NO_CONTROL)
         for n, (setup, e) in _EXPRESSIONS.items()
@@ -402,3 +405,8 @@ ESCAPES = [
     *(Escape(n, code, n not in _NO_CONTROL) for n, code in _STATEMENTS.items()),
     *(Escape(f"import_{m}", f"import {m}\nprint('ESCAPED')", control=False) for m in _MODULES),
 ]
+HOOK_ESCAPES = [
+    *(Escape(f"hook_{n}", code, n not in NO_CONTROL) for n, code in HOOKS.items()),
+    *(Escape(f"library_{n}", c, n not in escapes_library.NO_CONTROL) for n, c in escapes_library.LIBRARY.items()),
+]
+ESCAPES = LANGUAGE_ESCAPES + HOOK_ESCAPES

@@ -10,7 +10,7 @@ import pytest
 from recursive_agent.repl import InProcessSandbox, ProcessSandbox, TrustedCodeWarning
 
 from .conftest import SECRET, Attack, Canaries, attacks_on
-from .escapes import ESCAPES, Escape
+from .escapes import ESCAPES, HOOK_ESCAPES, LANGUAGE_ESCAPES, Escape
 
 # What an attack does with what it got. Under the kernel's layers alone none of it may reach a canary.
 PAYLOAD = """
@@ -55,7 +55,12 @@ def test_the_policy_alone_gives_nothing_away(escape: Escape, under_policy: Attac
     canaries.check(said)
 
 
-@pytest.mark.parametrize("escape", ESCAPES, ids=lambda e: e.name)
+@pytest.mark.parametrize("escape", [e for e in HOOK_ESCAPES if e.control], ids=lambda e: e.name)
+def test_what_the_policy_stops_works_in_plain_python(escape: Escape, without_policy: Attack) -> None:
+    assert "ESCAPED" in without_policy(escape.code).output
+
+
+@pytest.mark.parametrize("escape", LANGUAGE_ESCAPES, ids=lambda e: e.name)
 def test_the_kernel_alone_lets_nothing_out(escape: Escape, without_policy: Attack, canaries: Canaries) -> None:
     payload = PAYLOAD.format(file=str(canaries.file), port=canaries.port, pid=canaries.victim.pid)
     attempt = "\n".join("    " + line for line in escape.code.splitlines())
@@ -66,6 +71,6 @@ def test_the_kernel_alone_lets_nothing_out(escape: Escape, without_policy: Attac
     assert SECRET not in str(result)
 
 
-def test_there_are_over_a_hundred_attacks_with_different_names() -> None:
+def test_there_are_over_five_hundred_attacks_with_different_names() -> None:
     names = [escape.name for escape in ESCAPES]
-    assert len(set(names)) == len(names) > 100
+    assert len(set(names)) == len(names) > 500

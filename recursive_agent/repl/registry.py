@@ -1,0 +1,133 @@
+"""Sandboxes by name: those that come with this package, and other people's by entry point."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from enum import Enum
+from importlib import metadata
+from typing import Literal, Protocol, TypeAlias
+
+from ..errors import ConfigurationError
+from .base import Sandbox
+from .host import ProcessSandbox
+from .inprocess import InProcessSandbox
+from .namespaces import NamespaceSandbox
+
+GROUP = "recursive_agent.sandboxes"
+"""Entry points of this group are sandboxes by name; the value of each is a `SandboxFactory`."""
+
+
+class Unset(Enum):
+    """The value of a setting that nobody set."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+Require: TypeAlias = Literal["kernel"] | None
+"""`"kernel"`: refuse to run where the code of an agent is not really locked in. None: run all the same."""
+
+
+class SandboxFactory(Protocol):
+    """Makes a sandbox: what an entry point of the group `recursive_agent.sandboxes` gives. A class will do.
+
+    `require` is left out where the user did not set it, so its default decides; it should be `"kernel"`. With it, entering
+    the sandbox raises SandboxError, which says what is missing and what to do, where the machine cannot keep the code of
+    an agent from files, network and other processes. A sandbox that never can raises ConfigurationError for `"kernel"`.
+    """
+
+    def __call__(self, *, require: Require = ...) -> Sandbox:
+        """The sandbox, not yet entered."""
+
+
+def _inprocess(*, require: Require = None) -> Sandbox:
+    _check_inprocess(require)
+    return InProcessSandbox()
+
+
+def _check_inprocess(require: Require | Unset) -> None:
+    if require == "kernel":
+        raise ConfigurationError(
+            'require="kernel" needs sandbox="process" or a stronger one: "inprocess" isolates nothing'
+        )
+
+
+BUILT_IN: Mapping[str, SandboxFactory] = {
+    "process": ProcessSandbox,
+    "namespaces": NamespaceSandbox,
+    "inprocess": _inprocess,
+}
+
+
+def sandbox_names() -> list[str]:
+    """Every name that `make_sandbox` knows on this machine."""
+    return sorted({*BUILT_IN, *(point.name for point in metadata.entry_points(group=GROUP))})
+
+
+def find_sandbox(name: str) -> SandboxFactory:
+    """The factory of a name, or of `module:attribute`. Raises ConfigurationError, which lists what there is."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    points = {point.name: point for point in metadata.entry_points(group=GROUP)}
+    if name in points:
+        point = points[name]
+        package = point.dist.name if point.dist is not None else point.module
+        return _load(name, point.load, f"reinstall the package {package}, which registers it")
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        return _load(name, lambda: _attribute(module, attribute), "install the package it is in")
+    known = ", ".join(map(repr, sandbox_names()))
+    raise ConfigurationError(
+        f"sandbox must be one of {known}, not {name!r}. Install the package that provides it (it registers the entry point "
+        f"{name!r} in the group {GROUP}), or name it as 'module:Class'."
+    )
+
+
+def check_sandbox(name: str, require: Require | Unset) -> None:
+    """Raises ConfigurationError for a name that there is not, or that cannot do what is required; starts nothing."""
+    find_sandbox(name)
+    if name == "inprocess":
+        _check_inprocess(require)
+
+
+def make_sandbox(backend: str, *, require: Require | Unset = UNSET) -> Sandbox:
+    """The sandbox of that name, not yet entered.
+
+    Unless `require` says otherwise, `process` and `namespaces` refuse to start, with SandboxError, on a machine whose kernel
+    does not lock the agents' code in. Raises ConfigurationError for a name that there is not, or that cannot do what is
+    required.
+    """
+    factory = find_sandbox(backend)
+    given: dict[str, Require] = {} if isinstance(require, Unset) else {"require": require}
+    try:
+        inspect.signature(factory).bind(**given)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the sandbox {backend!r} does not take the keyword argument require: {error}"
+        ) from None
+    made: object = factory(**given)
+    if not isinstance(made, Sandbox):
+        raise ConfigurationError(f"the sandbox {backend!r} gave {type(made).__name__}, which is no Sandbox")
+    return made
+
+
+def _attribute(module: str, path: str) -> object:
+    found: object = importlib.import_module(module)
+    for part in path.split("."):
+        found = inspect.getattr_static(found, part)
+    return found
+
+
+def _load(name: str, load: Callable[[], object], mend: str) -> SandboxFactory:
+    try:
+        found = load()
+    except Exception as error:  # whatever a package raises as it is imported
+        raise ConfigurationError(
+            f"the sandbox {name!r} cannot be loaded ({type(error).__name__}: {error}); {mend}"
+        ) from error
+    if not callable(found):
+        raise ConfigurationError(f"the sandbox {name!r} is {found!r}; it must be a callable that returns a Sandbox")
+    factory: SandboxFactory = found
+    return factory
