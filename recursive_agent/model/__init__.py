@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, Literal
 
-from .base import Completion, Conversation, Message, Model, Sampling, ToolCall
+from ..errors import ConfigurationError
+from .base import Completion, Conversation, Message, Model, NoAnswer, Sampling, ToolCall
 from .endpoint import Endpoint, resolve_endpoint
+from .gate import OnWait, Throttled, Waiting
 from .retry import Retries
 
 if TYPE_CHECKING:
@@ -20,12 +23,20 @@ __all__ = [
     "Endpoint",
     "Message",
     "Model",
+    "NoAnswer",
+    "OnWait",
     "Retries",
     "Sampling",
+    "Throttled",
     "ToolCall",
+    "Waiting",
+    "attempt_timeout",
     "connect",
     "resolve_endpoint",
 ]
+
+_ATTEMPT = 600.0
+_LONGEST_ATTEMPT = 86_400.0
 
 
 def connect(
@@ -33,20 +44,30 @@ def connect(
     *,
     interface: Literal["chat", "tokens"] = "chat",
     sampling: Sampling | None = None,
-    timeout: float = 600.0,
+    timeout: float | None = None,
     max_retries: int = 5,
+    patience: float | None = 900.0,
     rng: random.Random | None = None,
     renderer: Renderer | None = None,
 ) -> ChatModel | TokensModel:
     """The model at an endpoint. Nothing is sent before the first call.
 
-    `timeout` (seconds) is for one attempt, `rng` draws the jitter between attempts, `renderer` applies the chat
-    template for `tokens` (default: the endpoint's /tokenize).
+    `timeout` (seconds, default 600) is for one attempt, `patience` for how long a call waits where the endpoint takes no
+    more of them (None: until the caller's own limits end it); `rng` draws the jitter between attempts, `renderer` applies
+    the chat template for `tokens` (default: the endpoint's /tokenize). Raises ConfigurationError.
     """
     from .chat import ChatModel
     from .tokens import TokensModel
 
-    retries = Retries(limit=max_retries, rng=rng or random.Random())
+    timeout = attempt_timeout(None) if timeout is None else timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+        raise ConfigurationError(f"the time-out of an attempt must be a number of seconds above 0, not {timeout!r}")
+    retries = Retries(limit=max_retries, patience=patience, rng=rng or random.Random())
     if interface == "tokens":
         return TokensModel(endpoint, renderer=renderer, sampling=sampling, timeout=timeout, retries=retries)
     return ChatModel(endpoint, sampling=sampling, timeout=timeout, retries=retries)
+
+
+def attempt_timeout(run: float | None) -> float:
+    """Seconds that one attempt may take where nobody says it: as long as the whole `run` may, and at least ten minutes."""
+    return _ATTEMPT if run is None else max(_ATTEMPT, min(run, _LONGEST_ATTEMPT))

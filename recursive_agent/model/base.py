@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..usage import Usage
@@ -18,6 +19,21 @@ OnText = Callable[[str], None]
 OnLost = Callable[[int], Awaitable[None]]
 """Awaited after an attempt whose answer was lost, before it is tried again, with the upper bound of tokens that the lost
 attempt may have been billed for. May raise to stop the retries (the budget no longer allows one)."""
+
+
+class NoAnswer(StrEnum):
+    """Why an answer holds neither text nor tool calls."""
+
+    EMPTY = "empty"
+    """Nothing came, and nothing says why."""
+    REFUSED = "refused"
+    """The model refused; `Completion.refusal` holds its words."""
+    FILTERED = "filtered"
+    """A content filter of the provider kept the answer back."""
+    CUT_WHILE_THINKING = "cut_while_thinking"
+    """All the tokens of the answer went into thinking, or it was cut before its first word."""
+    ONLY_THINKING = "only_thinking"
+    """The model thought, and ended its turn without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,8 @@ class Message:
 class Completion:
     """One answer of a model.
 
+    `text` is the answer itself; what the model thought before it is `reasoning`, wherever it stood (None: nothing). Where
+    there is neither text nor a tool call, `no_answer` says why.
     `token_ids` and `logprobs` have one entry for each sampled token, end-of-turn token included where it was sampled.
     `prompt_token_ids` is what the model was given. All three are None where the endpoint does not give them.
     """
@@ -58,6 +76,9 @@ class Completion:
     logprobs: Sequence[float] | None = None
     latency: float = 0.0
     attempts: int = 1
+    reasoning: str | None = None
+    refusal: str | None = None
+    no_answer: NoAnswer | None = None
 
 
 @runtime_checkable

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from ..usage import Usage
-from .base import Completion, Message, OnLost, OnText, Sampling, ToolCall
+from . import dialect
+from .answer import Echo, Reading, names_of, read_choice, sampled
+from .base import Completion, Message, OnLost, OnText, Sampling
+from .bill import billed
+from .dialect import Trouble
 from .endpoint import OPENAI_URL, Endpoint
 from .failures import Rejected
-from .remote import RemoteModel, Stopwatch, first_choice, reported_usage
+from .layout import Layout, extra_size, laid_out
+from .remote import RemoteModel, Stopwatch, first_choice
 from .retry import Exhausted, Retries, call_with_retries
+from .texts import clean
+
+_log = logging.getLogger(__name__)
 
 _FIXED_OVERHEAD = 256
 """Tokens a template may add of its own once: a default system prompt, the date, the generation prompt."""
@@ -22,6 +31,11 @@ _SHORTEST_ANSWER = 16
 """Tokens below which an answer is not worth guessing for."""
 _TOOLS_OVERHEAD = 512
 """Tokens a template may use to explain tool calls."""
+_MOST_CORRECTIONS = 40
+"""Times that one attempt is worded otherwise: refusals cost nothing, and each correction is made once or halves a number."""
+_DROPPED = ("seed", "stream_options", "temperature", "top_p", "stop")
+"""Settings that an endpoint may refuse by name; it then goes by its own. What a call may cost never depends on them."""
+_CORRECTED = frozenset({Trouble.REQUEST, Trouble.SERVER, Trouble.ANSWER})
 
 
 class ChatModel(RemoteModel):
@@ -39,10 +53,15 @@ class ChatModel(RemoteModel):
         retries: Retries | None = None,
     ) -> None:
         super().__init__(endpoint, sampling=sampling or Sampling(), timeout=timeout, retries=retries or Retries())
-        # OpenAI's reasoning models know only the new name, most other servers only the old one.
         self.window_hint: int | None = None
         """The context window as a refusal named it."""
+        self.layout = Layout()
+        # OpenAI's reasoning models know only the new name, most other servers only the old one.
         self._limit_name = "max_completion_tokens" if endpoint.base_url == OPENAI_URL else "max_tokens"
+        self._renamed = False
+        self._answer_cap: int | None = None
+        """The longest answer that it gives, as a refusal named it."""
+        self._dropped: set[str] = set()
 
     def conversation(
         self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
@@ -50,29 +69,107 @@ class ChatModel(RemoteModel):
         """A new, empty conversation."""
         return ChatConversation(self, tools, self.sampling_or_own(sampling))
 
-    async def answer(self, body: dict[str, Any], max_tokens: int, on_text: OnText | None) -> dict[str, Any]:
-        """One attempt, corrected where the endpoint says how: the limit's name, an answer too long for the window."""
-        while True:
+    async def answer(
+        self,
+        body: Mapping[str, Any],
+        max_tokens: int,
+        on_text: OnText | None,
+        *,
+        messages: Callable[[], list[dict[str, Any]]] | None = None,
+        echoed: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """One attempt, worded otherwise where the endpoint says how: a setting's name, roles, an answer too long.
+
+        `messages` lays the conversation out as the endpoint is known to take it, `echoed` are the names of what goes back
+        with the model's own messages. What was learnt is kept for all calls. Raises Failure.
+        """
+        max_tokens = min(max_tokens, self._answer_cap or max_tokens)
+        for _ in range(_MOST_CORRECTIONS):
+            request = {name: value for name, value in body.items() if name not in self._dropped}
+            request[self._limit_name] = max_tokens
+            if messages is not None:
+                request["messages"] = messages()
             try:
-                return await self.ask({**body, self._limit_name: max_tokens}, on_text)
+                return await self.ask(request, on_text, with_usage="stream_options" not in self._dropped)
             except Rejected as rejected:
-                if self._limit_name == "max_tokens" and _wants_new_name(rejected):
-                    self._limit_name = "max_completion_tokens"
+                if rejected.trouble in _CORRECTED and self._corrected(rejected, request, echoed, on_text is not None):
                     continue
                 shorter = self._shorter(rejected, max_tokens)
                 if shorter is None:
                     raise
                 max_tokens = shorter
+        return await self.ask(request, on_text, with_usage="stream_options" not in self._dropped)
+
+    def _corrected(self, rejected: Rejected, request: Mapping[str, Any], echoed: Sequence[str], streamed: bool) -> bool:
+        """Whether a refusal says what to do otherwise, which then is done from now on."""
+        message, layout = rejected.error.message, self.layout
+        if not self._renamed and self._renames(message):
+            return True
+        roles = {message["role"] for message in request["messages"]}
+        if dialect.refuses_system(message) and layout.system and "system" in roles:
+            layout.system = False
+            return True
+        if dialect.wants_alternation(message):
+            if not layout.alternate:
+                layout.alternate = True
+                return True
+            if layout.system and "system" in roles:
+                layout.system = False
+                return True
+        if echoed and not layout.echo_always and dialect.demanded_name(message, echoed):
+            layout.echo_always = True
+            return True
+        wanted = [name for name in echoed if name not in layout.unwanted]
+        if (name := dialect.refused_name(rejected.error, wanted)) is not None:
+            layout.unwanted.add(name)
+            return True
+        if not layout.json_arguments and dialect.wants_json_arguments(message) and "tool" in roles:
+            layout.json_arguments = True
+            return True
+        return self._drops(rejected, {*request, *(("stream_options",) if streamed else ())})
+
+    def _renames(self, message: str) -> bool:
+        for name, wanted in (
+            ("max_tokens", dialect.wants_new_limit_name(message)),
+            ("max_completion_tokens", dialect.wants_old_limit_name(message)),
+        ):
+            if wanted and self._limit_name == name:
+                self._limit_name = "max_completion_tokens" if name == "max_tokens" else "max_tokens"
+                self._renamed = True
+                return True
+        return False
+
+    def _drops(self, rejected: Rejected, sent: set[str]) -> bool:
+        names = [name for name in _DROPPED if name in sent and name not in self._dropped]
+        name = dialect.refused_name(rejected.error, names)
+        if name is None:
+            return False
+        self._dropped.add(name)
+        _log.warning("%s takes no %s, so it is left out: %s", self.endpoint.shown_url, name, rejected.message)
+        return True
 
     def _shorter(self, rejected: Rejected, max_tokens: int) -> int | None:
         """A limit that may fit where `max_tokens` did not; None where the prompt alone is too long."""
-        sizes = rejected.sizes() if rejected.is_overflow else None
-        if sizes is None:
+        message = rejected.error.message
+        if rejected.trouble is Trouble.ANSWER:
+            cap = dialect.answer_cap(message)
+            if cap is not None and cap < max_tokens:
+                if rejected.status != 402:  # what an account can pay changes, what a model gives does not
+                    self._answer_cap = cap
+                return cap
+            return _half(max_tokens)
+        if rejected.trouble is not Trouble.OVERFLOW:
             return None
+        sizes = rejected.sizes(max_tokens)
+        if sizes is None:
+            return _half(max_tokens) if dialect.answer_counts(message) else None
         self.window_hint = sizes.window
+        if sizes.exact:
+            room = sizes.window - sizes.prompt
+            return None if room < 1 else room if room < max_tokens else _half(max_tokens)
         # Where the endpoint did not count to the end, halving finds a limit that fits; being refused costs nothing.
-        room = sizes.window - sizes.prompt if sizes.exact else min(max_tokens // 2, sizes.window - 1)
-        return room if (1 if sizes.exact else _SHORTEST_ANSWER) <= room < max_tokens else None
+        room = min(max_tokens // 2, sizes.window - 1)
+        return room if room >= _SHORTEST_ANSWER else None
 
 
 class ChatConversation:
@@ -90,6 +187,10 @@ class ChatConversation:
         if self._tools:
             self._known += _TOOLS_OVERHEAD + len(json.dumps(self._tools, indent=4))
         self._counted = 0
+        self._bytes = 0
+        """Bytes of the texts of the first `_measured` messages."""
+        self._measured = 0
+        self._echoes: dict[int, Echo] = {}
 
     def add(self, *messages: Message) -> None:
         """Append messages."""
@@ -114,55 +215,77 @@ class ChatConversation:
         if self._counted and model.window_hint is not None:
             # After an answer the bound is tight, so this spares a refusal without giving away much.
             max_tokens = min(max_tokens, max(model.window_hint - bound, _SHORTEST_ANSWER))
-        body = {**model.body(self._sampling, seed=seed), "messages": [_plain(message) for message in self.messages]}
+        body = model.body(self._sampling, seed=seed)
         if self._tools:
             body["tools"] = self._tools
+
+        def messages() -> list[dict[str, Any]]:
+            return laid_out(self.messages[:sent], self._echoes, model.layout, tools=bool(self._tools))
+
+        echoed = names_of(self._echoes.values()) if self._echoes else ()
         try:
             answered = await call_with_retries(
-                lambda: model.answer(body, max_tokens, on_text),
+                lambda: model.answer(body, max_tokens, on_text, messages=messages, echoed=echoed),
                 model.retries,
                 bound=bound + max_tokens,
                 on_lost=on_lost,
+                gate=model.gate,
             )
         except Exhausted as exhausted:
             raise await model.failed(exhausted) from None
+        model.answered = True
         data = answered.value
-        choice = first_choice(data)
-        text, calls = _content(choice)
-        usage = reported_usage(data)
-        self.messages.insert(sent, Message("assistant", text, calls))
-        self._settle(usage, bound, sent)
-        if usage is None:
-            usage = Usage(calls=1, unconfirmed=bound + max_tokens)
-        fingerprint = data.get("system_fingerprint")
+        reading = read_choice(first_choice(data), place=sent)
+        usage = billed(
+            data,
+            prompt_bytes=self._measure(sent),
+            answer_bytes=reading.size + sampled([reading.reasoning]),
+            bound=bound + max_tokens,
+        )
+        self.messages.insert(sent, Message("assistant", reading.text, reading.calls))
+        self._settle(usage, bound, sent, reading)
+        named, fingerprint = data.get("model"), data.get("system_fingerprint")
         return Completion(
-            text=text,
-            finish_reason=str(choice.get("finish_reason") or ("stop" if choice else "empty")),
+            text=reading.text,
+            finish_reason=reading.finish_reason,
             usage=replace(usage, unconfirmed=usage.unconfirmed + answered.unconfirmed),
-            model=str(data.get("model") or model.name),
-            version=str(fingerprint) if fingerprint else None,
-            tool_calls=calls,
+            model=clean(named)[:200] if isinstance(named, str) and named else model.name,
+            version=clean(str(fingerprint))[:200] if isinstance(fingerprint, str | int) and fingerprint else None,
+            tool_calls=reading.calls,
             latency=watch.seconds,
             attempts=answered.attempts,
+            reasoning=reading.reasoning,
+            refusal=reading.refusal,
+            no_answer=reading.no_answer,
         )
 
     def _bound(self) -> int:
         return self._known + sum(_size(message) for message in self.messages[self._counted :])
 
-    def _settle(self, usage: Usage | None, bound: int, sent: int) -> None:
+    def _measure(self, count: int) -> int:
+        """Bytes of the texts of the first `count` messages."""
+        self._bytes += sampled(message.content for message in self.messages[self._measured : count])
+        self._measured = count
+        return self._bytes
+
+    def _settle(self, usage: Usage, bound: int, sent: int, reading: Reading) -> None:
         """Tighten the bound to what the endpoint counted."""
         answer = _size(self.messages[sent])
-        if usage is None:
-            self._known = bound + answer
+        extra = 0
+        if reading.echo.message or any(reading.echo.calls):
+            self._echoes[sent] = reading.echo
+            extra = extra_size(reading.echo)
+        if usage.unconfirmed:
+            self._known = bound + answer + extra + sampled([reading.reasoning])
         else:
             # Tool calls are written anew by the template, which may take more tokens than the model did.
             calls = answer if self.messages[sent].tool_calls else 0
-            self._known = usage.prompt_tokens + max(usage.completion_tokens, calls) + _MESSAGE_OVERHEAD
+            self._known = usage.prompt_tokens + max(usage.completion_tokens, calls) + _MESSAGE_OVERHEAD + extra
         self._counted = sent + 1
 
 
-def _wants_new_name(rejected: Rejected) -> bool:
-    return rejected.status == 400 and not rejected.is_overflow and "max_completion_tokens" in rejected.message
+def _half(max_tokens: int) -> int | None:
+    return max_tokens // 2 if max_tokens // 2 >= _SHORTEST_ANSWER else None
 
 
 def _size(message: Message) -> int:
@@ -171,38 +294,3 @@ def _size(message: Message) -> int:
     for call in message.tool_calls:
         size += _MESSAGE_OVERHEAD + len(json.dumps([call.id, call.name, call.arguments])) * 2
     return size + (len(message.tool_call_id) if message.tool_call_id else 0)
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    plain: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        plain["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        plain["tool_call_id"] = message.tool_call_id
-    return plain
-
-
-def _content(choice: Mapping[str, Any]) -> tuple[str, tuple[ToolCall, ...]]:
-    """Text and tool calls of a choice, whatever is missing."""
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        return "", ()
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    calls = []
-    for position, call in enumerate(message.get("tool_calls") or ()):
-        function = (call.get("function") if isinstance(call, dict) else None) or {}
-        arguments = function.get("arguments")
-        calls.append(
-            ToolCall(
-                id=str(call.get("id") or f"call_{position}") if isinstance(call, dict) else f"call_{position}",
-                name=str(function.get("name") or ""),
-                # Ollama and others give an object where OpenAI gives text.
-                arguments=arguments if isinstance(arguments, str) else json.dumps(arguments or {}),
-            )
-        )
-    return str(content or ""), tuple(calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +41,8 @@ class EmbeddedModel(LocalModel):
         cache_mb: int = 256,
     ) -> None:
         folder = SHIPPED if directory is None else Path(directory)
+        if (folder / "config.json").is_file():
+            _check_graph(folder)
         super().__init__(folder, CheckpointSettings.load(folder), sampling=sampling, seed=seed)
         self.engine = OnnxEngine(
             self.directory / "model.onnx",
@@ -58,6 +61,21 @@ class EmbeddedModel(LocalModel):
         """
         path = Path(directory) / "model.onnx"
         await anyio.to_thread.run_sync(partial(self.engine.reload, path, version=version))
+
+
+def _check_graph(folder: Path) -> None:
+    """Raises ConfigurationError, saying what runs here and what to use instead, for a checkpoint without a graph."""
+    if (folder / "model.onnx").is_file():
+        return
+    try:
+        kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        kind = None
+    raise ConfigurationError(
+        f"{folder} has no model.onnx{f' (it is a {kind} model)' if isinstance(kind, str) else ''}: the embedded engine runs "
+        "plain Qwen3-shaped float32 policies, for which `rao train` writes that file; serve any other model with vLLM: "
+        f"rao serve {folder}"
+    )
 
 
 def _fingerprint(directory: Path) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from base64 import b64encode
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
 
 OPENAI_URL = "https://api.openai.com/v1"
+_PATHS = ("/chat/completions", "/completions", "/responses", "/models", "/embeddings")
+"""Paths below a base URL, which documents of providers show along with it."""
 PLACEHOLDER_KEY = "none"
 """Sent where a local endpoint asks for no key: the protocol wants one."""
 
@@ -26,6 +29,37 @@ class Endpoint:
     def shown_url(self) -> str:
         """The base URL without credentials or query, for messages and repr."""
         return show_url(self.base_url)
+
+    def url(self, path: str) -> str:
+        """The URL of a path below the base URL; a query of the base URL (`?api-version=…`) goes along."""
+        parts = urlsplit(self.base_url)
+        host = parts.netloc.rpartition("@")[2]  # name and password go into a header
+        return parts._replace(netloc=host, path=parts.path.rstrip("/") + path, fragment="").geturl()
+
+    @property
+    def authorization(self) -> str:
+        """What the header of that name says: the key, or name and password of the base URL where there is no key."""
+        login, at, _ = urlsplit(self.base_url).netloc.rpartition("@")
+        if at and self.api_key == PLACEHOLDER_KEY:
+            return f"Basic {b64encode(unquote(login).encode()).decode()}"
+        return f"Bearer {self.api_key}"
+
+    @property
+    def password(self) -> str | None:
+        """The password within the base URL, None where there is none."""
+        password = urlsplit(self.base_url).password
+        return unquote(password) if password else None
+
+    def beside(self, path: str) -> str:
+        """The URL of a path next to /v1 (`/tokenize` of vLLM, say)."""
+        parts = urlsplit(self.base_url)
+        host, above = parts.netloc.rpartition("@")[2], parts.path.rstrip("/").removesuffix("/v1")
+        return parts._replace(netloc=host, path=above + path, fragment="").geturl()
+
+    @property
+    def is_azure(self) -> bool:
+        """Whether it is Azure's, which wants the key in a header of its own."""
+        return (urlsplit(self.base_url).hostname or "").endswith(".azure.com")
 
     @property
     def is_loopback(self) -> bool:
@@ -54,7 +88,7 @@ def resolve_endpoint(model: str | None = None, base_url: str | None = None, api_
         base_url = OPENAI_URL
     _check_url(base_url)
     if not api_key:
-        if not _is_local(base_url):
+        if not _is_local(base_url) and "@" not in urlsplit(base_url.strip()).netloc:
             raise ConfigurationError(
                 f"No API key for {show_url(base_url)}: pass api_key=… or set OPENAI_API_KEY (any text will do where "
                 "the endpoint asks for none)."
@@ -62,18 +96,21 @@ def resolve_endpoint(model: str | None = None, base_url: str | None = None, api_
         api_key = PLACEHOLDER_KEY
     if not (api_key.isascii() and api_key.isprintable()):
         raise ConfigurationError("The API key holds characters that no HTTP header can carry; was it copied whole?")
-    return Endpoint(model, base_url.rstrip("/"), api_key)
+    return Endpoint(model, _trimmed(base_url), api_key)
 
 
 def show_url(url: str) -> str:
-    """A URL without credentials, query and fragment."""
-    parts = urlsplit(url)
+    """A URL without credentials, query and fragment; what is no URL as it is, cut short."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.rpartition("@")[2][:80]
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _check_url(url: str) -> None:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.strip())
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
@@ -81,6 +118,16 @@ def _check_url(url: str) -> None:
         raise ConfigurationError(
             f"base_url must be an http:// or https:// URL such as http://localhost:8000/v1, not {show_url(url)!r}."
         )
+    for path in _PATHS:
+        if parts.path.rstrip("/").endswith(path):
+            whole = parts._replace(path=parts.path.rstrip("/").removesuffix(path)).geturl()
+            raise ConfigurationError(f"base_url must end before {path}, which is added to it: use {show_url(whole)}.")
+
+
+def _trimmed(url: str) -> str:
+    """Without slashes at the end of the path, and without a fragment, which is never sent."""
+    parts = urlsplit(url.strip())
+    return parts._replace(path=parts.path.rstrip("/"), fragment="").geturl()
 
 
 def _is_local(url: str) -> bool:

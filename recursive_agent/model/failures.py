@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 from ..errors import AuthenticationFailed, BadRequest, ContextOverflow, EndpointUnavailable, ModelError
-from .endpoint import Endpoint
+from ..trace.redact import REDACTED, Redactor
+from .dialect import Sizes, Trouble, sizes_of, trouble_of
+from .endpoint import PLACEHOLDER_KEY, Endpoint
+from .error_body import ErrorBody, read_error
+from .waits import asked_wait
 
-_RETRIED = frozenset({408, 409, 429})
-_OVERFLOW = re.compile(
-    r"context.?length|context window|context size|maximum context|maximum model length|max_model_len|"
-    r"exceed_context_size|exceeds? the context|(prompt|input) (is )?too long|input length exceeds|"
-    r"too many input tokens",
-    re.IGNORECASE,
-)
-_UNKNOWN_MODEL = re.compile(r"model.{0,80}(not found|does not exist|not exist|unknown)|unknown model", re.IGNORECASE)
-_OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-_WINDOW = re.compile(r"maximum context length is (\d+)|available context size \((\d+)", re.IGNORECASE)
-_ANSWER_ALONE = re.compile(r"max_\w*tokens=\d+ cannot be greater than max_model_len=(\d+)", re.IGNORECASE)
-"""vLLM of an answer that is longer than the window all by itself; the prompt was not looked at."""
-_PROMPT = re.compile(
-    r"(?:prompt contains|has|passed) (?P<least>at least )?(?P<tokens>\d+) input tokens|"
-    r"\((?P<messages>\d+) in the messages|request \((?P<request>\d+) tokens\)",
-    re.IGNORECASE,
-)
+_RETRIED = frozenset({Trouble.RATE, Trouble.SERVER})
 
 
 class Failure(Exception):
@@ -45,108 +33,144 @@ class Failure(Exception):
         self.wait = wait
         """Seconds the endpoint asked to wait."""
 
+    @property
+    def throttled(self) -> bool:
+        """Whether the endpoint takes no more calls now, so that all calls to it have to slow down."""
+        return False
+
 
 class Unreachable(Failure):
     """No whole answer came: no connection, one that broke, or too long a wait."""
 
 
-class Sizes(NamedTuple):
-    """Context window and prompt in tokens; newer vLLM stops counting a prompt once it is too long (`exact` is False)."""
+class Misconfigured(Failure):
+    """No request can leave as things are set up here (a proxy, a certificate); the reason is a whole sentence."""
 
-    window: int
-    prompt: int
-    exact: bool
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, retryable=False)
 
 
 class Rejected(Failure):
-    """The endpoint answered with an HTTP error, so nothing was billed."""
+    """The endpoint answered with an error: as a status of HTTP, or within an answer with status 200 (`status` is then
+    the one that the error names, 0 where it names none, and `lost` says whether it may have been billed).
+    """
 
-    def __init__(self, status: int, message: str, *, code: str = "", kind: str = "", wait: float = 0.0) -> None:
-        super().__init__(f"HTTP {status}: {message}" if message else f"HTTP {status}", wait=wait)
+    def __init__(
+        self, status: int, error: ErrorBody, *, message: str, wait: float = 0.0, within_answer: bool = False
+    ) -> None:
+        self.trouble = trouble_of(status, error, asked_to_wait=wait > 0)
+        named = f"HTTP {status}" if not within_answer else f"an error in the answer{f' ({status})' if status else ''}"
+        super().__init__(
+            f"{named}: {message}" if message else named,
+            wait=wait,
+            lost=within_answer and self.trouble is Trouble.SERVER,
+            retryable=self.trouble in _RETRIED,
+        )
         self.status = status
+        self.error = error
         self.message = message
-        self.code = code
-        self.kind = kind
-        fatal = self.out_of_quota or self.is_overflow
-        self.retryable = (status in _RETRIED or status >= 500) and not fatal
 
     @property
-    def out_of_quota(self) -> bool:
-        """Whether waiting will not help: the account has nothing left."""
-        return self.status == 402 or self.code in _OUT_OF_QUOTA or self.kind in _OUT_OF_QUOTA
+    def code(self) -> str:
+        """The error's code, as text."""
+        return self.error.code
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the endpoint takes no more calls now."""
+        return self.trouble is Trouble.RATE
 
     @property
     def is_overflow(self) -> bool:
         """Whether the prompt (or prompt and answer) does not fit the context window."""
-        if self.status not in (400, 413, 422, 500):
-            return False
-        return bool(self.code == "context_length_exceeded" or _OVERFLOW.search(f"{self.kind} {self.message}"))
+        return self.trouble is Trouble.OVERFLOW
 
     @property
     def is_unknown_model(self) -> bool:
         """Whether the endpoint says that it has no such model (or no such path)."""
-        if self.status == 404 or self.code == "model_not_found":
-            return True
-        return self.status in (400, 403, 422) and bool(_UNKNOWN_MODEL.search(self.message))
+        return self.trouble is Trouble.MODEL
 
-    def sizes(self) -> Sizes | None:
+    def sizes(self, max_tokens: int = 0) -> Sizes | None:
         """What the message of an overflow says about sizes, where it names both."""
-        if (alone := _ANSWER_ALONE.search(self.message)) is not None:
-            return Sizes(int(alone[1]), 1, exact=False)
-        window, prompt = _WINDOW.search(self.message), _PROMPT.search(self.message)
-        if window is None or prompt is None:
-            return None
-        exact = prompt["least"] is None
-        return Sizes(
-            int(window[1] or window[2]), int(prompt["tokens"] or prompt["messages"] or prompt["request"]), exact
-        )
+        return sizes_of(self.error.message, max_tokens)
 
 
-def rejected(status: int, body: Any, headers: Mapping[str, str], *, wait: float, secret: str) -> Rejected:
-    """Read an HTTP error: OpenAI's shape, FastAPI's `detail`, Ollama's bare string, or plain text."""
-    error = body.get("error", body) if isinstance(body, Mapping) else body
-    code = kind = ""
-    if isinstance(error, Mapping):
-        code, kind = str(error.get("code") or ""), str(error.get("type") or "")
-        error = error.get("message") or error.get("detail") or ""
-    html = "html" in headers.get("content-type", "")
-    text = "a web page instead of JSON" if html else str(error or "")
-    return Rejected(status, scrub(text, secret), code=code, kind=kind, wait=wait)
+def rejected(
+    status: int,
+    body: Any,
+    headers: Mapping[str, str],
+    *,
+    secret: str,
+    wait: float | None = None,
+    within_answer: bool = False,
+) -> Rejected:
+    """Read an error of the endpoint, in any of the shapes that `read_error` knows."""
+    if "html" in headers.get("content-type", "") and isinstance(body, str):
+        error = ErrorBody("a web page instead of JSON")
+    else:
+        error = read_error(body)
+    if wait is None:
+        wait = asked_wait(headers, body, error.message)
+    shown = scrub(error.message or " ".join((error.code, error.kind)).strip(), secret)
+    return Rejected(status, error, message=shown, wait=wait, within_answer=within_answer)
 
 
 def scrub(text: str, secret: str, limit: int = 400) -> str:
-    """One line of `text`, at most `limit` characters, without `secret`."""
-    line = " ".join(text.replace(secret, "***").split()) if secret else " ".join(text.split())
+    """One line of `text`, at most `limit` characters, without `secret` (placeholders are none)."""
+    text = text[: 20 * limit]
+    if secret and secret != PLACEHOLDER_KEY:
+        text = _redactor(secret).text(text).replace(REDACTED, "***")
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= limit else line[:limit] + "…"
+
+
+@lru_cache(maxsize=8)
+def _redactor(secret: str) -> Redactor:
+    return Redactor([secret])
 
 
 def explain(failure: Failure, endpoint: Endpoint, *, attempts: int, unconfirmed: int) -> ModelError:
     """The error for the caller: one sentence on what happened and what to do."""
+    error = _error_of(failure, endpoint, attempts)
+    error.unconfirmed = unconfirmed
+    return error
+
+
+def _error_of(failure: Failure, endpoint: Endpoint, attempts: int) -> ModelError:
     at = endpoint.shown_url
-    if isinstance(failure, Rejected):
-        said = f"{failure.status}: {failure.message}".rstrip(".: ")
-        if failure.is_overflow:
-            return ContextOverflow(
-                f"The conversation does not fit the context window of {endpoint.model} ({said}).",
-                unconfirmed=unconfirmed,
-            )
-        if failure.out_of_quota:
-            return AuthenticationFailed(
-                f"The account at {at} has no quota left ({said}); add credit or use another key.",
-                unconfirmed=unconfirmed,
-            )
-        if failure.status in (401, 403):
-            return AuthenticationFailed(
-                f"{at} refused the API key ({said}); pass api_key=… or set OPENAI_API_KEY.", unconfirmed=unconfirmed
-            )
-        if not failure.retryable:
-            return BadRequest(
-                f"{at} refused the request ({said}); check `sampling` and what {endpoint.model} supports.",
-                unconfirmed=unconfirmed,
-            )
+    if isinstance(failure, Misconfigured):
+        return EndpointUnavailable(failure.reason)
     tried = "one attempt" if attempts == 1 else f"{attempts} attempts"
-    return EndpointUnavailable(
-        f"{at} gave no usable answer in {tried} (last: {failure.reason.rstrip('.')}); check that it is running and "
-        "that the base URL is right.",
-        unconfirmed=unconfirmed,
-    )
+    if not isinstance(failure, Rejected):
+        return EndpointUnavailable(
+            f"{at} gave no usable answer in {tried} (last: {failure.reason.rstrip('.')}); check that it is running and "
+            "that the base URL is right."
+        )
+    said = f"{failure.status or 'in its answer'}: {failure.message}".rstrip(".: ")
+    match failure.trouble:
+        case Trouble.OVERFLOW:
+            return ContextOverflow(f"The conversation does not fit the context window of {endpoint.model} ({said}).")
+        case Trouble.ANSWER:
+            return BadRequest(f"{at} gives no answer as long as was asked for ({said}); lower sampling['max_tokens'].")
+        case Trouble.QUOTA:
+            return AuthenticationFailed(
+                f"The account at {at} has no quota left ({said}); add credit or use another key."
+            )
+        case Trouble.KEY:
+            return AuthenticationFailed(f"{at} refused the API key ({said}); pass api_key=… or set OPENAI_API_KEY.")
+        case Trouble.FLAGGED:
+            return BadRequest(
+                f"A content filter at {at} refused this prompt ({said}); word the goal or data otherwise."
+            )
+        case Trouble.RATE:
+            return EndpointUnavailable(
+                f"{at} takes no more calls for now: {tried} were turned away ({said}); try later, lower "
+                "Limits.max_concurrency, or ask the provider for a higher rate limit."
+            )
+        case Trouble.SERVER:
+            return EndpointUnavailable(
+                f"{at} failed in {tried} (last: {failure.reason.rstrip('.')}); try again later, or check the server."
+            )
+        case _:
+            hint = "" if failure.status in (403, 404) else f"; check `sampling` and what {endpoint.model} supports"
+            return BadRequest(f"{at} refused the request ({said}){hint}.")

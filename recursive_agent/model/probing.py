@@ -12,17 +12,20 @@ import anyio
 from ..errors import AuthenticationFailed, CapabilityMissing, ModelNotFound
 from ..usage import Usage
 from .base import Message, OnText
+from .bill import reported_usage
 from .capabilities import Capabilities
 from .chat import ChatModel
 from .endpoint import Endpoint
 from .failures import Failure, Rejected, Unreachable
-from .remote import MODELS, MODELS_TIMEOUT, cards_of, first_choice, reported_usage, window_of
+from .remote import MODELS, MODELS_TIMEOUT, cards_of, first_choice, window_of
 from .retry import Exhausted, Retries, call_with_retries
 from .samples import Samples
 from .template import EndpointRenderer
 
 _QUESTION = "Name a colour and an animal."
 _TEXT = "Once upon a time, there was"
+_PATIENCE = 60.0
+"""Seconds that a probe waits for an endpoint that takes no more calls."""
 _SHORT = 16
 """Tokens of an answer; some endpoints take no smaller limit."""
 _CONTINUED = 8
@@ -52,7 +55,7 @@ class Probe:
     """One look at an endpoint."""
 
     def __init__(self, endpoint: Endpoint, *, timeout: float) -> None:
-        self._model = ChatModel(endpoint, timeout=timeout, retries=Retries(limit=1))
+        self._model = ChatModel(endpoint, timeout=timeout, retries=Retries(limit=1, patience=_PATIENCE))
         self._renderer = EndpointRenderer(self._tokenize, source=f"{endpoint.model} at {endpoint.shown_url}")
         self._found: dict[str, Any] = {}
         self._problems: dict[str, str] = {}
@@ -128,7 +131,7 @@ class Probe:
         return await self._ask(lambda: self._model.wire.post("/completions", body), prompt, tokens * body.get("n", 1))
 
     async def _tokenize(self, body: dict[str, Any]) -> Mapping[str, Any]:
-        path = f"{self._model.endpoint.base_url.removesuffix('/v1')}/tokenize"
+        path = self._model.endpoint.beside("/tokenize")
         answered = await call_with_retries(
             lambda: self._model.wire.post(path, {"model": self._model.name, **body}),
             self._model.retries,

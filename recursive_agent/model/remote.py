@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
+from anyio.lowlevel import EventLoopToken, current_token
+
 from ..errors import CapabilityMissing, ConfigurationError, ModelError, ModelNotFound
-from ..usage import Usage
 from .base import OnText, Sampling
+from .dialect import Trouble
 from .endpoint import Endpoint
 from .failures import Failure, Rejected, explain
+from .gate import Gate, Listeners, OnWait, Waiting
 from .retry import Exhausted, Retries
 from .stream import assemble
 from .wire import Wire
@@ -33,11 +37,38 @@ class RemoteModel:
         self.sampling = sampling
         self.retries = retries
         self.wire = Wire(endpoint, timeout=timeout)
+        self.answered = False
+        """Whether the endpoint has answered a call: what it refuses afterwards is no matter of the key or the model."""
+        self._listeners = Listeners()
+        self._gates: dict[EventLoopToken, Gate] = {}
         self._window: int | None = None
         self._window_known = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, base_url={self.endpoint.shown_url!r})"
+
+    @property
+    def gate(self) -> Gate:
+        """What all calls from this event loop go through, so that what one of them is told slows all of them."""
+        token = current_token()
+        gate = self._gates.get(token)
+        if gate is None:
+            gate = self._gates[token] = Gate(self._listeners)
+        return gate
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What calls wait for now (a rate limit, an endpoint that is overloaded), None where they do not."""
+        return next((gate.waiting for gate in self._gates.values() if gate.waiting is not None), None)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last attempt at a call failed, while none has been answered since."""
+        return next((gate.trouble for gate in self._gates.values() if gate.trouble is not None), None)
+
+    def on_wait(self, listener: OnWait) -> AbstractContextManager[None]:
+        """Tell `listener` meanwhile when calls have to wait for the endpoint, and (None) when they flow again."""
+        return self._listeners.added(listener)
 
     async def context_length(self) -> int | None:
         """`max_model_len` of /v1/models (vLLM and alike), asked once; None where the endpoint does not say."""
@@ -53,6 +84,7 @@ class RemoteModel:
 
     async def aclose(self) -> None:
         """Close connections. Safe to call twice; the next call opens new ones."""
+        self._gates.pop(current_token(), None)
         await self.wire.aclose()
 
     def sampling_or_own(self, sampling: Sampling | None) -> Sampling:
@@ -75,11 +107,11 @@ class RemoteModel:
             body["seed"] = seed
         return body
 
-    async def ask(self, body: dict[str, Any], on_text: OnText | None) -> dict[str, Any]:
+    async def ask(self, body: dict[str, Any], on_text: OnText | None, *, with_usage: bool = True) -> dict[str, Any]:
         """One attempt at an answer, streamed where somebody listens. Raises Failure."""
         if on_text is None:
             return await self.wire.post(self.path, body)
-        streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        streamed = {**body, "stream": True} | ({"stream_options": {"include_usage": True}} if with_usage else {})
         async with self.wire.stream(self.path, streamed) as chunks:
             return await assemble(chunks, on_text)
 
@@ -87,13 +119,15 @@ class RemoteModel:
         """The error that says what happened."""
         failure, lost = exhausted.failure, exhausted.unconfirmed
         if isinstance(failure, Rejected) and failure.is_unknown_model:
-            return await self._unknown(failure, lost)
+            if not self.answered:
+                return await self._unknown(failure, lost)
+            failure.trouble = Trouble.REQUEST  # it has answered before, so this is about the one call
         return explain(failure, self.endpoint, attempts=exhausted.attempts, unconfirmed=lost)
 
     async def _unknown(self, failure: Rejected, lost: int) -> ModelError:
         at = self.endpoint.shown_url
         try:
-            names = [str(card["id"]) for card in await self._cards() if "id" in card]
+            names = [str(card["id"])[:200] for card in await self._cards() if "id" in card]
         except Failure:
             hint = "" if at.endswith("/v1") else "; most endpoints want a base URL that ends in /v1"
             said = failure.reason.rstrip(".")
@@ -128,24 +162,6 @@ class Stopwatch:
         return time.perf_counter() - self._started
 
 
-def reported_usage(body: Mapping[str, Any]) -> Usage | None:
-    """The usage of an answer as the endpoint states it; None where it states none (or nonsense)."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if not isinstance(prompt, int) or not isinstance(completion, int) or prompt < 0 or completion < 0:
-        return None
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
-    return Usage(
-        calls=1,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached if isinstance(cached, int) else 0,
-    )
-
-
 def first_choice(body: Mapping[str, Any]) -> dict[str, Any]:
     """The first choice, {} where there is none."""
     choices = body.get("choices")
@@ -160,10 +176,12 @@ def cards_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def window_of(cards: Sequence[Mapping[str, Any]], name: str) -> int | None:
     """Context window of a model in the list; vLLM says that of a LoRA adapter on the card of its base model only."""
-    named = {card.get("id"): card for card in reversed(cards)}
+    named = {card["id"]: card for card in reversed(cards) if isinstance(card.get("id"), str)}
     card = named.get(name, {})
-    for length in (card.get("max_model_len"), named.get(card.get("parent"), {}).get("max_model_len")):
-        if isinstance(length, int) and length > 0:
+    parent = card.get("parent")
+    base = named.get(parent, {}) if isinstance(parent, str) else {}
+    for length in (card.get("max_model_len"), base.get("max_model_len")):
+        if isinstance(length, int) and not isinstance(length, bool) and 0 < length < 10**9:
             return length
     return None
 

@@ -1,13 +1,16 @@
-"""Retries: exponential backoff with full jitter, Retry-After honoured, every lost answer accounted for."""
+"""Retries: bounded in number where the network or the server fails, bounded in time where the endpoint is too busy.
+
+Exponential backoff with jitter, what the endpoint asks for is honoured, every lost answer is accounted for. Calls that the
+endpoint turns away for their number wait at the gate that all calls to it share.
+"""
 
 from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Generic, TypeVar
 
 import anyio
@@ -15,18 +18,29 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from .base import OnLost
 from .failures import Failure
+from .gate import Gate
+from .waits import retry_after
+
+__all__ = ["Answered", "Exhausted", "Retries", "call_with_retries", "retry_after"]
 
 T = TypeVar("T")
+_BLIND_ROUNDS = 3
+"""Rounds after which a gate waits a moment even where no backoff is set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often and how long. Times in seconds; `limit` counts attempts after the first."""
+    """How often and how long. Times in seconds; `limit` counts attempts after the first (0: none at all).
+
+    Calls that the endpoint turns away for their number (429, overloaded) do not count: they wait until it takes them, for
+    `patience` seconds in all (None: until the caller's own limits end it).
+    """
 
     limit: int = 5
     base: float = 0.5
     cap: float = 30.0
     retry_after_cap: float = 120.0
+    patience: float | None = 900.0
     rng: random.Random = field(default_factory=random.Random, repr=False)
 
     def delay(self, attempt: int, asked: float = 0.0) -> float:
@@ -35,8 +49,22 @@ class Retries:
         Full jitter (uniform below the exponential bound), so that clients who failed together do not return together;
         what the endpoint asked for is waited in any case, up to its cap.
         """
-        jitter = self.rng.uniform(0.0, min(self.cap, self.base * 2 ** min(attempt - 1, 32)))
+        jitter = self.rng.uniform(0.0, self._bound(attempt))
         return min(asked, self.retry_after_cap) + jitter if asked > 0 else jitter
+
+    def pause(self, turn: int, asked: float = 0.0) -> float:
+        """Seconds that a closed gate stays closed in round `turn` (from 1; 0: only what the endpoint asked for)."""
+        asked = min(asked, self.retry_after_cap)
+        if turn == 0:
+            return asked
+        bound = self._bound(turn)
+        if asked > 0:
+            return asked + self.rng.uniform(0.0, min(bound, max(1.0, asked / 4)))
+        least = max(bound / 2, 0.02 * (turn - _BLIND_ROUNDS))
+        return least + self.rng.uniform(0.0, bound / 2)
+
+    def _bound(self, attempt: int) -> float:
+        return min(self.cap, self.base * 2.0 ** min(attempt - 1, 32))
 
 
 @dataclass(slots=True)
@@ -59,24 +87,47 @@ class Exhausted(Exception):
 
 
 async def call_with_retries(
-    attempt: Callable[[], Awaitable[T]], retries: Retries, *, bound: int, on_lost: OnLost | None
+    attempt: Callable[[], Awaitable[T]],
+    retries: Retries,
+    *,
+    bound: int,
+    on_lost: OnLost | None,
+    gate: Gate | None = None,
 ) -> Answered[T]:
     """Run `attempt` until it gives a value; it raises `Failure` where it does not.
 
     A lost answer counts `bound` tokens as unconfirmed (or what it is known to have cost), and `on_lost` is awaited with
-    that number before the next attempt; what it raises ends the call. Raises Exhausted.
+    that number before the next attempt; what it raises ends the call. Attempts go through `gate`, which those of other
+    calls share. Raises Exhausted.
     """
     unconfirmed = attempts = 0
+    gate = gate or Gate()
 
     async def counted() -> T:
         nonlocal attempts, unconfirmed
-        attempts += 1
-        try:
-            return await attempt()
-        except Failure as failure:
-            if failure.lost:
-                unconfirmed += _cost(failure, bound)
-            raise
+        turned_away: float | None = None
+        while True:
+            entered = await gate.enter(again=turned_away is not None)
+            attempts += 1
+            try:
+                value = await attempt()
+            except Failure as failure:
+                if failure.lost:
+                    unconfirmed += _cost(failure, bound)
+                if not failure.throttled:
+                    gate.left(failure.reason if failure.retryable else None)
+                    raise
+                gate.refused(entered, partial(retries.pause, asked=failure.wait), failure.reason)
+                now = anyio.current_time()
+                turned_away = now if turned_away is None else turned_away
+                if now - turned_away >= _patience(retries):
+                    raise
+            except BaseException:
+                gate.left()
+                raise
+            else:
+                gate.answered()
+                return value
 
     async def before_sleep(state: RetryCallState) -> None:
         failure = _failure(state)
@@ -87,7 +138,7 @@ async def call_with_retries(
         sleep=anyio.sleep,
         stop=stop_after_attempt(retries.limit + 1),
         wait=lambda state: retries.delay(state.attempt_number, _failure(state).wait),
-        retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.retryable),
+        retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.retryable and not error.throttled),
         before_sleep=before_sleep,
         reraise=True,
     )
@@ -98,20 +149,10 @@ async def call_with_retries(
     return Answered(value, attempts, unconfirmed)
 
 
-def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float:
-    """Seconds that `retry-after-ms` or `retry-after` (seconds or an HTTP date) ask for; 0 where there is neither."""
-    try:
-        seconds = float(headers["retry-after-ms"]) / 1000
-    except (KeyError, ValueError):
-        value = headers.get("retry-after", "")
-        try:
-            seconds = float(value)
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now)
-            except (TypeError, ValueError, OverflowError):
-                return 0.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
+def _patience(retries: Retries) -> float:
+    if retries.limit < 1:
+        return 0.0
+    return math.inf if retries.patience is None else retries.patience
 
 
 def _failure(state: RetryCallState) -> Failure:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..usage import Usage
-from .remote import reported_usage
+from .bill import reported_usage
 
 _MOVED = 0.1
 """Difference (median) that a change of temperature makes at least; rounding makes less."""

@@ -9,13 +9,16 @@ from typing import Any, Literal
 
 from ..errors import CapabilityMissing, ConfigurationError, ContextOverflow
 from ..usage import Usage
-from .base import Completion, OnLost, OnText, Sampling
+from .base import Completion, NoAnswer, OnLost, OnText, Sampling
+from .bill import reported_usage
 from .endpoint import Endpoint
 from .failures import Failure, Rejected
 from .history import TokenHistory
-from .remote import RemoteModel, Stopwatch, first_choice, reported_usage
+from .remote import RemoteModel, Stopwatch, first_choice
 from .retry import Exhausted, Retries, call_with_retries
 from .template import EndpointRenderer, Renderer
+from .texts import clean
+from .thinking import Parted, part
 
 _NO_IDS = "use vLLM 0.10.2 or newer, or interface='chat'"
 
@@ -55,13 +58,13 @@ class TokensModel(RemoteModel):
         return TokensConversation(self, self.sampling_or_own(sampling))
 
     async def _tokenize(self, body: dict[str, Any]) -> Mapping[str, Any]:
-        root = self.endpoint.base_url.removesuffix("/v1")
         try:
             answered = await call_with_retries(
-                lambda: self.wire.post(f"{root}/tokenize", {"model": self.name, **body}),
+                lambda: self.wire.post(self.endpoint.beside("/tokenize"), {"model": self.name, **body}),
                 self.retries,
                 bound=0,
                 on_lost=None,
+                gate=self.gate,
             )
         except Exhausted as exhausted:
             failure = exhausted.failure
@@ -127,24 +130,39 @@ class TokensConversation(TokenHistory):
         attempts = _Attempts(model, prompt)
         try:
             answered = await call_with_retries(
-                lambda: attempts.one(body, on_text), model.retries, bound=len(prompt) + max_tokens, on_lost=on_lost
+                lambda: attempts.one(body, on_text),
+                model.retries,
+                bound=len(prompt) + max_tokens,
+                on_lost=on_lost,
+                gate=model.gate,
             )
         except Exhausted as exhausted:
             if isinstance(exhausted.failure, _Incapable):
                 raise CapabilityMissing(exhausted.failure.reason, unconfirmed=exhausted.unconfirmed) from None
             raise await model.failed(exhausted) from None
+        model.answered = True
         sampled = answered.value
-        text = str(sampled.choice.get("text") or "")
+        text = sampled.choice.get("text")
+        text = clean(text) if isinstance(text, str) else ""
         self.answered(prompt, sent, text, sampled.token_ids)
-        # Both counts are known without the endpoint's help where it states none.
-        counted = Usage(calls=1, prompt_tokens=len(prompt), completion_tokens=len(sampled.token_ids))
-        usage = reported_usage(sampled.data) or counted
-        fingerprint = sampled.data.get("system_fingerprint")
+        parted = part(text)
+        # Both counts are known without the endpoint's help: it can state no less than them.
+        stated = reported_usage(sampled.data) or Usage()
+        usage = Usage(
+            calls=1,
+            prompt_tokens=max(stated.prompt_tokens, len(prompt)),
+            completion_tokens=max(stated.completion_tokens, len(sampled.token_ids)),
+            cached_tokens=stated.cached_tokens,
+        )
+        named, fingerprint = sampled.data.get("model"), sampled.data.get("system_fingerprint")
+        finish_reason = str(sampled.choice.get("finish_reason") or ("stop" if sampled.choice else "empty"))[:80]
         return Completion(
-            text=text,
-            finish_reason=str(sampled.choice.get("finish_reason") or ("stop" if sampled.choice else "empty")),
+            text=parted.answer,
+            reasoning=parted.draft or None,
+            no_answer=None if parted.answer.strip() else _why(parted, finish_reason),
+            finish_reason=finish_reason,
             usage=replace(usage, unconfirmed=answered.unconfirmed),
-            model=str(sampled.data.get("model") or model.name),
+            model=clean(named)[:200] if isinstance(named, str) and named else model.name,
             version=version or (str(fingerprint) if fingerprint else None),
             prompt_token_ids=tuple(prompt),
             token_ids=tuple(sampled.token_ids),
@@ -152,6 +170,12 @@ class TokensConversation(TokenHistory):
             latency=watch.seconds,
             attempts=answered.attempts,
         )
+
+
+def _why(parted: Parted, finish_reason: str) -> NoAnswer:
+    if finish_reason == "length":
+        return NoAnswer.CUT_WHILE_THINKING
+    return NoAnswer.ONLY_THINKING if parted.draft else NoAnswer.EMPTY
 
 
 class _Incapable(Failure):
@@ -164,7 +188,7 @@ class _Attempts:
     def __init__(self, model: TokensModel, prompt: list[int]) -> None:
         self._model = model
         self._prompt = prompt
-        self._not_finite = 0
+        self._inexact_answers = 0
 
     async def one(self, body: dict[str, Any], on_text: OnText | None) -> _Sampled:
         data = await self._model.ask(body, on_text)
@@ -175,7 +199,8 @@ class _Attempts:
         spent = usage.total_tokens if usage is not None else None
         token_ids = _ids(choice.get("token_ids"))
         prompt_ids = _ids(choice.get("prompt_token_ids", data.get("prompt_token_ids")))
-        logprobs = (choice.get("logprobs") or {}).get("token_logprobs")
+        logprobs = choice.get("logprobs")
+        logprobs = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
         if token_ids is None or prompt_ids is None:
             raise self._incapable(f"ignores return_token_ids, which interface='tokens' needs: {_NO_IDS}", spent)
         if not isinstance(logprobs, list):
@@ -184,22 +209,29 @@ class _Attempts:
             raise self._incapable(
                 "answered another prompt than the ids it was sent, so nothing it samples is exact", spent
             )
-        completion = usage.completion_tokens if usage is not None else len(token_ids)
-        if not len(token_ids) == len(logprobs) == completion:
+        if len(token_ids) != len(logprobs):
             raise self._incapable(
-                f"gave {len(token_ids)} token ids and {len(logprobs)} log-probs for {completion} tokens, so they do "
-                "not belong together",
-                spent,
+                f"gave {len(token_ids)} token ids and {len(logprobs)} log-probs, so they do not belong together", spent
+            )
+        # The ids are the count: a smaller one is a false statement, a larger one says that some of them may be missing.
+        if usage is not None and usage.completion_tokens > len(token_ids):
+            raise self._inexact(
+                f"{len(token_ids)} token ids came for {usage.completion_tokens} tokens, so some may be missing", spent
             )
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in logprobs):
-            # Seen from vLLM for tokens of probability 1. One more try, since the batch around it changes the rounding.
-            self._not_finite += 1
-            raise Failure("a log-prob is not a finite number", lost=True, spent=spent, retryable=self._not_finite < 2)
+            # Seen from vLLM for tokens of probability 1; the batch around it changes the rounding.
+            raise self._inexact("a log-prob is not a finite number", spent)
         return _Sampled(data, choice, token_ids, [float(value) for value in logprobs])
+
+    def _inexact(self, what: str, spent: int | None) -> Failure:
+        """An answer that cannot be trained on. It is asked for once more; then this call has failed, and no other."""
+        self._inexact_answers += 1
+        return Failure(what, lost=True, spent=spent, retryable=self._inexact_answers < 2)
 
     def _incapable(self, what: str, spent: int | None) -> _Incapable:
         return _Incapable(f"{self._model.endpoint.shown_url} {what}.", lost=True, retryable=False, spent=spent)
 
 
 def _ids(value: Any) -> list[int] | None:
-    return value if isinstance(value, list) and all(isinstance(token, int) for token in value) else None
+    fits = isinstance(value, list) and all(type(token) is int and 0 <= token < 2**31 for token in value)
+    return value if fits else None

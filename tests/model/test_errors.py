@@ -146,7 +146,7 @@ def test_overflow_messages_tell_both_sizes() -> None:
         ({"message": "flat"}, "flat"),
         ("plain\ntext", "plain text"),
         (None, ""),
-        (["odd"], "['odd']"),
+        (["odd"], "odd"),
     ],
 )
 def test_every_shape_of_error_body_is_read(body: Any, said: str) -> None:

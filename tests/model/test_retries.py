@@ -26,7 +26,7 @@ async def ask(model: Any, **arguments: Any) -> Any:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+@pytest.mark.parametrize("status", [408, 409, 429, 499, 500, 502, 503, 504, 529])
 async def test_these_statuses_are_retried_and_cost_nothing(status: int) -> None:
     lost: list[int] = []
 
