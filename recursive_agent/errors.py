@@ -4,7 +4,9 @@
     ├── ConfigurationError (ValueError)     the caller's settings do not make sense
     ├── NotFinished                         `result.output` of a run that gave none
     ├── SandboxError (RuntimeError)         the sandbox cannot be had as asked for
-    ├── TraceError (ValueError)             a trace file that cannot be read
+    ├── TraceError (ValueError)             a trace file that cannot be read or begun
+    ├── RunFailed                           a run ended by what none of the others names: a fault in rao, or in a model,
+    │                                       a sandbox or another part that the caller wrote; `__cause__` says which
     └── ModelError                          the endpoint, after every retry
         ├── AuthenticationFailed            the key was refused
         ├── ModelNotFound                   the endpoint does not know the model
@@ -15,13 +17,26 @@
 
 What an *agent* does wrong is no exception but a `Status` on the result. Inside the REPL an agent sees `SubagentError`,
 `LaunchRefused` and `ToolError`; those classes live in the worker and carry the same names.
+
+`Agent.solve` raises these classes, and lets cancellation and the caller's own KeyboardInterrupt through; nothing else.
+Where a run had begun, `error.result` is the run as far as it came.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .result import Result
+
 
 class RaoError(Exception):
-    """Base of every exception raised by this package."""
+    """Base of every exception raised by this package.
+
+    `result` is the run as far as it came, where `Agent.solve` raises the error after a run had begun; otherwise None.
+    """
+
+    result: Result | None = None
 
 
 class ConfigurationError(RaoError, ValueError):
@@ -37,15 +52,18 @@ class SandboxError(RaoError, RuntimeError):
 
 
 class TraceError(RaoError, ValueError):
-    """A trace file that cannot be read; the message names the file and the line."""
+    """A trace file that cannot be read or begun; the message names the file and the line."""
+
+
+class RunFailed(RaoError):
+    """A run was ended by an exception that no other class here names; `__cause__` is that exception."""
 
 
 class ModelError(RaoError):
     """The endpoint failed.
 
     `unconfirmed` is an upper bound of the tokens that answers lost on the way may have been billed for. `fatal` says that
-    every further call would fail the same way (a refused key, say), so the whole tree stops. `result` is the tree as far
-    as it came, set where `Agent.solve` raises it.
+    every further call would fail the same way (a refused key, say), so the whole tree stops.
     """
 
     fatal = False
@@ -53,7 +71,6 @@ class ModelError(RaoError):
     def __init__(self, message: str, *, unconfirmed: int = 0) -> None:
         super().__init__(message)
         self.unconfirmed = unconfirmed
-        self.result: object = None
 
 
 class AuthenticationFailed(ModelError):
@@ -84,3 +101,26 @@ class CapabilityMissing(ModelError):
 
 class EndpointUnavailable(ModelError, ConnectionError):
     """No usable answer after every retry."""
+
+
+def message(error: BaseException) -> str:
+    """What an exception says, whatever its own `__str__` does."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be shown)"
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line: its class and what it says."""
+    text = message(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def documented(error: BaseException) -> RaoError:
+    """`error` as one of this package's classes: itself, or a RunFailed that it is the cause of."""
+    if isinstance(error, RaoError):
+        return error
+    failed = RunFailed(f"the run was ended by an unexpected {described(error)}")
+    failed.__cause__ = error
+    return failed

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .actions import PYTHON_TOOL, parse_action
-from .errors import ContextOverflow, ModelError, SandboxError
+from .detached import call_in_thread
+from .errors import ContextOverflow, ModelError, SandboxError, described, documented, message
 from .groups import the_cause
 from .launch import Launch, Wanted
-from .limits import LimitReached, Reservation
+from .limits import ByteBudget, CallBudget, LimitReached, Reservation
 from .model.base import Completion, Conversation
-from .prompts import Situation, observation, opening, replies, status_line, with_status
+from .prompts import Situation, observation, opening, replies, status_line, without_code
 from .repl.base import CellResult, CellStatus, HostCallError, HostFunction, HostRequest, Repl, ReplLimits
+from .returns import Returns
+from .sizes import held_bytes, is_large
 from .status import Status
 from .tools import ToolContext, ToolFailed
 from .trace.schema import CellRan, HostCalled, ModelCalled, NodeEnded, NodeStarted
+from .trace.weight import is_heavy_event
 from .usage import Usage
 from .workplace import Workplace
 
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from .tree import Tree
 
 LAUNCH = "launch_subagent"
+_OUTLINED = 100
+"""Characters of the goal that are kept of a launch that was refused: there may be thousands of them."""
+_REMEMBERED = 64 * 1024
+"""Bytes of a text that a tool may give again and again, and that is counted once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,15 @@ class AgentNode:
         self.last_output = ""
         self._step = 0
         self._ended_children_tokens = 0
+        self._out: Reservation | None = None
+        """What is held for the model call under way."""
+        self._ended = False
         config = tree.config
+        self._calls = CallBudget(config.limits.max_calls, config.limits.max_call_mb, "your calls", tree.calls)
+        self._answers = ByteBudget(config.limits.max_call_mb, tree.answers)
+        self._kept: set[int] = set()
+        """Large texts that tools gave and the record holds already."""
+        self._recording = anyio.Lock()
         self._tool_context = ToolContext(tree.run, launch.id, launch.parent, launch.depth, launch.goal)
         self._situation = Situation(
             goal=launch.goal,
@@ -67,52 +82,73 @@ class AgentNode:
         )
 
     async def run(self) -> Outcome:
-        """The whole life of the agent. Raises what ends the whole tree: cancellation, and fatal errors of the endpoint."""
-        launch = self.launch
-        self.tree.emit(
-            NodeStarted(
-                time=time.time(),
-                node=launch.id,
-                parent=launch.parent,
-                depth=launch.depth,
-                goal=launch.goal,
-                step=launch.step,
-                call=launch.call,
-                context=launch.context,
-                returns=launch.returns.schema,
-                max_steps=launch.max_steps,
-                max_tokens=launch.max_tokens,
-            )
-        )
+        """The whole life of the agent. Whatever fails in it ends this agent alone; what would fail for all ends the tree.
+
+        Raises nothing but cancellation, and the caller's KeyboardInterrupt.
+        """
         outcome = Outcome(Status.CANCELLED, reason="the agent that launched it ended, or the run was cancelled")
+        self.tree.enter(self)
         try:
+            await self.tree.emit_large(self._started())
             outcome = await self._live()
         except anyio.get_cancelled_exc_class():
             outcome = self.tree.explain_cancellation() or outcome
             raise
-        except ModelError as error:
-            outcome = Outcome(Status.INFRA_ERROR, reason=str(error))
-            if error.fatal or launch.parent is None:
-                self.tree.fail(error)
-        except SandboxError as error:
-            outcome = Outcome(Status.INFRA_ERROR, reason=str(error))
-            if launch.parent is None:
-                self.tree.fail(error)
-        except Exception as error:
-            outcome = Outcome(Status.INFRA_ERROR, reason=f"{type(error).__name__}: {error}")
+        except (KeyboardInterrupt, GeneratorExit):
             raise
+        except BaseException as error:
+            outcome = self._failed(error)
         finally:
-            self.tree.emit(
-                NodeEnded(
-                    time=time.time(),
-                    node=launch.id,
-                    status=outcome.status,
-                    result=outcome.result,
-                    reason=outcome.reason,
-                    usage=self.usage,
-                )
-            )
+            self._end(outcome)
         return outcome
+
+    def _started(self) -> NodeStarted:
+        launch = self.launch
+        return NodeStarted(
+            time=self.tree.now(),
+            node=launch.id,
+            parent=launch.parent,
+            depth=launch.depth,
+            goal=launch.goal,
+            step=launch.step,
+            call=launch.call,
+            context=launch.context,
+            returns=launch.returns.schema,
+            max_steps=launch.max_steps,
+            max_tokens=launch.max_tokens,
+        )
+
+    def _failed(self, error: BaseException) -> Outcome:
+        """How the agent ended by something that it did not do: the siblings go on, unless all would meet the same."""
+        known = isinstance(error, ModelError | SandboxError)
+        everybody = isinstance(error, ModelError) and error.fatal
+        if everybody or self.launch.parent is None:
+            self.tree.fail(documented(error))
+        return Outcome(Status.INFRA_ERROR, reason=message(error) if known else described(error))
+
+    def _end(self, outcome: Outcome) -> None:
+        """Say how the agent ended, once."""
+        if self._ended:
+            return
+        self._ended = True
+        self.tree.leave(self)
+        self.tree.emit(
+            NodeEnded(
+                time=self.tree.now(),
+                node=self.launch.id,
+                status=outcome.status,
+                result=outcome.result,
+                reason=outcome.reason,
+                usage=self.usage,
+            )
+        )
+
+    def end_abandoned(self) -> None:
+        """End an agent that is held up by something which takes no cancellation. What it may still be billed counts."""
+        if self._out is not None:
+            self._settle_failure(self._out, None, left=True)
+        outcome = self.tree.explain_cancellation()
+        self._end(outcome or Outcome(Status.CANCELLED, reason="it was left behind: something in it did not stop"))
 
     async def _live(self) -> Outcome:
         config = self.tree.config
@@ -137,6 +173,7 @@ class AgentNode:
     async def _steps(self, conversation: Conversation, workplace: Workplace) -> Outcome:
         config, launch = self.tree.config, self.launch
         malformed = 0
+        shown_how = False
         sent = 0
         for step in range(1, launch.max_steps + 1):
             self._step = step
@@ -148,30 +185,54 @@ class AgentNode:
                 return Outcome(Status.TOKEN_LIMIT if alone else limit.status, reason=limit.reason)
             except ContextOverflow as error:
                 return Outcome(Status.CONTEXT_OVERFLOW, reason=str(error))
-            action = parse_action(completion, config.action_format)
+            action = parse_action(completion, config.action_format, bare_code=config.bare_code)
             if action.code is None:
                 malformed += 1
                 if malformed >= config.limits.max_malformed:
                     return Outcome(Status.MALFORMED, reason=f"{malformed} answers in a row without code: {action.note}")
-                text = with_status(config.prompt_style, action.note or "", self._status_line())
+                text = without_code(config.prompt_style, action, self._status_line(), again=shown_how)
+                shown_how = shown_how or action.example is not None
                 conversation.add(*replies(completion.tool_calls, text))
                 continue
             malformed = 0
             repl = await workplace.repl()
-            started = time.time()
+            started = self.tree.now()
             cell = await repl.run(action.code)
             self._record_cell(action.code, started, cell)
-            refusal = None
+            refusal = cell.refused
             if cell.status is CellStatus.FINISHED:
-                try:
-                    output = launch.returns.validate(cell.value)
-                    return Outcome(Status.FINISHED, output, launch.returns.plain(output))
-                except ValueError as error:
-                    refusal = str(error)
+                accepted = await self._accept(cell.value)
+                if isinstance(accepted, Outcome):
+                    return accepted
+                refusal = accepted
             text = observation(config.prompt_style, cell, action, refusal, self._status_line())
             self.last_output = text
             conversation.add(*replies(completion.tool_calls, text))
         return Outcome(Status.STEP_LIMIT, reason=f"{launch.max_steps} steps were used without finish()")
+
+    async def _accept(self, value: Any) -> Outcome | str:
+        """The end of the agent with this value, or why it does not fit.
+
+        Validators are the caller's code, and a value may be large: both are left to a thread, so that neither holds up
+        the other agents, nor outlasts the run.
+        """
+        returns = self.launch.returns
+
+        def check() -> Outcome:
+            output = returns.validate(value)
+            return Outcome(Status.FINISHED, output, returns.plain(output))
+
+        try:
+            trusted = returns.schema is None or self.launch.parent is not None  # others' wishes are checked elsewhere
+            if trusted and not is_large(value):
+                return check()
+            return await call_in_thread(check)
+        except (anyio.get_cancelled_exc_class(), KeyboardInterrupt, GeneratorExit):
+            raise
+        except ValueError as error:
+            return message(error)
+        except BaseException as error:  # a validator that fails on an odd value has refused it
+            return f"checking the value raised {described(error)}"
 
     async def _ask(self, conversation: Conversation, sent: int, workplace: Workplace) -> tuple[Completion, int]:
         """One model call, paid for. `sent` counts the messages that the trace already holds."""
@@ -183,7 +244,7 @@ class AgentNode:
             if answer < 1:
                 raise ContextOverflow(f"the prompt of {prompt:,} tokens leaves no room in {config.context_limit:,}")
         messages = conversation.messages[sent:]
-        reservation = await self.launch.account.reserve(prompt, answer)
+        reservation = self._out = await self.launch.account.reserve(prompt, answer)
         left_at: float | None = None
         try:
             async with self.tree.slots.slot(begun=self._step > 1) as slot:
@@ -193,22 +254,23 @@ class AgentNode:
                         await reservation.renew(tokens)
 
                 workplace.prepare()  # while the model thinks; not earlier, or all who wait would have a process
-                left_at = time.time()
+                left_at = self.tree.now()
                 completion = await conversation.complete(
                     max_tokens=reservation.completion, seed=self._seed(), on_lost=retry
                 )
         except BaseException as error:
             self._settle_failure(reservation, error, left=left_at is not None)
             raise
+        self._out = None
         lost = completion.usage.unconfirmed - reservation.lost
         reservation.settle(completion.usage, unconfirmed=max(0, lost))
         usage = completion.usage
         if config.prices is not None:
             usage = replace(usage, cost=config.prices.of_usage(usage))
         self.usage += usage
-        self.tree.emit(
+        await self.tree.emit_large(
             ModelCalled(
-                time=time.time(),
+                time=self.tree.now(),
                 node=self.launch.id,
                 step=self._step,
                 started=left_at,
@@ -223,12 +285,16 @@ class AgentNode:
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
                 attempts=completion.attempts,
+                reasoning=completion.reasoning,
             )
         )
         return completion, len(conversation.messages)
 
-    def _settle_failure(self, reservation: Reservation, error: BaseException, *, left: bool) -> None:
+    def _settle_failure(self, reservation: Reservation, error: BaseException | None, *, left: bool) -> None:
         """Bound what a call without an answer may have cost: what the error says, or all of it where it was cancelled."""
+        if self._out is None:  # it was settled when the agent was left behind
+            return
+        self._out = None
         if isinstance(error, ModelError):
             doubtful = max(0, error.unconfirmed - reservation.lost)
         elif isinstance(error, LimitReached) or not left:
@@ -255,7 +321,7 @@ class AgentNode:
     def _record_cell(self, code: str, started: float, cell: CellResult) -> None:
         self.tree.emit(
             CellRan(
-                time=time.time(),
+                time=self.tree.now(),
                 node=self.launch.id,
                 step=self._step,
                 started=started,
@@ -274,28 +340,46 @@ class AgentNode:
             functions=[HostFunction(tool.name, tool.description) for tool in config.tools.values()],
             context=self.launch.context,
             launcher=self._situation.launcher,
-            limits=ReplLimits(cell_timeout=config.limits.cell_timeout, memory_mb=config.limits.cell_memory_mb),
+            returns=None if self.launch.parent is None else self.launch.returns.schema,
+            limits=ReplLimits(
+                cell_timeout=config.limits.cell_timeout,
+                memory_mb=config.limits.cell_memory_mb,
+                most_calls=2 * config.limits.max_calls,
+                cpu_seconds=60 + self.launch.max_steps * (config.limits.cell_timeout + 5),
+                pool=self.tree.memory,
+            ),
         )
 
     def _host_call(self, request: HostRequest) -> Awaitable[Any]:
         """Take a request of the agent's code, in order of arrival: children are numbered, and refused, in that order."""
-        return _Answer(self._answer, request, self._admit(request) if request.name == LAUNCH else None)
+        launch = request.name == LAUNCH
+        refusal = self._calls.refusal(request.size)
+        admitted: Launch | HostCallError | None = None
+        if refusal is not None:
+            admitted = HostCallError("LaunchRefused" if launch else "ToolError", refusal)
+        elif launch:
+            admitted = self._admit(request)
+        if isinstance(admitted, HostCallError):  # what was refused is not kept, not even until it is answered
+            request = replace(request, args=(), kwargs=_outline(request.kwargs))
+        return _Answer(self._answer, request, admitted)
 
     async def _answer(self, request: HostRequest, admitted: Launch | HostCallError | None) -> Any:
         """Answer the agent's code, and put the call into the trace however it ends."""
-        started, step = time.time(), self._step
+        started, step = self.tree.now(), self._step
         result: Any = None
+        kept: Any = None
         failure: str | None = "cancelled"
         try:
             if isinstance(admitted, HostCallError):
                 raise admitted
             if admitted is not None:
-                result = await self._run_child(admitted)
+                kept = result = await self._run_child(admitted)
             else:
                 try:
                     result = await self.tree.config.tools[request.name].call(
                         self._tool_context, request.args, request.kwargs
                     )
+                    kept = await self._keep(result)
                 except ToolFailed as error:
                     raise HostCallError("ToolError", str(error)) from None
             failure = None
@@ -304,9 +388,9 @@ class AgentNode:
             failure = f"{error.kind}: {error.message}"
             raise
         finally:
-            self.tree.emit(
+            await self._emit_call(
                 HostCalled(
-                    time=time.time(),
+                    time=self.tree.now(),
                     node=self.launch.id,
                     step=step,
                     call=request.id,
@@ -314,11 +398,39 @@ class AgentNode:
                     name=request.name,
                     args=list(request.args),
                     kwargs=dict(request.kwargs),
-                    result=result,
+                    result=kept,
                     error=failure,
                     child=admitted.id if isinstance(admitted, Launch) else None,
                 )
             )
+
+    async def _keep(self, answer: Any) -> Any:
+        """What the record and the trace keep of a tool's answer: a note of its size, once they hold enough of them."""
+        size = await call_in_thread(held_bytes, answer) if is_large(answer) else held_bytes(answer)
+        if isinstance(answer, str | bytes) and id(answer) in self._kept:
+            return answer
+        if not self._answers.take(size):
+            return f"… [{size:,} bytes, left out: the answers that are kept have reached Limits.max_call_mb]"
+        if isinstance(answer, str | bytes) and size > _REMEMBERED:
+            self._kept.add(id(answer))  # the record holds it, so no other will have its number
+        return answer
+
+    async def _emit_call(self, event: HostCalled) -> None:
+        """Put a call into the record and the trace; of large ones one after the other, so that an agent that makes many
+        does not fill the trace's queue, in which all the others wait.
+        """
+        if not is_heavy_event(event):
+            await self.tree.emit_large(event)
+            return
+        try:
+            await self._recording.acquire()
+        except BaseException:
+            self.tree.emit(replace(event, args=[], kwargs=_outline(event.kwargs), result=None))
+            raise
+        try:
+            await self.tree.emit_large(event)
+        finally:
+            self._recording.release()
 
     def _admit(self, request: HostRequest) -> Launch | HostCallError:
         """A place for the child in the tree, or the refusal."""
@@ -347,7 +459,7 @@ class AgentNode:
             depth=self.launch.depth + 1,
             goal=wanted.goal,
             context=wanted.context,
-            returns=wanted.returns,
+            returns=Returns.elsewhere(wanted.returns),
             account=account,
             max_steps=min(wanted.max_steps or limits.max_steps, limits.max_steps),
             max_tokens=wanted.max_tokens,
@@ -367,6 +479,12 @@ class AgentNode:
             return outcome.result
         message = f"{outcome.status.value}: {outcome.reason}"
         raise HostCallError("SubagentError", message, status=outcome.status.value, partial=node.last_output or None)
+
+
+def _outline(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The goal of a launch, shortened, without anything that could be large."""
+    goal = arguments.get("goal")
+    return {"goal": goal[:_OUTLINED]} if isinstance(goal, str) else {}
 
 
 class _Answer:

@@ -22,6 +22,8 @@ class Result:
     """Why it did not finish; None where it did."""
     trace_path: Path | None = None
     """The trace file, where a `trace_dir` was given."""
+    trace_error: str | None = None
+    """What that file lacks and why (a full disk, `Limits.max_trace_mb`); None where it holds the whole run."""
     _output: Any = None
 
     @property

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
-from typing import SupportsFloat
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from typing import Any, SupportsFloat
 
-from .errors import ConfigurationError
+from .detached import settled
+from .errors import ConfigurationError, described
+from .threads import Ended, call_in_thread
 from .trace.schema import Scored
 from .trace.tree import Node
 
@@ -18,14 +20,53 @@ Scorer = Callable[[Node], "SupportsFloat | Awaitable[SupportsFloat | None] | Non
 async def assess(score: Scorer, node: Node, source: str = "scorer") -> Scored:
     """Ask a scorer about a node. Where it raises, the score is not known (`judge_error`), and never 0.
 
+    A function that is not async runs in a thread. Whoever cancels the call goes on, whether the scorer does or hangs.
     Raises ConfigurationError where it gives something that is no score.
     """
+    ended = await _ask(score, node)
+    if ended.error is not None:  # a scorer is the caller's code: what it cannot say of one node is no reason to stop
+        return unscored(node, ended.error)
+    return scored(node, ended.value, source)
+
+
+async def _ask(score: Scorer, node: Node) -> Ended:
+    if iscoroutinefunction(score) or iscoroutinefunction(type(score).__call__):
+        return await settled(lambda: score(node))  # type: ignore[arg-type, return-value]
+    asked = _Asked(score, node)
     try:
-        given = score(node)
-        value = await given if isawaitable(given) else given
-    except Exception as error:  # a scorer is the caller's code: what it cannot say of one node is no reason to stop
-        return unscored(node, error)
-    return scored(node, value, source)
+        ended = await call_in_thread(asked.call)
+        return await settled(asked.awaited) if isawaitable(ended.value) else ended
+    finally:
+        asked.leave()
+
+
+class _Asked:
+    """A scorer that is no async function, and the awaitable it may give all the same: it is closed where nobody waits."""
+
+    def __init__(self, score: Scorer, node: Node) -> None:
+        self._score = score
+        self._node = node
+        self._given: Any = None
+        self._left = False
+
+    def call(self) -> Any:
+        """In a thread."""
+        given = self._given = self._score(self._node)
+        if self._left:  # meanwhile
+            self.leave()
+        return given
+
+    async def awaited(self) -> Any:
+        """What it gave, awaited."""
+        given, self._given = self._given, None
+        return await given
+
+    def leave(self) -> None:
+        """Nobody waits any more."""
+        self._left = True
+        given, self._given = self._given, None
+        if iscoroutine(given):
+            given.close()
 
 
 def scored(node: Node, value: SupportsFloat | None, source: str) -> Scored:
@@ -35,11 +76,9 @@ def scored(node: Node, value: SupportsFloat | None, source: str) -> Scored:
     return Scored(time=time.time(), node=node.id, score=_checked(value), status="scored", source=source)
 
 
-def unscored(node: Node, error: Exception) -> Scored:
+def unscored(node: Node, error: BaseException) -> Scored:
     """The event of a scorer that failed; its error stands where else the scorer's name does."""
-    return Scored(
-        time=time.time(), node=node.id, score=None, status="judge_error", source=f"{type(error).__name__}: {error}"
-    )
+    return Scored(time=time.time(), node=node.id, score=None, status="judge_error", source=described(error))
 
 
 def _checked(value: object) -> float:
@@ -48,5 +87,12 @@ def _checked(value: object) -> float:
     except Exception:  # an array of several numbers, say
         number = None
     if number is None or not 0 <= number <= 1:
-        raise ConfigurationError(f"{value!r:.80} is no score: it must be a number between 0 and 1, or None")
+        raise ConfigurationError(f"{_shown(value)} is no score: it must be a number between 0 and 1, or None")
     return number
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:
+        return f"a {type(value).__name__}"

@@ -7,8 +7,12 @@ from collections.abc import Awaitable, Callable
 import anyio
 from anyio.abc import TaskGroup
 
-from .errors import SandboxError
+from .detached import settled
+from .errors import SandboxError, described
 from .repl.base import Repl
+
+CLOSE_SECONDS = 5.0
+"""How long a node waits for its REPL to close; what still hangs then (a tool that takes no cancellation) is left."""
 
 
 class Workplace:
@@ -32,7 +36,11 @@ class Workplace:
             self._repl = await self._open_repl()
         except SandboxError as error:
             self._failure = error
-        ready.set()
+        except Exception as error:  # a sandbox may be anybody's
+            self._failure = SandboxError(f"the sandbox could not open an interpreter ({described(error)})")
+            self._failure.__cause__ = error
+        finally:
+            ready.set()
 
     async def repl(self) -> Repl:
         """The REPL. Raises SandboxError where there is none to be had."""
@@ -44,6 +52,9 @@ class Workplace:
         return self._repl
 
     async def aclose(self) -> None:
-        """Close the REPL if there is one."""
-        if self._repl is not None:
-            await self._repl.aclose()
+        """Close the REPL if there is one, within `CLOSE_SECONDS`. Never raises: the agent has ended as it has."""
+        if self._repl is None:
+            return
+        # In a task of its own, for closing is shielded from cancellation.
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await settled(self._repl.aclose, grace=0)

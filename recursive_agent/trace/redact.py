@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import AnyStr
 from urllib.parse import quote
+
+from .values import PIECE
 
 REDACTED = "[redacted]"
 SHORTEST = 8
@@ -31,12 +36,58 @@ class Redactor:
                 text = text.replace(needle, REDACTED)
         return text
 
+    def text_pieces(self, text: str) -> Iterator[str]:
+        """`text` without the secrets, in pieces, each found without holding up other threads."""
+        return _pieces(text, self._needles, lambda: self._pattern, REDACTED)
+
+    def data_pieces(self, data: bytes) -> Iterator[bytes]:
+        """`data` without the secrets, in pieces likewise."""
+        return _pieces(data, self._byte_needles, lambda: self._byte_pattern, REDACTED.encode())
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, self._needles)))
+
+    @cached_property
+    def _byte_pattern(self) -> re.Pattern[bytes]:
+        return re.compile(b"|".join(map(re.escape, self._byte_needles)))
+
     def data(self, data: bytes) -> bytes:
         """`data` without the secrets, where they stand in UTF-8."""
         for needle in self._byte_needles:
             if needle in data:
                 data = data.replace(needle, REDACTED.encode())
         return data
+
+
+_SEARCHED = 32 * 1024
+"""Characters that are searched for all forms of the secrets in one call."""
+
+
+def _pieces(
+    whole: AnyStr, needles: list[AnyStr], pattern: Callable[[], re.Pattern[AnyStr]], redacted: AnyStr
+) -> Iterator[AnyStr]:
+    if not any(_holds(whole, needle) for needle in needles):
+        for start in range(0, len(whole), PIECE):
+            yield whole[start : start + PIECE]
+        return
+    longest = max(map(len, needles))
+    search = pattern().search
+    at = 0
+    while at < len(whole):
+        window = at + _SEARCHED
+        found = search(whole, at, window + longest)
+        if found is not None and found.start() < window:
+            yield whole[at : found.start()]
+            yield redacted
+            at = found.end()
+        else:
+            yield whole[at:window]
+            at = window
+
+
+def _holds(whole: AnyStr, needle: AnyStr) -> bool:
+    return any(whole.find(needle, start, start + PIECE + len(needle) - 1) >= 0 for start in range(0, len(whole), PIECE))
 
 
 def _forms(secret: str) -> Iterable[str]:

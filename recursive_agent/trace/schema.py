@@ -83,6 +83,8 @@ class ModelCalled(Event):
     token_ids: Sequence[int] | None = None
     logprobs: Sequence[float] | None = None
     attempts: int = 1
+    reasoning: str | None = None
+    """What the model thought before it answered; no part of `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,8 @@ class RunEnded(Event):
     kind: ClassVar[str] = "run_ended"
     status: Status
     usage: Usage
+    incomplete: str | None = None
+    """What the trace leaves out and why; None where it holds everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,3 +156,14 @@ class Scored(Event):
     score: float | None
     status: str = "scored"
     source: str = "scorer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting(Event):
+    """Calls of all agents wait for the endpoint (its rate limit). For who watches a run; never in a trace."""
+
+    kind: ClassVar[str] = "waiting"
+    reason: str | None
+    """What the endpoint said; None where calls flow again."""
+    seconds: float | None = None
+    """How long, where that is known."""

@@ -1,8 +1,9 @@
 """Trace files: one JSONL file per run, appended as things happen, readable whenever the writer dies.
 
-Every event leaves in one `os.write` on a descriptor opened with O_APPEND, so a killed process leaves at most one torn
-line, the last, which readers drop. A writer holds a lock on its file (`flock`, released by the kernel when it dies), so
-scores are never mixed into a run under way. What a power failure leaves is up to the file system: nothing is fsynced.
+Events leave one after the other on a descriptor opened with O_APPEND, each in one `os.write` or, where it is large, in a
+few; so a killed process leaves at most one torn line, the last, which readers drop. A writer holds a lock on its file
+(`flock`, released by the kernel when it dies), so scores are never mixed into a run under way. What a power failure
+leaves is up to the file system: nothing is fsynced.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from typing import Self
 from ..errors import TraceError
 from ..status import Status
 from ..usage import Usage
-from .codec import Decoder, Encoder, check_version
+from .codec import Decoder, Detail, Encoder, check_version
 from .redact import Redactor
 from .schema import Event, RunStarted
 from .tree import ExecutionTree
+from .weight import is_heavy_event
 
 SUFFIX = ".jsonl"
 _CHUNK = 1 << 16
+_MOST_AT_ONCE = 1 << 20
 
 
 def trace_path(directory: str | Path, run: str, started: float | None = None) -> Path:
@@ -43,12 +46,19 @@ class TraceWriter:
 
     The file is new and readable by its owner only; missing folders are made. `secrets` (API keys) are kept out of
     everything that is written. Raises TraceError where the file cannot be made or written.
+
+    With `max_bytes` a trace stays a trace when it grows too large: from three quarters of it on, large values are left
+    out of what is written, and once it is reached, everything but how each agent started and ended. `left_out` then
+    says so.
     """
 
-    def __init__(self, path: str | Path, *, secrets: Iterable[str | None] = ()) -> None:
+    def __init__(self, path: str | Path, *, secrets: Iterable[str | None] = (), max_bytes: int | None = None) -> None:
         self.path = Path(path)
+        self.left_out: str | None = None
         self._encoder = Encoder(Redactor(secrets))
         self._size = 0
+        self._most = max_bytes
+        self._detail = Detail.FULL
         self._fd: int | None = None
         self._ended = "the trace is closed"
         try:
@@ -57,6 +67,8 @@ class TraceWriter:
             self._fd = os.open(self.path, flags, 0o600)
         except OSError as error:
             raise TraceError(f"{self.path}: the trace cannot be written ({error.strerror})") from error
+        except ValueError as error:  # a path with a null character
+            raise TraceError(f"{str(self.path)!r}: the trace cannot be written ({error})") from error
         with suppress(OSError):  # a file system without locks: traces work there, only `in_progress` does not
             fcntl.flock(self._fd, fcntl.LOCK_EX)
 
@@ -66,28 +78,64 @@ class TraceWriter:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def append(self, event: Event) -> None:
-        """Append one event. Raises TraceError where it cannot be written; the file then ends with the event before."""
+    def append(self, event: Event, *, heavy: bool | None = None) -> None:
+        """Append one event. Raises TraceError where it cannot be written; the file then ends with the event before.
+
+        A heavy event (found out where it is not said) is encoded and written in pieces, none of which takes long.
+        """
         if self._fd is None:
             raise TraceError(f"{self.path}: {self._ended}")
         if not self._size and not isinstance(event, RunStarted):
             raise TraceError(f"{self.path}: a trace begins with the start of a run, not with a {event.kind} event")
-        data = self._encoder.encode(event)
+        pieces = self._fitting(event, is_heavy_event(event) if heavy is None else heavy)
         try:
-            _write_all(self._fd, data)
+            for piece in _batches(pieces):
+                _write_all(self._fd, piece)
         except OSError as error:
             with suppress(OSError):  # a full disk must not leave a torn line for later events to follow
                 os.ftruncate(self._fd, self._size)
             self.close()
-            self._ended = f"the trace cannot be written ({error.strerror})"
+            self._ended = f"the trace cannot be written any more ({error.strerror})"
             raise TraceError(f"{self.path}: {self._ended}") from error
-        self._size += len(data)
+        self._size += sum(map(len, pieces))
+
+    def _fitting(self, event: Event, heavy: bool) -> list[bytes]:
+        """The lines of the event, with as much of it as the limit of the file allows."""
+        if self._most is None:
+            return self._encoder.pieces(event, heavy=heavy)
+        if self._detail is Detail.FULL:
+            pieces = self._encoder.pieces(event, heavy=heavy)
+            if self._size + sum(map(len, pieces)) <= self._most * 3 // 4:
+                return pieces
+            self._encoder.undo()
+        if self._detail is not Detail.OUTLINE:
+            pieces = self._encoder.pieces(event, Detail.NO_LARGE_VALUES, heavy=heavy)
+            if self._size + sum(map(len, pieces)) <= self._most:
+                self._note("large values are left out of it")
+                return pieces
+            self._encoder.undo()
+            self._detail = Detail.OUTLINE  # for good: a conversation with gaps would be a false one
+        self._note("it holds no more than how later agents started and ended")
+        return self._encoder.pieces(event, Detail.OUTLINE, heavy=heavy)
+
+    def _note(self, what: str) -> None:
+        assert self._most is not None
+        self.left_out = f"the trace has reached its limit of {self._most / 1024**2:g} MiB (Limits.max_trace_mb): {what}"
+
+    @property
+    def removed(self) -> bool:
+        """Whether somebody has removed the file while it is being written."""
+        try:
+            return self._fd is not None and os.fstat(self._fd).st_nlink == 0
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            fd, self._fd = self._fd, None
+            with suppress(OSError):  # a network file system says only now that it is full
+                os.close(fd)
 
 
 def read_events(path: str | Path) -> Iterator[Event]:
@@ -230,6 +278,8 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes, bool]]:
                 yield number, line.rstrip(b"\n"), whole
     except OSError as error:
         raise TraceError(f"{path}: the trace cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a path with a null character
+        raise TraceError(f"{str(path)!r}: the trace cannot be read ({error})") from error
 
 
 def _check_first(line: bytes) -> None:
@@ -266,7 +316,7 @@ def _mend(fd: int, path: str | Path) -> int:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         return False
     return True
 
@@ -280,6 +330,20 @@ def _lock(fd: int, kind: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _batches(pieces: list[bytes]) -> Iterator[bytes]:
+    """The pieces in order, small ones joined: a light event is one, and leaves in one write."""
+    batch: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if batch and size + len(piece) > _MOST_AT_ONCE:
+            yield b"".join(batch)
+            batch, size = [], 0
+        batch.append(piece)
+        size += len(piece)
+    if batch:
+        yield b"".join(batch)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -30,6 +30,7 @@ from .schema import (
     RunEnded,
     RunStarted,
     Scored,
+    Waiting,
 )
 
 LAUNCH = "launch_subagent"
@@ -156,6 +157,8 @@ class ExecutionTree:
         self.settings: Mapping[str, Any] = start.settings
         self.started = start.time
         self.ended: float | None = None
+        self.incomplete: str | None = None
+        """What the trace leaves out and why, where a limit or the disk cut it short."""
         self.nodes: dict[str, Node] = {}
         """All nodes by id, in launch order (a parent before its children)."""
         self._clock = _Clock(start.time)
@@ -273,7 +276,9 @@ class ExecutionTree:
                 node.status, node.result, node.reason = event.status, event.result, event.reason
                 node.usage, node.ended = event.usage, event.time
             case RunEnded():
-                self.ended = event.time
+                self.ended, self.incomplete = event.time, event.incomplete
+            case Waiting():
+                return
             case Scored():
                 node = self._node(event.node, event)
                 node.score, node.score_status, node.score_source = event.score, event.status, event.source
@@ -302,7 +307,7 @@ class ExecutionTree:
         )
         if event.parent is not None:
             # Those launched together may start in any order; their numbers are the order of the launches.
-            insort(self._node(event.parent, event).children, node, key=lambda child: int(child.id.rpartition(".")[2]))
+            insort(self._node(event.parent, event).children, node, key=_launch_number)
         self.nodes[event.node] = node
 
     def _node(self, name: str, event: Event) -> Node:
@@ -310,6 +315,13 @@ class ExecutionTree:
             return self.nodes[name]
         except KeyError:
             raise TraceError(f"A {event.kind} event speaks of node {name}, which never started.") from None
+
+
+def _launch_number(node: Node) -> int:
+    number = node.id.rpartition(".")[2]
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise TraceError(f"Node {node.id[:80]!r} has a parent, and an id that does not end in its number.")
+    return int(number)
 
 
 class TreeBuilder:

@@ -11,7 +11,7 @@ from recursive_agent.errors import TraceError
 from recursive_agent.trace.codec import Decoder, Encoder
 from recursive_agent.trace.redact import Redactor
 from recursive_agent.trace.schema import Event, HostCalled
-from recursive_agent.trace.values import pack, to_json, unpack
+from recursive_agent.trace.values import json_pieces, pack, to_json, unpack
 
 from .events import events, model_called, node_ended, node_started, run_started, texts, values
 
@@ -36,6 +36,12 @@ def test_any_plain_value_comes_back_as_it_was(value: Any) -> None:
     back = _through_json(value)
     assert back == value
     assert type(back) is type(value)
+
+
+@given(values)
+def test_json_in_pieces_is_the_same_json(value: Any) -> None:
+    packed = pack([value, [1, "x", None] * 40, {"a": value}], _same, _same)
+    assert b"".join(json_pieces(packed)) == to_json(packed)
 
 
 @settings(max_examples=300)
