@@ -18,6 +18,7 @@ from .errors import (
     ModelNotFound,
     NotFinished,
     RaoError,
+    RunFailed,
     SandboxError,
     TraceError,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Prices",
     "RaoError",
     "Result",
+    "RunFailed",
     "SandboxError",
     "Status",
     "Stream",

@@ -6,6 +6,7 @@ endpoints can cache it. `minimal` is the goal and the names of the functions, fo
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from .actions import Action
 from .checkpoint import ActionFormat, PromptStyle
+from .fences import parsed
 from .model.base import Message, ToolCall
 from .repl.base import CellResult, CellStatus
 from .tools import Tool
@@ -20,6 +22,8 @@ from .tools import Tool
 _SHOWN_NESTING = 3
 """Levels of a context that an opening message describes; each may show eight keys for every one above it."""
 _SHOWN_CHARS = 200
+
+_GATHERERS = frozenset({"gather", "create_task", "ensure_future", "wait", "wait_for", "as_completed", "run"})
 
 _ACTIONS: dict[ActionFormat, str] = {
     "fenced": "Each of your answers holds exactly one block of code, fenced as ```python … ```",
@@ -107,6 +111,16 @@ def _describe_tools(tools: Mapping[str, Tool]) -> str:
     for tool in tools.values():
         lines.append(f"  await {tool.signature}")
         lines.extend(f"      {line}" for line in tool.description.splitlines())
+        lines.extend(f"      {line}" for line in tool.parameters)
+    classes: dict[str, Sequence[str]] = {}
+    for tool in tools.values():
+        for name, said in tool.classes.items():
+            classes.setdefault(name, said)
+    if classes:
+        lines.append("What the types above hold (pass dicts and values; the classes themselves are not there):")
+    for name, (first, *rest) in classes.items():
+        lines.append(f"  {name}: {first}")
+        lines.extend(f"  {line}" for line in rest)
     return "\n" + "\n".join(lines) + "\n"
 
 
@@ -131,6 +145,10 @@ def describe_data(value: Any, nesting: int = 0) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, tuple):  # a key
+        return f"a tuple of {len(value):,} items"
+    if isinstance(value, str | bytes):
+        value = value[: _SHOWN_CHARS + 1]
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
@@ -149,7 +167,9 @@ def observation(style: PromptStyle, cell: CellResult, action: Action, refusal: s
     if refusal is not None:
         parts.append(f"finish() was refused: {refusal}")
     if cell.unawaited:
-        parts.append(f"Never awaited, so never run: {', '.join(cell.unawaited)}. Put `await` before the call.")
+        line = None if style == "minimal" else awaited(action.code or "", cell.unawaited)
+        how = "Put `await` before the call." if line is None else f"Put `await` before the call: `{line}`"
+        parts.append(f"Never awaited, so never run: {', '.join(cell.unawaited)}. {how}")
     if cell.running:
         parts.append(f"Still running: {', '.join(cell.running)}.")
     if not parts and cell.status is CellStatus.OK:
@@ -157,6 +177,47 @@ def observation(style: PromptStyle, cell: CellResult, action: Action, refusal: s
     if action.note:
         parts.append(action.note)
     return with_status(style, "\n".join(parts), status)
+
+
+def without_code(style: PromptStyle, action: Action, status: str, *, again: bool) -> str:
+    """What an agent is shown after an answer without code; the right form only for the first time."""
+    example = "" if again or style == "minimal" or action.example is None else f"\n{action.example}"
+    return with_status(style, f"{action.note or ''}{example}", status)
+
+
+def awaited(code: str, names: Sequence[str]) -> str | None:
+    """The first line of the agent's own code that calls one of `names` without `await`, with it; None where none is clear."""
+    tree = parsed(code)
+    if tree is None:
+        return None
+    calls: list[ast.Call] = []
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    wrapped: set[int] = set()
+    while waiting:
+        node, held = waiting.pop()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names and not held:
+            calls.append(node)
+        if isinstance(node, ast.Attribute | ast.Subscript):
+            wrapped.add(id(node.value))
+        # What a method takes (asyncio.gather, list.append) may be awaited later, and a plain function cannot await at all.
+        taken = isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id not in _GATHERERS)
+        held = held or isinstance(node, ast.Await | ast.FunctionDef | ast.Lambda)
+        called = node.func if isinstance(node, ast.Call) else None
+        waiting.extend((child, held or (taken and child is not called)) for child in ast.iter_child_nodes(node))
+    if not calls:
+        return None
+    call = min(calls, key=lambda call: (call.lineno, call.col_offset))
+    if call.end_lineno != call.lineno or call.end_col_offset is None:
+        return None
+    line = code.split("\n")[call.lineno - 1].encode()
+    before, inside, after = (
+        line[: call.col_offset],
+        line[call.col_offset : call.end_col_offset],
+        line[call.end_col_offset :],
+    )
+    inside = b"(await " + inside + b")" if id(call) in wrapped else b"await " + inside
+    shown = (before + inside + after).decode().strip()
+    return shown if len(shown) <= _SHOWN_CHARS and "`" not in shown else None
 
 
 def with_status(style: PromptStyle, text: str, status: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from types import FunctionType
+from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, TypeVar, get_args, get_origin
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from .errors import ConfigurationError
 from .plain import plain
@@ -18,7 +20,10 @@ _MOST_CHARS = 1_000
 
 
 class Returns:
-    """A Python type, a pydantic model or a JSON schema that results must fit. `schema` is the JSON schema, or None."""
+    """A Python type, a pydantic model or a JSON schema that results must fit. `schema` is the JSON schema, or None.
+
+    This is for the caller's own wishes. What agents ask of each other is checked in their sandboxes: see `elsewhere`.
+    """
 
     def __init__(self, returns: Any) -> None:
         self.schema: dict[str, Any] | None = None
@@ -29,44 +34,122 @@ class Returns:
         if isinstance(returns, Mapping):
             from .schemas import Schema  # slow to import, and few need it
 
-            self.schema = dict(returns)
             try:
-                self._checker = Schema(self.schema)
+                self.schema = json.loads(json.dumps(dict(returns), allow_nan=False))  # as the agent is shown it
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ConfigurationError(
+                    f"returns is no JSON schema: {said(error)}; a dict of types is none: write a TypedDict, a dataclass or "
+                    "a pydantic model"
+                ) from None
+            if any(not isinstance(key, str) for key in returns):
+                raise ConfigurationError("returns is no JSON schema: its keys must be text")
+            try:
+                self._checker = Schema(self.schema or {})
             except ValueError as error:
-                raise ConfigurationError(f"returns is no valid JSON schema: {_cut(str(error))}") from None
+                raise ConfigurationError(f"returns is no valid JSON schema: {shortened(str(error))}") from None
             return
+        _refuse_text(returns)
         try:
             self._adapter = TypeAdapter(returns)
             self.schema = self._adapter.json_schema()
-        except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        except Exception as error:  # a class of the caller's may raise anything while pydantic reads it
             raise ConfigurationError(
-                f"returns must be a type pydantic knows or a JSON schema, not {returns!r}"
+                f"returns must be a type pydantic knows or a JSON schema, not {returns!r:.200}: {shortened(said(error))}"
             ) from error
 
+    @classmethod
+    def elsewhere(cls, schema: Mapping[str, Any] | None) -> Returns:
+        """An agent's wish, which this process only hands on: nothing is built from it, and it checks nothing."""
+        made = cls(None)
+        made.schema = None if schema is None else dict(schema)
+        return made
+
     def validate(self, value: Any) -> Any:
-        """`value` as the asked type. Raises ValueError with one readable reason."""
+        """`value` as the asked type. Raises ValueError with one readable reason, whatever a validator of the type raises."""
         if self._adapter is not None:
             try:
-                return self._adapter.validate_python(value)
+                return _whole(self._adapter.validate_python(value))
             except ValidationError as refused:
-                problem = refused
+                problem: BaseException = refused
                 # A strict model takes a date or a tuple only from JSON, which is what agents have to give.
                 if (text := _as_json(value)) is not None:
                     try:
-                        return self._adapter.validate_json(text)
-                    except ValidationError as refused_too:
+                        return _whole(self._adapter.validate_json(text))
+                    except KeyboardInterrupt:
+                        raise
+                    except BaseException as refused_too:
                         problem = refused_too
-                raise ValueError(_cut(describe(problem))) from None
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                problem = error
+            told = (
+                describe(problem) if isinstance(problem, ValidationError) else f"the check of it raised {said(problem)}"
+            )
+            raise ValueError(shortened(told)) from None
         if self._checker is not None:
             try:
                 self._checker.check(value)
             except ValueError as error:
-                raise ValueError(_cut(str(error))) from None
+                raise ValueError(shortened(str(error))) from None
         return value
 
     def plain(self, value: Any) -> Any:
-        """A validated value as plain data, for the trace and for a parent's REPL."""
-        return plain(self._adapter.dump_python(value) if self._adapter is not None else value)
+        """A validated value as plain data, for the trace and for a parent's REPL. Raises ValueError where it has none."""
+        if self._adapter is not None:
+            with suppress(Exception):  # a serializer of the caller's: what was validated is there all the same
+                value = self._adapter.dump_python(value)
+        return plain(value)
+
+
+def _refuse_text(returns: Any) -> None:
+    """Refuse types written as text anywhere in `returns`: pydantic would evaluate them, wherever they came from.
+
+    Annotations of the caller's own classes are left to pydantic, which reads them where they stand.
+    """
+    waiting, seen = [returns], set()
+    while waiting:
+        hint = waiting.pop()
+        if isinstance(hint, str | ForwardRef):
+            text = hint.__forward_arg__ if isinstance(hint, ForwardRef) else hint
+            raise ConfigurationError(
+                f"returns must be a type or a JSON schema, not text ({text!r:.80}): text is never evaluated; give the type "
+                "itself, such as list[str]"
+            )
+        if isinstance(hint, list | tuple):
+            waiting.extend(hint)
+            continue
+        if isinstance(hint, FunctionType):
+            raise ConfigurationError(f"returns must be a type or a JSON schema, not the function {hint.__name__}")
+        if id(hint) in seen:
+            continue
+        seen.add(id(hint))
+        origin, arguments = get_origin(hint), get_args(hint)
+        if origin is Literal:
+            continue
+        waiting.extend(arguments[:1] if origin is Annotated else arguments)
+        if isinstance(hint, TypeVar):
+            waiting.extend(part for part in (hint.__bound__, *hint.__constraints__) if part is not None)
+        for name in ("__supertype__", "__value__"):  # NewType, and an alias of type
+            if not isinstance(hint, type) and (inner := getattr(hint, name, None)) is not None:
+                waiting.append(inner)
+
+
+def _whole(value: Any) -> Any:
+    """What pydantic leaves unread (`Iterable[int]`), read: checked to its end, and a list."""
+    return list(value) if type(value).__name__ == "ValidatorIterator" else value
+
+
+def said(error: BaseException) -> str:
+    """An exception as `Type: message`, also where its message cannot be had."""
+    try:
+        text = str(error)
+    except BaseException:
+        text = "(its message cannot be shown)"
+    name = type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        text = f"{text}: {'; '.join(said(inner) for inner in error.exceptions[:3])}"
+    return shortened(f"{name}: {text}") if text else name
 
 
 def _as_json(value: Any) -> str | None:
@@ -78,7 +161,7 @@ def _as_json(value: Any) -> str | None:
         return None
 
 
-def _cut(reason: str) -> str:
+def shortened(reason: str) -> str:
     """A reason goes into a prompt, and may quote a value of any size."""
     return reason if len(reason) <= _MOST_CHARS else f"{reason[: _MOST_CHARS // 2]} … {reason[-_MOST_CHARS // 2 :]}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,9 +9,9 @@ from typing import Any, Self
 from weakref import ref
 
 import anyio
-from anyio.lowlevel import current_token
 
-from .errors import NotFinished
+from .background import BackgroundTask
+from .errors import ConfigurationError, NotFinished
 from .result import Result
 from .trace.schema import Event
 
@@ -31,7 +30,10 @@ class Stream:
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
         self._result: Result | None = None
         self._error: BaseException | None = None
-        self._task: _Task | None = None
+        self._task: BackgroundTask | None = None
+        self._over = False
+        """All events were taken."""
+        self._closed = False
 
     @property
     def result(self) -> Result:
@@ -41,16 +43,23 @@ class Stream:
         return self._result
 
     def __aiter__(self) -> Self:
+        self._check()
         return self
 
     async def __anext__(self) -> Event:
+        if self._over:
+            raise StopAsyncIteration
         self._start()
         try:
             return await self._receive.receive()
         except anyio.EndOfStream:
-            await self.aclose()
-            if self._error is not None:
-                raise self._error from None
+            self._over = True
+            await self._stop()
+            error, self._error = self._error, None
+            if error is not None:
+                raise error from None
+            raise StopAsyncIteration from None
+        except anyio.ClosedResourceError:  # closed by another task while this one waited
             raise StopAsyncIteration from None
 
     async def __aenter__(self) -> Self:
@@ -62,7 +71,11 @@ class Stream:
 
     async def aclose(self) -> None:
         """Stop the run if it goes on, and wait until nothing of it is left."""
-        if self._task is not None:
+        self._closed = True
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._task is not None and not self._task.is_gone:
             self._task.stop()
             with anyio.CancelScope(shield=True):
                 await self._task.ended.wait()
@@ -70,15 +83,26 @@ class Stream:
         self._receive.close()
 
     def __del__(self) -> None:
-        if self._task is not None:
-            self._task.stop()
-        self._send.close()
-        self._receive.close()
+        # It may be called in any thread, and when event loop and interpreter are already gone.
+        with suppress(Exception):
+            if self._task is not None and not self._task.is_gone:
+                self._task.stop_from_anywhere()
+            self._send.close()
+            self._receive.close()
+
+    def _check(self) -> None:
+        if self._over:
+            raise ConfigurationError(
+                "this stream has ended and its events were taken; call agent.stream(...) again for another run, or keep the "
+                "events in a list"
+            )
+        if self._closed:
+            raise ConfigurationError("this stream was closed; call agent.stream(...) again for another run")
 
     def _start(self) -> None:
+        self._check()
         if self._task is None:
-            task = self._task = _Task()
-            task.spawn(_produce, self._run, self._send.clone(), _Outlet(self))
+            self._task = BackgroundTask(_produce, self._run, self._send.clone(), _Outlet(self))
             self._send.close()
 
 
@@ -105,31 +129,3 @@ async def _produce(run: Runner, send: Any, outlet: _Outlet) -> None:
             outlet.put(await run(watch), None)
         except Exception as error:
             outlet.put(None, error)
-
-
-class _Task:
-    """A task outside any task group, on either event loop."""
-
-    def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
-        self.ended = anyio.Event()
-        self._handle: object = None
-
-    def spawn(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
-        async def body() -> None:
-            try:
-                with self.scope:
-                    await function(*args)
-            finally:
-                self.ended.set()
-
-        loop = current_token().native_token
-        if isinstance(loop, asyncio.AbstractEventLoop):
-            self._handle = loop.create_task(body())  # kept: asyncio itself holds tasks only weakly
-        else:
-            import trio  # on its loop it is installed
-
-            trio.lowlevel.spawn_system_task(body)
-
-    def stop(self) -> None:
-        self.scope.cancel()

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
+from pickle import PicklingError
+from types import FrameType, FunctionType
 from typing import Any, TypeVar, overload
 
 import anyio
-import anyio.to_thread
-from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, ValidationError, validate_call
+from pydantic import ConfigDict, ValidationError, validate_call
 
 from .errors import ConfigurationError
-from .plain import plain
-from .returns import describe
+from .plain import NotPlain, plain
+from .returns import describe, said, shortened
+from .signatures import describe_function
+from .threads import call_in_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
+MOST_VALUES = 1_000_000
+"""Values that one call may give (a thousand characters of text count as one)."""
+MOST_ITEMS = 100_000
+"""Items of an async generator that are collected."""
 RESERVED = frozenset({"launch_subagent", "subagents", "finish", "context", "print", "asyncio"})
 
 
@@ -49,6 +57,26 @@ def tool(function: Any = None, *, name: str | None = None, description: str | No
     return mark if function is None else mark(function)
 
 
+def _signature(name: str, function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # written in C, without saying what it takes
+        raise ConfigurationError(
+            f"what the tool {name} takes cannot be read: wrap it in a function of your own, with annotations"
+        ) from None
+
+
+def _as_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Something that pydantic takes for a function: a cached one, or one written in C, is called by one of ours."""
+    if isinstance(function, partial | type) or inspect.isfunction(function) or inspect.ismethod(function):
+        return function
+
+    def call(*args, **kwargs):  # type: ignore[no-untyped-def]
+        return function(*args, **kwargs)
+
+    return wraps(function)(call)
+
+
 class ToolFailed(Exception):
     """A tool refused its arguments or raised; the message is for the agent. Internal."""
 
@@ -59,6 +87,7 @@ class Tool:
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise ConfigurationError(f"tools must be functions, not {function!r}")
+        self._function = function
         marked: Mapping[str, Any] = getattr(function, "__rao_tool__", {})
         self.name = str(marked.get("name") or getattr(function, "__name__", ""))
         if not self.name.isidentifier() or self.name.startswith("_") or self.name in RESERVED:
@@ -73,10 +102,10 @@ class Tool:
             described = function
         self._is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
         try:
-            hints = typing.get_type_hints(_underlying(function))
+            hints = typing.get_type_hints(_underlying(function), include_extras=True)
             signature = inspect.signature(function, eval_str=True)
-        except (NameError, TypeError):  # names only a type checker sees; pydantic below has the last word
-            hints, signature = {}, inspect.signature(function)
+        except (NameError, TypeError, ValueError):  # names only a type checker sees; pydantic below has the last word
+            hints, signature = {}, _signature(self.name, function)
         self._context_parameter = next((p for p in signature.parameters if _is_context(hints.get(p))), None)
         # Where the agent gives arguments by position, ours stands among them.
         self._context_position: int | None = None
@@ -84,18 +113,30 @@ class Tool:
             kind = signature.parameters[self._context_parameter].kind
             if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
                 self._context_position = list(signature.parameters).index(self._context_parameter)
-        shown = [p for p in signature.parameters.values() if p.name != self._context_parameter]
-        self.signature = f"{self.name}{signature.replace(parameters=shown)}"
+        self._described = describe_function(self.name, signature, hints, self._context_parameter)
+        self.signature = self._described.signature
         self.description = inspect.cleandoc(marked.get("description") or described.__doc__ or function.__doc__ or "")
         try:
-            self._call = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
-        except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
-            raise ConfigurationError(f"the tool {self.name} has annotations pydantic cannot read: {error}") from error
+            self._call = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(_as_function(function))
+        except Exception as error:  # a class of the caller's may raise anything while pydantic reads it
+            raise ConfigurationError(
+                f"the tool {self.name} has annotations pydantic cannot read: {said(error)}"
+            ) from error
+
+    @property
+    def parameters(self) -> Sequence[str]:
+        """A line for each parameter that has more to it than its type: what it means, its bounds."""
+        return self._described.parameters
+
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        """Of each class that it takes or gives, by name: lines that say what such a value holds."""
+        return self._described.classes
 
     async def call(self, context: ToolContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call with checked arguments; the result is plain data. Sync functions run in a thread.
 
-        Raises ToolFailed with what to tell the agent.
+        Raises ToolFailed with what to tell the agent, whatever the tool raised: that costs this call alone.
         """
         given = dict(kwargs)
         if self._context_parameter is not None:
@@ -107,21 +148,113 @@ class Tool:
                 given[self._context_parameter] = context
         try:
             if self._is_async:
-                result = await self._call(*args, **given)
-            else:
-                result = await anyio.to_thread.run_sync(partial(self._call, *args, **given), abandon_on_cancel=True)
-                if inspect.isawaitable(result):
-                    result = await result
-            return plain(result)
-        except ValidationError as error:
-            raise ToolFailed(f"{self.name}(): {describe(error)}; the signature is {self.signature}") from None
-        except (Exception, SystemExit) as error:  # sys.exit() in a library must not end the run, nor the program
-            raise ToolFailed(f"{self.name}() raised {type(error).__name__}: {error}") from error
-        except anyio.get_cancelled_exc_class() as error:
-            # Something inside the tool was cancelled, not this call: the agent must not wait for an answer for ever.
-            if anyio.get_current_task().has_pending_cancellation():
+                return await self._given(await self._call(*args, **given))
+            owner = ((context.run, context.node), context.run)
+            ended = await call_in_thread(partial(self._in_thread, args, given), owner)
+            if ended.error is not None:
+                raise self._failed(ended.error)
+            later = ended.value
+            return await self._given(later.value) if isinstance(later, _Later) else later
+        except ToolFailed:
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
+        except BaseException as error:
+            # sys.exit() in a library, a cancellation from within: the call has failed, and the agent must not wait for an
+            # answer for ever. A call that is itself cancelled or thrown away ends as it must.
+            if anyio.get_current_task().has_pending_cancellation() or _is_thrown_away(error):
                 raise
-            raise ToolFailed(f"{self.name}() was cancelled from within") from error
+            raise self._failed(error) from None
+
+    def _in_thread(self, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
+        value = self._call(*args, **given)
+        return _Later(value) if inspect.isawaitable(value) or hasattr(type(value), "__aiter__") else self._plain(value)
+
+    async def _given(self, value: Any) -> Any:
+        """What a tool gave in the event loop, as plain data: awaited or collected where it must be."""
+        if inspect.isawaitable(value):
+            value = await value
+        if hasattr(type(value), "__aiter__"):
+            value = await self._collected(value)
+        if value is None or type(value) in (bool, int, float, str, bytes):
+            return value
+        # A large value takes its time, and a generator may do anything: not in the event loop.
+        ended = await call_in_thread(partial(self._plain, value))
+        if ended.error is not None:
+            raise self._failed(ended.error)
+        return ended.value
+
+    async def _collected(self, items: AsyncIterable[Any]) -> list[Any]:
+        collected: list[Any] = []
+        try:
+            async for item in items:
+                collected.append(item)
+                if len(collected) > MOST_ITEMS:
+                    raise ToolFailed(f"{self.name}() gave more than {MOST_ITEMS:,} items: ask for fewer")
+        finally:
+            if (close := getattr(items, "aclose", None)) is not None:
+                await close()
+        return collected
+
+    def _plain(self, value: Any) -> Any:
+        try:
+            return plain(value, strict=True, most=MOST_VALUES)
+        except NotPlain as error:
+            raise ToolFailed(f"what {self.name}() gave cannot be handed to you: {error}") from None
+
+    def _failed(self, error: BaseException) -> ToolFailed:
+        if isinstance(error, ToolFailed):
+            return error
+        if isinstance(error, ValidationError):
+            return ToolFailed(f"{self.name}(): {shortened(describe(error))}; the signature is {self.signature}")
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            return ToolFailed(f"{self.name}() was cancelled from within")
+        return ToolFailed(f"{self.name}() raised {said(error)}")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled as the function it was made of; everything else is made again."""
+        if not _is_importable(self._function) and not _is_pickled_by_value():
+            raise PicklingError(
+                f"the tool {self.name} cannot be pickled: {self._function!r} has no name in a module that another process "
+                "could import; define it with `def` at the top of a module"
+            )
+        return Tool, (self._function,)
+
+    def __deepcopy__(self, memo: Any) -> Tool:
+        return self  # it never changes
+
+
+class _Later:
+    """Something for the event loop to await or collect, on its way out of a thread."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _is_thrown_away(error: BaseException) -> bool:
+    """Whether a coroutine is being closed from outside: then GeneratorExit comes from no deeper frame than that of `call`."""
+    return isinstance(error, GeneratorExit) and (error.__traceback__ is None or error.__traceback__.tb_next is None)
+
+
+def _is_importable(function: Any) -> bool:
+    """Whether pickle finds it by its name; instances are pickled by what they hold."""
+    function = _underlying(function)
+    if not isinstance(function, FunctionType):
+        return True
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _is_pickled_by_value() -> bool:
+    """Whether cloudpickle or dill is at work, which take functions without a name too."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("cloudpickle", "dill", "ray"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _underlying(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,11 +264,15 @@ def _underlying(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_context(hint: Any) -> bool:
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
     return hint is ToolContext or ToolContext in typing.get_args(hint)
 
 
 def tool_set(functions: Iterable[Callable[..., Any]]) -> dict[str, Tool]:
     """Tools by name, in the given order. Raises ConfigurationError for two of one name."""
+    if isinstance(functions, str | Mapping) or not isinstance(functions, Iterable):
+        raise ConfigurationError(f"tools must be a list of functions, not {functions!r:.80}: write tools=[...]")
     tools: dict[str, Tool] = {}
     for function in functions:
         made = Tool(function)

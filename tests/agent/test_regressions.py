@@ -71,13 +71,13 @@ def test_a_reason_never_quotes_a_whole_large_value() -> None:
 
 
 @pytest.mark.parametrize("schema", ["{'$schema': 5}", "{'$schema': [1]}", "deep"])
-async def test_a_schema_that_cannot_be_read_refuses_the_launch_and_nothing_hangs(schema: str) -> None:
+async def test_a_schema_that_cannot_be_read_is_an_error_in_the_cell_and_nothing_hangs(schema: str) -> None:
     code = f"deep = {{}}\nfor i in range(300): deep = {{'items': deep}}\nawait launch_subagent('kid', returns={schema})"
     async with ScriptedEndpoint(replies([py(code), py("finish('went on')")])) as endpoint:
         with anyio.fail_after(PATIENCE):
             result = await agent_on(endpoint).solve("top")
     assert result.output == "went on"
-    assert "LaunchRefused" in observations(result)[0]
+    assert "TypeError: returns" in observations(result)[0]
 
 
 async def test_a_value_too_deep_for_its_schema_is_refused() -> None:
@@ -151,6 +151,12 @@ def test_a_description_of_data_stays_short() -> None:
     for _ in range(8):
         nested = {f"key{n}": nested for n in range(8)}
     assert len(describe_data(nested)) < 20_000
+
+
+def test_any_key_that_a_context_can_have_is_described() -> None:
+    """A number in a tuple that Python refuses to spell ended the sub-agent as a fault of the machine."""
+    for key in ((2**60_000, 1), ((1, (2**60_000,)),), "x" * 5_000_000, b"x" * 5_000_000, None, 1.5, True):
+        assert len(describe_data({key: 1})) < 300
     assert len(describe_data({"k" * 100_000: 1})) < 1_000
     assert "bits" in describe_data(10**5000)
 

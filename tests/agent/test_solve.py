@@ -256,7 +256,7 @@ async def test_tools_are_typed_host_functions_sync_or_async() -> None:
         result = await agent_on(endpoint, tools=(search, twice)).solve("go")
     assert result.output == ["sea 0", 8.0]
     prompt = seen[0].text()
-    assert "await search(query: str, limit: int = 2) -> list[tests.agent.test_solve.Found]" in prompt
+    assert "await search(query: str, limit: int = 2) -> list[Found]" in prompt
     assert "Search the library." in prompt
     assert "Twice a number." in prompt
 
@@ -447,7 +447,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigurationError, match="two tools"):
         Agent("m", "http://localhost:1/v1", tools=[twin, twin])
     with pytest.raises(ConfigurationError, match="sandbox must be one of"):
-        Agent("m", "http://localhost:1/v1", sandbox="docker")  # type: ignore[arg-type]
+        Agent("m", "http://localhost:1/v1", sandbox="docker")
     with pytest.raises(ConfigurationError, match="prices"):
         Agent("m", "http://localhost:1/v1", prices={"input": 1})
 
