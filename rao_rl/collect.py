@@ -6,6 +6,7 @@ was killed takes from there what had been recorded whole, and rolls out the rest
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter
@@ -16,17 +17,17 @@ from typing import Any
 
 import anyio
 
-from recursive_agent.errors import ConfigurationError, ModelError, TraceError
+from recursive_agent.errors import ConfigurationError, RaoError, TraceError
 from recursive_agent.groups import the_cause
 from recursive_agent.limits import Limits
 from recursive_agent.model.base import Model
 from recursive_agent.repl import Sandbox, make_sandbox
-from recursive_agent.result import Result
 from recursive_agent.trace.store import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 
+from .bounds import Count, Positive, Seed, Whole, check
 from .envs.base import Environment, Task
-from .rollout import ROLLOUT_LIMITS, Mode, attempt_seed, rollout
+from .rollout import ROLLOUT_LIMITS, Mode, attempt_seed, kept, rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,33 +38,32 @@ class CollectConfig:
     ends a tree as `tree_timeout`, a failure of its root.
     """
 
-    tasks_per_step: int = 8
+    tasks_per_step: Count = 8
     num_generations: int = 8
     split: str = "train"
     difficulty: str | None = "medium"
     mode: Mode = "recursive"
-    seed: int = 0
-    max_in_flight: int = 32
-    timeout: float = 300.0
-    max_agents: int = 512
-    max_steps: int = 25
-    max_depth: int | None = None
+    seed: Seed = 0
+    max_in_flight: Count = 32
+    timeout: Positive = 300.0
+    max_agents: Count = 512
+    max_steps: Count = 25
+    max_depth: Whole | None = None
     """Deepest level of a tree; None: the environment's."""
-    context_limit: int | None = None
-    max_completion_length: int | None = None
+    context_limit: Count | None = None
+    max_completion_length: Count | None = None
     """Most tokens of one answer, where the policy's own setting is not to be used."""
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.tasks_per_step < 1 or self.max_in_flight < 1:
-            raise ConfigurationError("tasks_per_step and max_in_flight must be at least 1")
+        check(self)
         if self.num_generations < 2:
             raise ConfigurationError(
                 "num_generations must be at least 2: an attempt is judged against the others at the same task"
             )
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise ConfigurationError(
-                f"temperature must be more than 0 to have something to choose from, not {self.temperature}"
+                f"temperature must be more than 0 to have something to choose from, and finite, not {self.temperature}"
             )
 
     @property
@@ -193,10 +193,8 @@ class Collector:
             result = await rollout(
                 self.environment, item.task, self.model, seed=item.seed, group=item.group, **settings
             )
-        except ModelError as error:  # costs this tree only, unless every call would fail the same way
-            if error.fatal or not isinstance(error.result, Result):
-                raise
-            result = error.result
+        except RaoError as error:
+            result = kept(error)
         if not result.tree.complete:
             lost["incomplete"] += 1
             return None

@@ -11,13 +11,13 @@ from typing import Any
 
 import anyio
 
-from recursive_agent import ModelError, Result, Status
+from recursive_agent import RaoError, Result, Status
 from recursive_agent.groups import the_cause
 from recursive_agent.model.base import Model
-from recursive_agent.repl import make_sandbox
+from recursive_agent.repl import UNSET, Require, Sandbox, Unset
 
 from .envs.base import Environment, Task
-from .rollout import Mode, attempt_seed, rollout
+from .rollout import Mode, attempt_seed, kept, rollout, shared_sandbox
 
 LOST = (Status.INFRA_ERROR, Status.CANCELLED)
 """Endings that are nobody's doing: such an attempt says nothing about the policy and is left out of its success."""
@@ -209,11 +209,15 @@ async def evaluate(
     concurrency: int = 8,
     on_attempt: Callable[[Attempt], None] | None = None,
     done: Iterable[Attempt] = (),
+    sandbox: str | Sandbox = "process",
+    require: Require | Unset = UNSET,
     **settings: Any,
 ) -> list[Attempt]:
     """Attempt every task once in every mode, `concurrency` trees at a time; results in the order of the tasks.
 
-    `settings` go to `agent_for`. The same seed gives the same attempts, whatever the concurrency. `on_attempt` is called
+    All share one sandbox (see `shared_sandbox`); `settings` go to `agent_for`.
+
+    The same seed gives the same attempts, whatever the concurrency. `on_attempt` is called
     with each attempt as it ends. Those in `done` (of an evaluation that was killed) are taken as they are, not repeated,
     unless they were lost to a failing endpoint. Raises ModelError where every call would fail the same way.
     """
@@ -229,20 +233,18 @@ async def evaluate(
         async with limiter:
             try:
                 result = await rollout(environment, task, model, seed=attempt_seed(seed, task.id), mode=mode, **shared)
-            except ModelError as error:  # costs this tree only, unless every call would fail the same way
-                if error.fatal or not isinstance(error.result, Result):
-                    raise
-                result = error.result
+            except RaoError as error:
+                result = kept(error)
             made = attempts[index] = Attempt.of(task, mode, result)
             if on_attempt is not None:
                 on_attempt(made)
 
-    async with make_sandbox("process") as sandbox:
+    async with shared_sandbox(sandbox, require) as opened:
         try:
             async with anyio.create_task_group() as group:
                 for index, (mode, task) in enumerate(work):
                     if index not in attempts:
-                        group.start_soon(attempt, index, mode, task, {"sandbox": sandbox, **settings})
+                        group.start_soon(attempt, index, mode, task, {"sandbox": opened, **settings})
         except BaseExceptionGroup as wrapped:
             raise the_cause(wrapped) from None
     return [attempts[index] for index in range(len(work))]

@@ -16,7 +16,7 @@ file beside it. One artefact serves vLLM, transformers and the embedded runtime.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ WEIGHTS = "model.safetensors"
 OPSET = 23
 _DTYPES = {"F32": TensorProto.FLOAT}
 _MASKED = -1e9
+_NO_LENGTH = 10**9
+"""Tokenizers without a length of their own name one beyond this."""
 
 
 def export_onnx(directory: str | Path) -> Path:
@@ -44,10 +46,8 @@ def export_onnx(directory: str | Path) -> Path:
     """
     folder = Path(directory)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("model_type") != "qwen3" or config.get("attention_bias") or config.get("use_sliding_window"):
-        raise ConfigurationError(
-            f"{folder}: only plain Qwen3-shaped policies can be exported, not {config.get('model_type')}"
-        )
+    if foreign := _foreign(config):
+        raise ConfigurationError(f"{folder}: only plain Qwen3-shaped policies can be exported, not {foreign}")
     if not (folder / WEIGHTS).is_file():
         raise ConfigurationError(f"{folder} has no {WEIGHTS}: the weights must be in one file")
     graph = _Graph(config, _weights(folder / WEIGHTS)).build()
@@ -59,7 +59,13 @@ def export_onnx(directory: str | Path) -> Path:
 
 
 def write_checkpoint(
-    directory: str | Path, model: Any, tokenizer: Any, settings: CheckpointSettings, *, weights: Any = None
+    directory: str | Path,
+    model: Any,
+    tokenizer: Any,
+    settings: CheckpointSettings,
+    *,
+    weights: Any = None,
+    graph: bool = True,
 ) -> Path:
     """Write everything that serves `model`, a transformers model: weights, tokenizer, template, `agent.json`, the graph.
 
@@ -75,8 +81,11 @@ def write_checkpoint(
     for path in folder.iterdir():
         if path.is_file():
             path.chmod(0o644)  # safetensors writes files that only their owner can read
-    if (folder / WEIGHTS).is_file() and model.config.model_type == "qwen3" and model.dtype == torch.float32:
+    known = not _foreign(model.config.to_dict()) and model.dtype == torch.float32
+    if graph and known and (folder / WEIGHTS).is_file():
         export_onnx(folder)
+    else:
+        (folder / GRAPH).unlink(missing_ok=True)  # of other weights
     return folder
 
 
@@ -91,13 +100,71 @@ def load_checkpoint(model: str | Path) -> tuple[Any, Any, CheckpointSettings]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
         with _quiet():
             policy = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+    except Exception as error:  # the readers of tokenizers and weights raise what they like
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigurationError(f"{model} is no checkpoint that transformers can load: {reason}") from error
+    _mend_generation(policy)
     known = CheckpointSettings.load(model) if (Path(model) / FILE_NAME).is_file() else None
-    window = policy.config.max_position_embeddings
-    settings = known or CheckpointSettings(name=Path(model).name, context_length=window)
+    settings = known or CheckpointSettings(
+        name=Path(model).resolve().name, context_length=context_window(policy, tokenizer)
+    )
     return policy, tokenizer, settings.model_copy(update={"version": None})
+
+
+def context_window(policy: Any, tokenizer: Any) -> int | None:
+    """The most tokens that a model takes, by its configuration or its tokenizer; None where neither knows a bound."""
+    config = policy.config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len", "n_ctx"):
+        if isinstance(length := getattr(config, name, None), int) and length > 0:
+            return length
+    length = getattr(tokenizer, "model_max_length", None)
+    return int(length) if length is not None and 0 < length < _NO_LENGTH else None
+
+
+def end_ids(policy: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer, wherever the model names them."""
+    named: set[int] = set()
+    for source in (policy.generation_config, policy.config, tokenizer):
+        given = getattr(source, "eos_token_id", None)
+        named.update([given] if isinstance(given, int) else given or ())
+    return sorted(named)
+
+
+def _mend_generation(policy: Any) -> None:
+    """Make a generation configuration such as many on the hub savable; how agents are sampled stands in `agent.json`."""
+    config = policy.generation_config
+    if config is None or _savable(config):
+        return
+    config.do_sample = True  # temperature and the like without it are what is refused most
+    if not _savable(config):
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        kept = {name: getattr(config, name, None) for name in names}
+        policy.generation_config = transformers.GenerationConfig(do_sample=True, **kept)  # type: ignore[no-untyped-call]
+
+
+def _savable(config: Any) -> bool:
+    try:
+        config.validate(strict=True)
+    except Exception:  # ValueError for most faults; TypeError for values of another kind
+        return False
+    return True
+
+
+def _foreign(config: Mapping[str, Any]) -> str | None:
+    """What keeps a model out of the graph; None for a plain Qwen3 shape."""
+    if config.get("model_type") != "qwen3":
+        return str(config.get("model_type"))
+    kind = (config.get("rope_parameters") or {}).get("rope_type", "default")
+    windows = config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or ())
+    for strange, name in (
+        (config.get("attention_bias"), "biases in attention"),
+        (windows, "sliding windows"),
+        (kind != "default", f"positions of the kind {kind}"),
+        (config.get("hidden_act", "silu") != "silu", f"the activation {config.get('hidden_act')}"),
+    ):
+        if strange:
+            return name
+    return None
 
 
 @contextmanager

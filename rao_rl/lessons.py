@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Message
-from recursive_agent.trace.store import trace_files
-from recursive_agent.trace.tree import ExecutionTree, Node
+from recursive_agent.trace.tree import Node
 
 from .encoding import RowEncoder, TokenRow
 from .envs.textcraft.demonstrations import Demonstration, demonstrations
 from .envs.textcraft.environment import Mode
 from .envs.textcraft.names import MATERIALS, PARTS
+from .envs.textcraft.tasks import settings_of
+from .traces import read_finished
 
 WORDS = (
     rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|(?<!': )(?<!':)(?<!',)(?<!\{{)[0-9]"
@@ -26,6 +28,8 @@ A count that belongs to a recipe stays with the punctuation around it: what stan
 an observation and one in code, so that the next name is found a fixed, small distance behind the last one.
 """
 _STEPS_PER_BLOCK = 64
+_USELESS = 200
+"""Demonstrations in a row without an answer in the window after which it is taken for too short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,10 @@ class Curriculum:
     wrong_count: float = 0.0
 
     def __post_init__(self) -> None:
+        for difficulty in (*self.difficulties, *self.single_difficulties):
+            settings_of(difficulty)
+        if not self.difficulties or not self.single_difficulties:
+            raise ConfigurationError("difficulties and single_difficulties must name at least one difficulty each")
         for name in ("single_share", "drop_child", "wrong_count"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}")
@@ -84,14 +92,21 @@ def sample_texts(curriculum: Curriculum, count: int) -> list[str]:
 class DemonstrationBlocks:
     """Steps of about `tokens` tokens each, many at a time; a block is a function of the curriculum and its number alone."""
 
-    def __init__(self, encoder: RowEncoder, curriculum: Curriculum, *, tokens: int, context_length: int) -> None:
+    def __init__(self, encoder: RowEncoder, curriculum: Curriculum, *, tokens: int, context_length: int | None) -> None:
         self.encoder = encoder
         self.curriculum = curriculum
         self.tokens = tokens
         self.context_length = context_length
+        self._last: tuple[int, list[list[TokenRow]]] | None = None
 
     def __call__(self, number: int) -> list[list[TokenRow]]:
         """The steps of block `number`, rows in random order, so that a step mixes worlds and modes."""
+        if self._last is not None and self._last[0] == number:  # it is looked at before it is trained on
+            return self._last[1]
+        self._last = (number, self._made(number))
+        return self._last[1]
+
+    def _made(self, number: int) -> list[list[TokenRow]]:
         rng = random.Random(f"demonstrations/{self.curriculum.seed}/{number}")
         total = self.tokens * _STEPS_PER_BLOCK
         share = self.curriculum.single_share
@@ -103,9 +118,18 @@ class DemonstrationBlocks:
         rows: list[TokenRow] = []
         filled = 0
         source = self.curriculum.source(rng, mode)
+        useless = 0
         while filled < tokens:
             # One agent alone runs out of context on larger tasks; up to there it is shown the work as it is.
             row = self.encoder.encode(conversation(next(source))).cut(self.context_length)
+            if not any(row.completion_mask):
+                useless += 1
+                if useless >= _USELESS and not rows:
+                    raise ConfigurationError(
+                        f"the window of {self.context_length or 0:,} tokens is too short for every demonstration: not one "
+                        "answer begins in it"
+                    )
+                continue
             rows.append(row)
             filled += len(row)
         return rows
@@ -148,25 +172,24 @@ class Recorded:
     """All nodes seen, the unsuccessful ones included."""
     prompt_style: str
     action_format: str
+    runs: list[str]
+    left_out: Counter[str]
+    """Traces that were not read, by reason."""
+    problems: list[str]
 
 
 def read_successful(path: str | Path, *, threshold: float) -> Recorded:
     """The conversations of the nodes with a score of at least `threshold`, or that finished where they have no score.
 
-    `path` is a trace or a folder of traces. Raises ConfigurationError where there is none, where nothing succeeded, and
-    where the traces were prompted in different ways; TraceError for a file that cannot be read.
+    `path` is a trace or a folder of traces, read as `read_finished` does. Raises ConfigurationError where there is none,
+    where nothing succeeded, and where the traces were prompted in different ways.
     """
     place = Path(path)
-    files = trace_files(place) if place.is_dir() else [place] if place.is_file() else []
-    if not files:
-        raise ConfigurationError(
-            f"{place} holds no traces; record some with `rao run --trace-dir` or `rao eval --trace-dir`"
-        )
+    finished = read_finished(place)
     kept: list[list[Message]] = []
     nodes = 0
     prompts: set[tuple[str, str]] = set()
-    for file in files:
-        tree = ExecutionTree.load(file)
+    for tree in finished.trees.values():
         for node in tree.walk():
             nodes += 1
             if succeeded(node, threshold) and (messages := node.conversation()):
@@ -182,7 +205,8 @@ def read_successful(path: str | Path, *, threshold: float) -> Recorded:
             f"the traces in {place} mix prompt styles or action formats; train on one kind at a time"
         )
     ((prompt_style, action_format),) = prompts
-    return Recorded(kept, nodes, prompt_style, action_format)
+    runs = sorted(tree.run for tree in finished.trees.values())
+    return Recorded(kept, nodes, prompt_style, action_format, runs, finished.left_out, finished.problems)
 
 
 def succeeded(node: Node, threshold: float) -> bool:

@@ -16,9 +16,10 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from recursive_agent.errors import RaoError
-from recursive_agent.repl import Sandbox, make_sandbox
+from recursive_agent.repl import UNSET, Require, Sandbox, Unset, make_sandbox
 
 from .batches import step_of
+from .bounds import Amount, Count, Seed, Whole, check
 from .collect import Collector, TreeBatch
 from .credit import CreditConfig
 from .envs.base import Environment, Task
@@ -44,15 +45,18 @@ class OnlineConfig:
     The run ends after `max_steps` updates or `max_generated_tokens` sampled in training, whichever comes first.
     """
 
-    max_steps: int = 100
-    max_generated_tokens: int | None = None
-    max_staleness: int = 0
-    seed: int = 0
-    eval_every: int = 0
+    max_steps: Count = 100
+    max_generated_tokens: Count | None = None
+    max_staleness: Whole = 0
+    seed: Seed = 0
+    eval_every: Whole = 0
     eval_start: bool = True
     """Whether the policy that the run begins with is evaluated too."""
-    eval_concurrency: int = 16
-    eval_temperature: float | None = None
+    eval_concurrency: Count = 16
+    eval_temperature: Amount | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class Progress(TrainerCallback, ExportableState):
@@ -88,6 +92,7 @@ class OnlineLoop:
         metrics: Path,
         eval_tasks: Sequence[Task] = (),
         evaluated: Iterable[int] = (),
+        require: Require | Unset = UNSET,
     ) -> None:
         self.collector = collector
         self.sync = sync
@@ -101,11 +106,12 @@ class OnlineLoop:
         self.eval_tasks = list(eval_tasks)
         self._pending: dict[int, Future[TreeBatch]] = {}
         self._evaluated = set(evaluated)
+        self._require: Require | Unset = require
 
     def __enter__(self) -> OnlineLoop:
         self._stack = start_blocking_portal("asyncio")
         self._portal: BlockingPortal = self._stack.__enter__()
-        self._sandbox_context = self._portal.wrap_async_context_manager(make_sandbox("process"))
+        self._sandbox_context = self._portal.wrap_async_context_manager(make_sandbox("process", require=self._require))
         self._sandbox: Sandbox = self._sandbox_context.__enter__()
         return self
 

@@ -46,6 +46,20 @@ def pack(lengths: Sequence[int], budget: int, *, multiple: int = 1) -> list[list
         count += multiple
 
 
+def attends_fully(config: Any) -> bool:
+    """Whether, by a model's configuration, every layer attends to everything before it."""
+    text = config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    return kinds == {"full_attention"} and not window_of(config)
+
+
+def window_of(config: Any) -> int | None:
+    """The tokens that the layers with a sliding window attend to; None where there is no window."""
+    text = config.get_text_config()
+    window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
+    return int(window) if window else None
+
+
 Class = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from recursive_agent.checkpoint import FILE_NAME
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.repl import UNSET, Require, Unset
 
+from .bounds import Amount, Count, Positive, Seed, Share, Whole, check
 from .collect import CollectConfig, Collector
 from .credit import CreditConfig
 from .envs.base import Environment, Task
@@ -24,12 +26,45 @@ from .export import load_checkpoint, write_checkpoint
 from .loss import LossType, Normalize
 from .offline import OfflineSteps, Recorded
 from .online import OnlineConfig, OnlineLoop, Progress
-from .runs import CHECKPOINTS, METRICS, RunProgress, cut_metrics, last_checkpoint, multiplies_bf16, remember
+from .runs import (
+    CHECKPOINTS,
+    METRICS,
+    RunProgress,
+    StopOnSignal,
+    TrainingStopped,
+    cut_metrics,
+    last_checkpoint,
+    multiplies_bf16,
+    remember,
+)
+from .safe_trainer import warmup_steps
 from .samplers import SamplerConfig, open_sync
+from .saving import check_folder, check_reporters, check_savable, check_sound, saving
+from .traces import temperature_of
 from .trainer import RaoArguments, RaoTrainer, Step, Steps
 
 TRACES = "traces"
 SAMPLER = "sampler"
+_WARMUP = 5
+"""Steps of the warm-up of a long run."""
+_FREE_TO_CHANGE = (
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "tokens_per_bin",
+    "padding_free",
+    "gradient_checkpointing",
+    "bf16",
+    "save_steps",
+    "report_to",
+)
+_FREE = (
+    *(f"update.{name}" for name in _FREE_TO_CHANGE),
+    *("online.max_steps", "online.max_generated_tokens", "online.eval_concurrency"),
+    *("collect.max_in_flight",),
+)
+"""Settings that may change when a run is resumed: how far and how fast it goes, not what it learns from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,22 +75,30 @@ class UpdateConfig:
     0.9 and 0.95, clipped at 1. A small policy takes larger steps.
     """
 
-    learning_rate: float = 3e-6
-    warmup_steps: int = 5
-    weight_decay: float = 0.017
-    max_grad_norm: float = 1.0
+    learning_rate: Positive = 3e-6
+    warmup_steps: Whole | None = None
+    """Steps over which the learning rate rises to its value; None: 5, or a tenth of a shorter run."""
+    weight_decay: Amount = 0.017
+    max_grad_norm: Amount = 1.0
+    """0 does not clip."""
     loss_type: LossType = "cispo"
-    epsilon: float = 0.2
-    epsilon_high: float = 5.0
+    epsilon: Share = 0.2
+    epsilon_high: Positive = 5.0
     normalize: Normalize = "token"
-    constant: float = 1.0
-    tokens_per_bin: int = 16_384
+    constant: Positive = 1.0
+    tokens_per_bin: Count = 16_384
+    padding_free: bool = True
+    """False forwards right-padded batches: for models with sliding windows or without an attention interface."""
     gradient_checkpointing: bool = False
-    lora_rank: int | None = None
+    lora_rank: Count | None = None
     bf16: bool | None = None
-    seed: int = 0
-    save_steps: int = 5
+    seed: Seed = 0
+    save_steps: Count = 5
     report_to: str = "none"
+    """Where else the metrics go (wandb, tensorboard, …), by transformers' names, separated by commas."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def train_online(
@@ -70,8 +113,11 @@ def train_online(
     sampler: SamplerConfig | None = None,
     eval_tasks: Sequence[Task] = (),
     resume: bool = False,
+    require: Require | Unset = UNSET,
 ) -> Path:
     """Roll out → update → push the weights → repeat, from the checkpoint `model`; returns the folder of the new one.
+
+    `require` is that of the sandbox the rollouts run in (see `make_sandbox`).
 
     With `resume` a killed run goes on where it stood: same data order, optimizer, counters and metrics, and no tree that
     had been recorded is rolled out again. Raises ConfigurationError for settings that make no sense, TrainingDiverged for
@@ -88,13 +134,16 @@ def train_online(
         "environment": environment.name,
         "collect": asdict(collect),
         "credit": asdict(credit),
-        "update": asdict(replace(update, save_steps=0, report_to="none")),
-        "online": asdict(replace(online, max_steps=1, max_generated_tokens=None)),
+        "update": asdict(update),
+        "online": asdict(online),
     }
-    remember(folder, told, resume=resume)
+    check_reporters(update.report_to)
     policy, tokenizer, settings = load_checkpoint(model)
+    check_savable(folder, policy, tokenizer, settings)
+    remember(folder, told, resume=resume, free=_FREE)
     last, done, counters = _position(folder, resume)
-    place = write_checkpoint(folder / SAMPLER, policy, tokenizer, settings)
+    with saving(folder):
+        place = write_checkpoint(folder / SAMPLER, policy, tokenizer, settings)
     policy = adapted(policy, update)
     sync = open_sync(sampler or SamplerConfig(), place, policy)
     collector = Collector(environment, sync.model, collect, folder / TRACES)
@@ -115,11 +164,25 @@ def train_online(
         metrics=metrics,
         eval_tasks=eval_tasks,
         evaluated=[row["step"] for row in rows if any(name.startswith("eval/") for name in row)],
+        require=require,
     ) as loop:
-        trainer = _trainer(folder, policy, update, loop.steps, loop.share, tokenizer, collect.temperature, [progress])
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        trainer = _trainer(
+            folder,
+            policy,
+            update,
+            loop.steps,
+            loop.share,
+            tokenizer,
+            collect.temperature,
+            [progress],
+            length=online.max_steps,
+        )
+        with saving(folder):
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        check_sound(policy)
         loop.finish(trainer.state.global_step)
-    return write_checkpoint(folder, merged(policy), tokenizer, settings)
+    with saving(folder):
+        return write_checkpoint(folder, merged(policy), tokenizer, settings)
 
 
 def train_offline(
@@ -132,13 +195,16 @@ def train_offline(
     groups_per_step: int = 16,
     epochs: float = 1.0,
     max_steps: int | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     resume: bool = False,
 ) -> Path:
     """Update the checkpoint `model` on recorded groups of trees; returns the folder of the new one.
 
-    Raises ConfigurationError where the traces were not sampled by a model with this vocabulary, and as `train_online`.
+    `temperature` is that of the traces (see `temperature_of`). SIGTERM and SIGINT end the run at the next step, which is
+    saved. Raises ConfigurationError where the traces were not sampled by a model with this vocabulary, TrainingStopped after
+    a signal, and as `train_online`.
     """
+    temperature = temperature_of(recorded.trees, temperature)
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that accelerate starts
     folder = _folder(output, resume) if first else Path(output)
     told = {
@@ -146,12 +212,11 @@ def train_offline(
         "model": str(model),
         "runs": sorted(tree.run for tree in recorded.trees),
         "credit": asdict(credit),
-        "update": asdict(replace(update, save_steps=0, report_to="none")),
+        "update": asdict(update),
         "groups_per_step": groups_per_step,
         "temperature": temperature,
     }
-    if first:
-        remember(folder, told, resume=resume)
+    check_reporters(update.report_to)
     policy, tokenizer, settings = load_checkpoint(model)
     source = OfflineSteps(
         recorded,
@@ -161,7 +226,10 @@ def train_offline(
         normalize=update.normalize,
         constant=update.constant,
     )
-    check_vocabulary(recorded, policy.config.vocab_size, model)
+    check_vocabulary(recorded, policy.config.get_text_config().vocab_size, model)
+    if first:
+        check_savable(folder, policy, tokenizer, settings)
+        remember(folder, told, resume=resume, free=_FREE)
     policy = adapted(policy, update)
     last, done, _ = _position(folder, resume)
     if first:
@@ -171,8 +239,14 @@ def train_offline(
     def rest(first: int) -> Iterator[Step]:
         return itertools.islice(source.steps(first), max(0, steps - first))
 
-    trainer = _trainer(folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [])
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    stop = StopOnSignal()
+    trainer = _trainer(
+        folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [stop], length=steps
+    )
+    with stop.heeding(), saving(folder):
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    if stop.number is not None and trainer.state.global_step < steps:
+        raise TrainingStopped(stop.number, trainer.state.global_step)
     prompted = recorded.trees[0].settings
     if not (Path(model) / FILE_NAME).is_file():  # the traces say how the agents were prompted
         settings = settings.model_copy(
@@ -182,7 +256,10 @@ def train_offline(
     sharded = _processes() > 1 and update.lora_rank is None
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     if first:
-        write_checkpoint(folder, merged(policy), tokenizer, settings, weights=weights)
+        if weights is None:
+            check_sound(policy)
+        with saving(folder):
+            write_checkpoint(folder, merged(policy), tokenizer, settings, weights=weights)
     return folder
 
 
@@ -199,7 +276,10 @@ def adapted(policy: Any, update: UpdateConfig) -> Any:
     config = LoraConfig(
         r=update.lora_rank, lora_alpha=2 * update.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    return get_peft_model(policy, config)
+    try:
+        return get_peft_model(policy, config)
+    except ValueError as error:  # an architecture without layers that it knows
+        raise ConfigurationError(f"update.lora_rank: no adapter fits this model: {error}") from None
 
 
 def merged(policy: Any) -> Any:
@@ -224,6 +304,8 @@ def check_vocabulary(recorded: Recorded, size: int, model: str | Path) -> None:
 def _folder(output: str | Path, resume: bool) -> Path:
     """Where the run goes. Trees and checkpoints of another run there would be taken for this one's."""
     folder = Path(output)
+    if folder.exists():
+        check_folder(folder)
     if not resume and any((folder / name).exists() for name in (TRACES, CHECKPOINTS)):
         raise ConfigurationError(f"{folder} holds a run: go on with --resume, or take another folder")
     return folder
@@ -235,7 +317,7 @@ def _position(folder: Path, resume: bool) -> tuple[Path | None, int, dict[str, i
     if last is None:
         return None, -1, {}
     state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
-    counters = state["stateful_callbacks"].get(Progress.__name__, {}).get("args", {})
+    counters = state.get("stateful_callbacks", {}).get(Progress.__name__, {}).get("args", {})
     return last, int(state["global_step"]), counters
 
 
@@ -248,6 +330,8 @@ def _trainer(
     tokenizer: Any,
     temperature: float,
     callbacks: list[Any],
+    *,
+    length: int,
 ) -> RaoTrainer:
     arguments = RaoArguments(
         output_dir=str(folder / CHECKPOINTS),
@@ -255,7 +339,7 @@ def _trainer(
         per_device_train_batch_size=1,
         learning_rate=update.learning_rate,
         lr_scheduler_type="constant_with_warmup",
-        warmup_steps=update.warmup_steps,
+        warmup_steps=warmup_steps(update.warmup_steps, _WARMUP, length),
         weight_decay=update.weight_decay,
         adam_beta1=0.9,
         adam_beta2=0.95,
@@ -268,7 +352,7 @@ def _trainer(
         save_total_limit=1,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to=update.report_to,
+        report_to=check_reporters(update.report_to),
         disable_tqdm=True,
         remove_unused_columns=False,
         ignore_data_skip=True,
@@ -278,6 +362,7 @@ def _trainer(
         epsilon_high=update.epsilon_high,
         temperature=temperature,
         tokens_per_bin=update.tokens_per_bin,
+        padding_free=update.padding_free,
     )
     trainer = RaoTrainer(
         policy,

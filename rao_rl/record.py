@@ -9,17 +9,17 @@ from typing import Any
 
 import anyio
 
-from recursive_agent import ModelError, Result
+from recursive_agent import RaoError
 from recursive_agent.errors import ConfigurationError, TraceError
 from recursive_agent.groups import the_cause
 from recursive_agent.model.base import Model
-from recursive_agent.repl import make_sandbox
+from recursive_agent.repl import UNSET, Require, Sandbox, Unset
 from recursive_agent.trace.store import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 
 from .envs.base import Environment, Task
 from .evaluate import LOST
-from .rollout import Mode, attempt_seed, rollout
+from .rollout import Mode, attempt_seed, kept, rollout, shared_sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,15 @@ async def record(
     mode: Mode = "recursive",
     concurrency: int = 8,
     on_rollout: Callable[[Rollout], None] | None = None,
+    sandbox: str | Sandbox = "process",
+    require: Require | Unset = UNSET,
     **settings: Any,
 ) -> list[Rollout]:
     """Make the attempts of `wanted`, at most `concurrency` trees at a time, each with its trace in `folder`.
 
-    `settings` go to `agent_for`. An attempt that the endpoint fails costs that tree only; `on_rollout` is called with each
+    All share one sandbox (see `shared_sandbox`); `settings` go to `agent_for`.
+
+    An attempt that the endpoint fails costs that tree only; `on_rollout` is called with each
     as it ends. Raises ModelError where every call would fail the same way.
     """
     made: list[Rollout] = []
@@ -146,16 +150,14 @@ async def record(
         async with limiter:
             try:
                 result = await rollout(environment, task, model, seed=member.seed, group=member.group, **shared)
-            except ModelError as error:
-                if error.fatal or not isinstance(error.result, Result):
-                    raise
-                result = error.result
+            except RaoError as error:
+                result = kept(error)
             made.append(Rollout.of(member, result.tree))
             if on_rollout is not None:
                 on_rollout(made[-1])
 
-    async with make_sandbox("process") as sandbox:
-        shared = {"sandbox": sandbox, "mode": mode, "trace_dir": folder, **settings}
+    async with shared_sandbox(sandbox, require) as opened:
+        shared = {"sandbox": opened, "mode": mode, "trace_dir": folder, **settings}
         try:
             async with anyio.create_task_group() as group:
                 for member, task in wanted.items():

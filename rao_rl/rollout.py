@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-from recursive_agent import Agent, Limits, Result
+from recursive_agent import Agent, Limits, ModelError, RaoError, Result
 from recursive_agent.model.base import Model
-from recursive_agent.repl import Sandbox
+from recursive_agent.repl import UNSET, Require, Sandbox, Unset, make_sandbox
 
 from .envs.base import Environment, Session, Task
 
@@ -46,7 +47,7 @@ def agent_for(
     mode: Mode = "recursive",
     limits: Limits = ROLLOUT_LIMITS,
     max_depth: int | None = None,
-    sandbox: Sandbox | Literal["process", "inprocess"] = "process",
+    sandbox: Sandbox | str = "process",
     context_limit: int | None = None,
     sampling: Mapping[str, Any] | None = None,
     trace_dir: Path | None = None,
@@ -65,6 +66,21 @@ def agent_for(
         sampling=sampling,
         trace_dir=trace_dir,
     )
+
+
+def shared_sandbox(sandbox: str | Sandbox, require: Require | Unset = UNSET) -> AbstractAsyncContextManager[Sandbox]:
+    """One sandbox for many attempts: by name, opened for them; or one that is open already, which stays so."""
+    return make_sandbox(sandbox, require=require) if isinstance(sandbox, str) else nullcontext(sandbox)
+
+
+def kept(error: RaoError) -> Result:
+    """The run that an error ended, as far as it came: it costs that tree only.
+
+    Raises the error itself where there is no run, or where every call would fail the same way.
+    """
+    if not isinstance(error.result, Result) or (isinstance(error, ModelError) and error.fatal):
+        raise error
+    return error.result
 
 
 async def rollout(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from transformers import TrainerCallback
 
-from recursive_agent.errors import ConfigurationError
+from recursive_agent.errors import ConfigurationError, RaoError
 
 METRICS = "metrics.jsonl"
 SETTINGS = "training.json"
@@ -20,23 +24,61 @@ CHECKPOINTS = "checkpoints"
 _STATE = "trainer_state.json"
 
 
-def remember(output: Path, told: Mapping[str, Any], *, resume: bool) -> None:
+def remember(output: Path, told: Mapping[str, Any], *, resume: bool, free: Collection[str] = ()) -> None:
     """Write down what the run is, or, where it is resumed, check that it is still the same one.
 
-    Raises ConfigurationError where there is nothing to resume, and where the settings differ.
+    Settings are named `section.name`; those in `free` may change when a run is resumed, and so may any that an older
+    version did not write. Raises ConfigurationError where there is nothing to resume, and, naming each setting with both
+    values, where they differ.
     """
     told = json.loads(json.dumps(told))
     path = output / SETTINGS
     if resume:
-        if not path.is_file():
-            raise ConfigurationError(f"{output} holds no run to resume")
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in told.keys() | before.keys() if told.get(name) != before.get(name))
-        if changed:
-            raise ConfigurationError(f"the run in {output} was begun with other settings: {', '.join(changed)}")
-        return
+        before, now = _flat(_read_settings(path, output)), _flat(told)
+        changed = [
+            _difference(name, before[name], now[name])
+            for name in sorted(before.keys() & now.keys() - set(free))
+            if not _same(name, before[name], now[name])
+        ]
+        lost = sorted(name for name in before.keys() - now.keys() - set(free) if before[name] is not None)
+        if changed or lost:
+            raise ConfigurationError(
+                f"the run in {output} was begun with other settings: {', '.join([*changed, *lost])}; give those again, or "
+                "take another folder"
+            )
     output.mkdir(parents=True, exist_ok=True)
     _replace(path, json.dumps(told, indent=2) + "\n")
+
+
+def _read_settings(path: Path, output: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigurationError(f"{output} holds no run to resume")
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({error}), so the run there cannot be resumed") from None
+    if not isinstance(before, dict):
+        raise ConfigurationError(f"{path} holds no settings, so the run there cannot be resumed")
+    return before
+
+
+def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in told.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _same(name: str, before: Any, now: Any) -> bool:
+    """Whether two values mean the same; folders may be spelt in several ways."""
+    paths = name in ("model", "traces") and isinstance(before, str) and isinstance(now, str)
+    return bool(before == now or (paths and Path(before).resolve() == Path(now).resolve()))
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    shown = [json.dumps(value) for value in (before, now)]
+    return name if max(map(len, shown)) > 60 else f"{name} (was {shown[0]}, now {shown[1]})"
 
 
 def last_checkpoint(directory: Path) -> Path | None:
@@ -119,6 +161,7 @@ class RunProgress(TrainerCallback):
         self.bar.update(self.task, completed=min(1.0, progress))
         if progress >= 1:
             control.should_training_stop = True
+            control.should_save = True  # so that the run can be made longer
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Write a line of metrics."""
@@ -132,6 +175,53 @@ class RunProgress(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the bar away."""
         self.bar.stop()
+
+
+class TrainingStopped(RaoError):
+    """A signal ended the run early, at a step whose checkpoint was saved."""
+
+    def __init__(self, number: signal.Signals, step: int) -> None:
+        super().__init__(f"stopped by {number.name} at step {step:,}, which is saved: go on with --resume")
+        self.number = number
+
+
+class StopOnSignal(TrainerCallback):
+    """Ends a run at the next step, saved, on SIGTERM or SIGINT; at once on the second signal.
+
+    Signals reach the main thread only. With several processes, which may not hear of a signal at the same step, nothing is
+    heeded.
+    """
+
+    def __init__(self) -> None:
+        self.number: signal.Signals | None = None
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Heed signals while the block lasts."""
+        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+        if not alone or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        heeded = [number for number, handler in before.items() if handler not in (None, signal.SIG_IGN)]
+        for number in heeded:
+            signal.signal(number, self._note)
+        try:
+            yield
+        finally:
+            for number in heeded:
+                signal.signal(number, before[number])
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.number is not None:
+            raise KeyboardInterrupt
+        self.number = signal.Signals(number)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End where a signal came."""
+        if self.number is not None:
+            control.should_training_stop = True
+            control.should_save = True
 
 
 def multiplies_bf16() -> bool:

@@ -25,6 +25,8 @@ from recursive_agent.model.base import Sampling
 from recursive_agent.model.batching import Array, BatchEngine, Request, Step
 from recursive_agent.model.local import LocalModel
 
+from .packing import attends_fully, window_of
+
 
 class TorchModel(LocalModel):
     """A transformers causal LM in this process, as a `Model` with the interface `tokens`.
@@ -93,12 +95,10 @@ class TorchEngine(BatchEngine):
         if not isinstance(base, PreTrainedModel):
             raise ConfigurationError(f"a causal language model of transformers is needed, not {type(base).__name__}")
         config: Any = base.config.get_text_config()
-        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        if kinds != {"full_attention"} or (
-            getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-        ):
+        if not attends_fully(config):
             raise ConfigurationError(
-                f"{type(base).__name__} has layers of {', '.join(sorted(kinds))}; only full attention can be sampled here"
+                f"{type(base).__name__} cannot be sampled in this process, since {_other_layers(config)}; sample from vLLM "
+                "instead (sampler.name=vllm-lora, for example)"
             )
         base.set_attn_implementation("sdpa")
         self.policy: torch.nn.Module = policy.eval()
@@ -161,6 +161,14 @@ class TorchEngine(BatchEngine):
 
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def _other_layers(config: Any) -> str:
+    """What keeps a model from being sampled here."""
+    if window := window_of(config):
+        return f"its layers attend to the last {window:,} tokens only"
+    kinds = sorted(set(config.layer_types) - {"full_attention"})
+    return f"some of its layers are of the kind {', '.join(kinds)}"
 
 
 class _Slots(Cache):

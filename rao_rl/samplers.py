@@ -10,6 +10,7 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.model.served import ServedCheckpoint
 
+from .bounds import Positive, check
 from .export import GRAPH
 from .weights import EmbeddedSync, Probe, TorchSync, WeightSync
 
@@ -29,7 +30,10 @@ class SamplerConfig:
     base_url: str | None = None
     served_model: str | None = None
     served_folder: str | None = None
-    probe_tolerance: float | None = None
+    probe_tolerance: Positive | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def open_sync(config: SamplerConfig, folder: Path, policy: Any) -> WeightSync:

@@ -13,14 +13,15 @@ from typing import Any
 
 import anyio
 
-from recursive_agent.errors import ConfigurationError, TraceError
+from recursive_agent.errors import ConfigurationError
 from recursive_agent.groups import the_cause
 from recursive_agent.scoring import Scorer, assess
 from recursive_agent.trace.schema import ROOT, Scored
-from recursive_agent.trace.store import append_events, in_progress, read_events
+from recursive_agent.trace.store import append_events
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from .groups import group_of
+from .traces import read_one
 
 Assessor = Callable[[Node], Awaitable[Scored]]
 """Gives the score event of a node. What it raises ends the scoring: what one node alone suffers from is `judge_error`."""
@@ -131,18 +132,11 @@ async def visit(
 
 def load_finished(path: Path, tally: Tally, warn: Callable[[str], None]) -> ExecutionTree | None:
     """The tree of a file where it is complete; None, counted in `tally`, where it is not."""
-    if in_progress(path):
-        tally.in_progress += 1
-        return None
-    try:
-        begun = next(read_events(path), None) is not None  # a writer may be killed before its first event
-        tree = ExecutionTree.load(path) if begun else None
-    except TraceError as error:
-        tally.unreadable += 1
-        warn(f"{error}; left as it is")
-        return None
-    if tree is None or not tree.complete or ROOT not in tree.nodes:
-        tally.incomplete += 1
+    tree, reason, problem = read_one(path)
+    if tree is None:
+        setattr(tally, str(reason), getattr(tally, str(reason)) + 1)
+        if problem:
+            warn(f"{problem}; left as it is")
         return None
     tally.trees += 1
     tally.groups.append(group_of(tree))

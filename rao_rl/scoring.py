@@ -12,13 +12,14 @@ from torch.nn.utils.rnn import pad_sequence
 from recursive_agent.errors import ConfigurationError
 
 from .loss import score_tokens
-from .packing import ATTENTION, Layout
+from .packing import ATTENTION, Layout, attends_fully
 
 _TOLERANCE = 1e-3
 """Largest |Δ log-prob| that is put down to rounding in float32."""
 _COARSE = 0.3
 """The same in half precision."""
 _LENGTHS = (9, 5)
+_OFF = "--set update.padding_free=false"
 
 
 def install_scoring(model: Any, *, padding_free: bool) -> None:
@@ -39,7 +40,7 @@ def install_scoring(model: Any, *, padding_free: bool) -> None:
             causal.set_attn_implementation(ATTENTION)
         except (ValueError, AttributeError) as error:
             raise ConfigurationError(
-                f"{type(causal).__name__} cannot be trained padding-free; turn padding_free off: {error}"
+                f"{type(causal).__name__} cannot be trained padding-free; turn padding_free off ({_OFF}): {error}"
             ) from error
     plain = causal.forward
 
@@ -54,11 +55,20 @@ def install_scoring(model: Any, *, padding_free: bool) -> None:
     forward.scores_tokens = True  # type: ignore[attr-defined]
     causal.forward = forward
     if expected is not None and bool(expected.isfinite().all()):
-        difference = float((_as_trained(causal, packed=padding_free) - expected).abs().max())
+        try:
+            difference = float((_as_trained(causal, packed=padding_free) - expected).abs().max())
+        except (TypeError, AttributeError, ValueError, RuntimeError) as error:  # arguments or parts that it lacks
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigurationError(
+                f"{type(causal).__name__} cannot be trained{' padding-free' * padding_free}: {reason}"
+                + f"; turn padding_free off ({_OFF})" * padding_free
+            ) from error
         if not difference <= (_TOLERANCE if next(causal.parameters()).dtype == torch.float32 else _COARSE):
             raise ConfigurationError(
                 f"{type(causal).__name__} cannot be trained{' padding-free' * padding_free}: its log-probs would be off by "
                 f"{difference:.2g}, since its attention or its output is of a kind that is not known here"
+                + f"; turn padding_free off ({_OFF})"
+                * padding_free
             )
 
 
@@ -76,13 +86,10 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 def _check_layers(causal: Any) -> None:
     """A window may be longer than the rows of the proof."""
-    config = causal.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    if kinds != {"full_attention"} or window:
+    if not attends_fully(causal.config):
         raise ConfigurationError(
             f"{type(causal).__name__} cannot be trained padding-free, since some of its layers do not attend to everything "
-            "before them; turn padding_free off"
+            f"before them; turn padding_free off ({_OFF})"
         )
 
 

@@ -18,21 +18,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch.distributed import broadcast_object_list
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
-from recursive_agent.errors import ConfigurationError, RaoError
+from recursive_agent.errors import ConfigurationError
 
 from .loss import Clip, LossType, Normalize, clipped, importance_ratio, mismatch_kl, token_losses
 from .packing import Layout, pack
+from .safe_trainer import SafeTrainer
 from .samples import Sample, export
+from .saving import TrainingDiverged
 from .scoring import install_scoring
+
+__all__ = ["Batch", "RaoArguments", "RaoTrainer", "Step", "Steps", "TrainingDiverged", "collate", "denominator"]
 
 Steps = Callable[[int], Iterator["Step"]]
 """The optimizer steps of a run from a step number on."""
-
-
-class TrainingDiverged(RaoError):
-    """The loss or its gradient is no longer a number, or exploded; the message says where the batch was saved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class RaoArguments(TrainingArguments):
     """Absolute value of a step's loss beyond which the run stops."""
 
 
-class RaoTrainer(Trainer):
+class RaoTrainer(SafeTrainer):
     """Trains `model` on the steps that `steps(first)` gives, on process 0 if there are several."""
 
     args: RaoArguments
@@ -100,6 +100,7 @@ class RaoTrainer(Trainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of this process's bins of a step; returns the step's loss."""
         step: Step = inputs
+        self._step = step
         begun = time.monotonic()
         model.train()
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -113,7 +114,7 @@ class RaoTrainer(Trainer):
             with nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss, counted, highest = self._bin([step.samples[row] for row in rows], step.denominator)
-                self._check(loss, step)
+                self._check_loss(loss, self.args.max_loss)
                 self.accelerator.backward(loss * world)  # data-parallel training averages gradients: here they add up
             total += loss.detach()
             sums += counted
@@ -123,7 +124,6 @@ class RaoTrainer(Trainer):
             most = self.accelerator.gather(most.to(self.args.device)[None]).max().cpu()
         self._take_note(step, dict(zip(_SUMS, sums.tolist(), strict=True)), float(most))
         self._gathered["time/train"].append(time.monotonic() - begun)
-        self._step = step
         shown: torch.Tensor = total * world  # averaged over processes when it is logged
         return shown
 
@@ -153,26 +153,14 @@ class RaoTrainer(Trainer):
             highest = ratio.max().double().cpu() if len(ratio) else torch.zeros((), dtype=torch.float64)
         return losses.sum(), sums, highest
 
-    def _check(self, loss: torch.Tensor, step: Step) -> None:
-        value = float(loss.detach())
-        if not np.isfinite(value) or abs(value) > self.args.max_loss:
-            raise self._diverged(f"the loss is {value:g}", step)
-
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """The norm, refused before the optimizer sees a gradient that is no number."""
-        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
-        if norm is not None and not np.isfinite(float(norm)):
-            raise self._diverged(f"the norm of the gradient is {float(norm):g}", self._step)
-        return norm
-
-    def _diverged(self, what: str, step: Step) -> TrainingDiverged:
+    def _diverged(self, what: str) -> TrainingDiverged:
+        """With the rows of the step in a file."""
         output = Path(str(self.args.output_dir))
         output.mkdir(parents=True, exist_ok=True)
         path = output / f"diverged-step-{self.state.global_step + 1:06d}.parquet"
-        export(step.samples, path)
+        export(self._step.samples, path)
         return TrainingDiverged(
-            f"{what} at step {self.state.global_step + 1}; its {len(step.samples):,} rows are in {path}. Go on from the last "
-            "checkpoint with --resume and a lower learning rate."
+            f"{what} at step {self.state.global_step + 1}; its {len(self._step.samples):,} rows are in {path}. {self._advice()}"
         )
 
     def _take_note(self, step: Step, sums: Mapping[str, float], most: float) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 from fastapi.responses import Response
 from pydantic_core import to_json
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from recursive_agent.model.endpoint import Endpoint
 
 from .errors import ApiError
-from .streams import unless_disconnected
+from .streams import PING, PING_SECONDS, beside, sse, unless_disconnected
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,7 +67,8 @@ class RawModel:
         url = base + path.removeprefix("/v1") if path.startswith("/v1/") else base.removesuffix("/v1") + path
         content = to_json({**body, "model": self.endpoint.model})
         headers = {"Content-Type": "application/json"}
-        return _Relay(self._open().build_request("POST", url, content=content, headers=headers), self._open(), gate)
+        request = self._open().build_request("POST", url, content=content, headers=headers)
+        return _Relay(request, self._open(), gate, streams=body.get("stream") is True)
 
     def _open(self) -> httpx2.AsyncClient:
         if self._client is None:
@@ -75,24 +77,67 @@ class RawModel:
 
 
 class _Relay(Response):
-    """An answer passed on piece by piece; the request is taken back once the client has gone."""
+    """An answer passed on piece by piece; the request is taken back once the client has gone.
+
+    One that `streams` is kept alive while it waits: after PING_SECONDS it begins as a stream of events, and what fails from
+    then on is told by an event.
+    """
 
     def __init__(
-        self, request: httpx2.Request, client: httpx2.AsyncClient, gate: AbstractAsyncContextManager[Any]
+        self,
+        request: httpx2.Request,
+        client: httpx2.AsyncClient,
+        gate: AbstractAsyncContextManager[Any],
+        *,
+        streams: bool,
     ) -> None:
         super().__init__()
         self._request = request
         self._client = client
         self._gate = gate
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        waiting, begun, turn = True, False, anyio.Lock()
+
+        async def ping() -> None:
+            nonlocal begun
+            while True:
+                await anyio.sleep(PING_SECONDS)
+                async with turn:
+                    if not (self._streams and waiting):
+                        continue
+                    if not begun:
+                        begun = True
+                        headers = [
+                            (b"content-type", b"text/event-stream; charset=utf-8"),
+                            (b"cache-control", b"no-cache"),
+                        ]
+                        await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    await send({"type": "http.response.body", "body": PING, "more_body": True})
+
+        async def pass_on(message: Message) -> None:
+            nonlocal waiting
+            async with turn:
+                waiting = False
+            if not begun or message["type"] == "http.response.body":
+                await send(message)
+            elif message["status"] != 200:
+                raise ApiError(
+                    502, f"The model's endpoint answered with status {message['status']}.", kind="upstream_error"
+                )
 
         async def work() -> None:
-            async with self._gate:
-                await self._relay(send)
+            try:
+                async with self._gate:
+                    await self._relay(pass_on)
+            except ApiError as error:
+                if not begun:
+                    raise
+                await send({"type": "http.response.body", "body": sse(error.body), "more_body": False})
 
-        await unless_disconnected(receive, work)
+        await unless_disconnected(receive, lambda: beside(ping, work))
 
     async def _relay(self, send: Send) -> None:
         import httpx2

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
 from .protocol import (
@@ -24,6 +24,7 @@ from .protocol import (
     Tokens,
     Unsupported,
     join_text,
+    text_or_list,
 )
 
 _Whole = Annotated[int, Field(ge=1, le=2**53)]
@@ -82,6 +83,7 @@ class InputMessage(Strict):
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
+    cache_control: Annotated[Any, Field(description="Without an effect here.")] = None
     id: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
     phase: str | None = None
@@ -101,6 +103,49 @@ class InputReasoning(Strict):
     summary: list[Any] | None = None
     content: list[Any] | None = None
     encrypted_content: str | None = None
+
+
+_ITEMS = {"message": InputMessage, "reasoning": InputReasoning}
+
+
+def _kind_of(item: Any) -> str:
+    """The type of an item; a message may leave it out."""
+    return str(item.get("type", "message") if isinstance(item, dict) else getattr(item, "type", "message"))
+
+
+def _check_items(items: Any) -> Any:
+    """Say in one sentence which item is not read, instead of one for each way to read it."""
+    if isinstance(items, str):
+        return items
+    if not isinstance(items, list) or not items:
+        raise PydanticCustomError("input", "input must be a text, or a list of messages that is not empty")
+    for number, item in enumerate(items):
+        problem = None
+        if not isinstance(item, dict | InputMessage | InputReasoning):
+            problem = 'must be a message, such as {"role": "user", "content": "…"}'
+        elif (kind := _kind_of(item)) not in _ITEMS:
+            calls = "call" in kind
+            why = (
+                "the agent runs its tools itself and takes no calls of the client's"
+                if calls
+                else "it is not known here"
+            )
+            problem = (
+                f"is of the type {kind[:40]!r}, which is not read: {why} (types that are read: message, reasoning)"
+            )
+        if problem is not None:
+            raise PydanticCustomError("input", "item {number} {problem}", {"number": number, "problem": problem})
+    return items
+
+
+Item = Annotated[
+    Annotated[InputMessage, Tag("message")] | Annotated[InputReasoning, Tag("reasoning")], Discriminator(_kind_of)
+]
+Input = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[Item], Field(min_length=1), Tag("list")],
+    Discriminator(text_or_list),
+    BeforeValidator(_check_items),
+]
 
 
 class SchemaFormat(JsonSchema):
@@ -127,7 +172,7 @@ class ReasoningSettings(Strict):
 class AgentResponsesRequest(Settings, AgentFields):
     """A request of /v1/responses to the agent. The server keeps no conversations: send the earlier turns as `input`."""
 
-    input: str | Annotated[list[InputMessage | InputReasoning], Field(min_length=1)]
+    input: Input
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
     text: TextSettings | None = None

@@ -18,6 +18,7 @@ _KINDS = {
     404: "not_found_error",
     408: "timeout_error",
     413: "request_too_large",
+    415: "unsupported_media_type",
     429: "rate_limit_error",
     503: "overloaded_error",
 }
@@ -90,6 +91,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         405: "The path knows no such method.",
         408: "The body did not arrive in time.",
         413: "The body is too large.",
+        415: "The body's Content-Encoding is not known.",
         429: "Too many requests run and wait; try again after Retry-After.",
         500: "The server failed.",
         503: "The server is shutting down; try again after Retry-After.",

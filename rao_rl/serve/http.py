@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
 from recursive_agent._version import __version__
@@ -20,7 +21,7 @@ from .requests import StrictRequest, StrictRoute
 from .server import serve, serving
 from .settings import ServerSettings, check_exposure
 from .streams import DONE, EventStream, sse, unless_disconnected
-from .traffic import OPEN_PATHS, KeyMiddleware, Traffic, TrafficMiddleware
+from .traffic import OPEN_PATHS, HeadMiddleware, KeyMiddleware, Traffic, TrafficMiddleware
 
 __all__ = [
     "DONE",
@@ -69,7 +70,17 @@ def make_app(title: str, settings: ServerSettings, *, lifespan: Lifespan[FastAPI
     app.state.settings, app.state.gate, app.state.registry, app.state.traffic = settings, gate, registry, traffic
     install_handlers(app)
     app.add_middleware(KeyMiddleware, settings=settings)
-    app.add_middleware(TrafficMiddleware, traffic=traffic)  # the last one added is the outermost
+    if settings.allowed_origins:  # before the keys: a browser's first question carries none
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=["Retry-After", "X-Rao-Run"],
+        )
+    app.add_middleware(TrafficMiddleware, traffic=traffic)
+    app.add_middleware(HeadMiddleware)  # the last one added is the outermost
 
     @app.get("/health", tags=["server"])
     async def health() -> Health:

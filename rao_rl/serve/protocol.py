@@ -10,7 +10,17 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -51,7 +61,9 @@ Unsupported = Annotated[Any, Only(None)]
 
 
 class TextPart(Strict):
-    """A piece of text; images, audio and files are not read."""
+    """A piece of text; images, audio and files are not read. Marks of other providers (cache_control) have no effect."""
+
+    model_config = ConfigDict(extra="ignore")
 
     type: Literal["text", "input_text", "output_text"]
     text: str
@@ -59,7 +71,64 @@ class TextPart(Strict):
     logprobs: list[Any] | None = None
 
 
-Content = str | list[TextPart]
+_TEXTS = ("text", "input_text", "output_text")
+_NOT_READ = {
+    "image_url": "an image",
+    "input_image": "an image",
+    "image": "an image",
+    "image_file": "an image",
+    "input_audio": "audio",
+    "audio": "audio",
+    "audio_url": "audio",
+    "video": "a video",
+    "video_url": "a video",
+    "file": "a file",
+    "input_file": "a file",
+    "document": "a document",
+}
+
+
+def text_or_list(value: Any) -> str:
+    """Which of the two a value is read as, so that no fault is told of the other."""
+    return "text" if isinstance(value, str) else "list"
+
+
+def _check_content(content: Any) -> Any:
+    """Say what is wrong with a content in one sentence, instead of one for each way to read it."""
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise PydanticCustomError("content", "content must be a text, or a list of parts that are texts")
+    for number, part in enumerate(content):
+        problem = _fault_of(part)
+        if problem:
+            raise PydanticCustomError("content", "part {number} {problem}", {"number": number, "problem": problem})
+    return content
+
+
+def _fault_of(part: Any) -> str | None:
+    if isinstance(part, TextPart):
+        return None
+    form = 'an object such as {"type": "text", "text": "…"}'
+    if not isinstance(part, dict):
+        return f"of the content must be {form}"
+    kind = part.get("type")
+    if kind in _TEXTS:
+        return None if isinstance(part.get("text"), str) else "of the content needs a field `text` that is a string"
+    if not isinstance(kind, str):
+        return f"of the content has no type; it must be {form}"
+    shown = _NOT_READ.get(kind, f"a part of the type {kind[:40]!r}")
+    return (
+        f"of the content is {shown}{f' ({kind})' if kind in _NOT_READ else ''}, and this server reads texts only; leave it out "
+        "or say it in words (types that are read: text, input_text, output_text)"
+    )
+
+
+Content = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[TextPart], Tag("list")],
+    Discriminator(text_or_list),
+    BeforeValidator(_check_content),
+]
 
 
 class FunctionText(Strict):
@@ -89,6 +158,7 @@ class ChatMessage(Strict):
     reasoning_content: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
+    cache_control: Annotated[Any, Field(description="Without an effect here.")] = None
     audio: Unsupported = None
     function_call: Unsupported = None
 

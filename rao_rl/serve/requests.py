@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +18,7 @@ from .settings import ServerSettings
 
 _LINGER = 16 << 20
 """Bytes of a body too large that are read and dropped: a connection closed on a client that still sends loses the answer."""
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
 _HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
 """Found wherever a number may be beyond a double, and elsewhere too."""
 
@@ -31,11 +33,12 @@ class StrictRequest(Request):
     _json: Any
 
     async def body(self) -> bytes:
-        """The whole body. Raises ApiError 413 or 408."""
+        """The whole body, decompressed. Raises ApiError 413, 408, 415 for a compression that is not known, and 400."""
         if not hasattr(self, "_body"):
             settings: ServerSettings = self.app.state.settings
             with anyio.move_on_after(settings.body_seconds) as scope:
-                self._body = await self._read(settings.max_body_bytes)
+                raw = await self._read(settings.max_body_bytes)
+                self._body = decoded(raw, self.headers.get("content-encoding", ""), settings.max_body_bytes)
             if scope.cancelled_caught:
                 raise ApiError(408, f"The body did not arrive within {settings.body_seconds:g} s.")
         return self._body
@@ -84,6 +87,42 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strictly
+
+
+def decoded(body: bytes, encoding: str, limit: int) -> bytes:
+    """A body out of its Content-Encoding, at most `limit` bytes. Raises ApiError 415, 413 or 400."""
+    names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
+    names = [name for name in names if name != "identity"]
+    if not names:
+        return body
+    if len(names) > 1 or names[0] not in _ENCODINGS:
+        raise ApiError(
+            415,
+            f"The Content-Encoding {encoding[:80]!r} is not read here; send the body as gzip, as deflate, or plain.",
+            code="unsupported_encoding",
+            headers={"Accept-Encoding": "gzip, deflate, identity"},
+        )
+    whole = b""
+    try:
+        while body:  # a file of gzip may have several members
+            reader = zlib.decompressobj(_window(names[0], body))
+            whole += reader.decompress(body, limit + 1 - len(whole))
+            if len(whole) > limit:
+                raise _too_large(limit)
+            if not reader.eof:
+                raise zlib.error("it ends too early")
+            body = reader.unused_data
+    except zlib.error as error:
+        raise ApiError(400, f"The body is no valid {names[0]}: {error}.", code="invalid_encoding") from None
+    return whole
+
+
+def _window(name: str, body: bytes) -> int:
+    """What zlib is told of the format. Half of the world sends deflate without the header that it should have."""
+    if name != "deflate":
+        return 16 + zlib.MAX_WBITS
+    header = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
+    return zlib.MAX_WBITS if header else -zlib.MAX_WBITS
 
 
 def _too_large(limit: int) -> ApiError:

@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
             )
         )
         host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._traffic: Traffic = app.state.traffic
         self._drain_seconds = settings.drain_seconds
         self._listener = listener
@@ -126,6 +126,8 @@ class _Server(uvicorn.Server):
 
 def _listen(settings: ServerSettings) -> socket.socket:
     """A socket bound to the address, which takes no connection yet."""
+    if not settings.host:
+        raise ConfigurationError("The host is empty; give 127.0.0.1, or 0.0.0.0 for all addresses of this machine.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import math
+import re
 from dataclasses import dataclass, field
 
 from recursive_agent.errors import ConfigurationError
@@ -12,9 +14,9 @@ from recursive_agent.errors import ConfigurationError
 class ServerSettings:
     """How a server of ours is run. Raises ConfigurationError where that makes no sense.
 
-    Requests must carry one of `api_keys`, where there are any. A body has at most `max_body_bytes` and must arrive
-    within `body_seconds`. At most `max_concurrency` requests run at once and `max_queue` wait. On SIGTERM those that run
-    have `drain_seconds` to end.
+    Requests must carry one of `api_keys`, where there are any. A body has at most `max_body_bytes`, decompressed too, and
+    must arrive within `body_seconds`. At most `max_concurrency` requests run at once and `max_queue` wait. On SIGTERM those
+    that run have `drain_seconds` to end. Pages in a browser may ask from `allowed_origins` ("*": from everywhere).
     """
 
     host: str = "127.0.0.1"
@@ -26,21 +28,56 @@ class ServerSettings:
     max_concurrency: int = 32
     max_queue: int = 256
     drain_seconds: float = 30.0
+    allowed_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "host", plain_host(self.host))
+        for origin in self.allowed_origins:
+            _check_origin(origin)
         if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in self.api_keys):
             raise ConfigurationError("An API key must be printable ASCII without spaces, and not empty.")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"The port must lie between 0 and 65535, not be {self.port}.")
         if self.max_body_bytes < 1 or self.max_concurrency < 1 or self.max_queue < 0:
             raise ConfigurationError("max_body_bytes and max_concurrency must be at least 1, max_queue at least 0.")
-        if self.body_seconds <= 0 or self.drain_seconds < 0:
-            raise ConfigurationError("body_seconds must be more than 0, drain_seconds not less.")
+        if not 0 < self.body_seconds < math.inf or not 0 <= self.drain_seconds < math.inf:
+            raise ConfigurationError("body_seconds must be more than 0, drain_seconds not less, and both finite.")
 
     @property
     def is_loopback(self) -> bool:
         """Whether only programs on this very machine reach the server."""
         return is_loopback(self.host)
+
+
+def plain_host(host: str) -> str:
+    """A name or an address as sockets take it: an IPv6 address without the brackets that it has in a URL.
+
+    Raises ConfigurationError for what is a URL or holds a port.
+    """
+    host = host.strip()
+    bare = host.removeprefix("[").removesuffix("]")
+    if (host.startswith("["), host.endswith("]")) == (True, True) and _is_ipv6(bare):
+        return bare.replace("%25", "%", 1)  # as a URL writes the zone
+    if not _is_ipv6(host) and any(sign in host for sign in "/:[]@?# "):
+        raise ConfigurationError(
+            f"The host is a name or an address alone (127.0.0.1, ::1, localhost), not {host!r}; the port is given apart."
+        )
+    return host
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
+def _check_origin(origin: str) -> None:
+    if origin not in ("*", "null") and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", origin):
+        raise ConfigurationError(
+            f"An allowed origin is written as https://chat.example or http://localhost:3000, without a path, or * for all; "
+            f"not {origin!r}."
+        )
 
 
 def is_loopback(host: str) -> bool:

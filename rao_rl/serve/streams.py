@@ -17,7 +17,10 @@ from .errors import INTERNAL, ApiError
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
-_PING = b": ping\n\n"
+PING = b": ping\n\n"
+"""A comment, which clients pass over."""
+PING_SECONDS = 15.0
+"""Silence after which one is sent."""
 
 
 def sse(data: Any, event: str | None = None) -> bytes:
@@ -36,13 +39,13 @@ async def unless_disconnected(receive: Receive, work: Callable[[], Awaitable[T]]
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    results = await _beside(listen, work)
+    results = await beside(listen, work)
     if not results:
         raise ClientDisconnect
     return results[0]
 
 
-async def _beside(other: Callable[[], Awaitable[None]], work: Callable[[], Awaitable[T]]) -> list[T]:
+async def beside(other: Callable[[], Awaitable[None]], work: Callable[[], Awaitable[T]]) -> list[T]:
     """What `work()` gives; nothing if `other()`, which runs beside it, ends first. Whichever ends first ends both."""
     results: list[T] = []
     failure: Exception | None = None
@@ -66,9 +69,10 @@ async def _beside(other: Callable[[], Awaitable[None]], work: Callable[[], Await
 class EventStream(Response):
     """Events (see `sse`; at least one) as they come, while `gate` has room for them.
 
-    Nothing is sent before the first event is there, so what fails until then has an HTTP status of its own; what fails
-    later is told by one last event, `failed(body)`. `events` is cancelled and closed once the client has gone. After
-    `ping_seconds` without an event a comment is sent, so that no proxy takes the connection for dead.
+    Nothing is sent before the first event is there or `ping_seconds` have passed, so what fails until then has an HTTP status
+    of its own; what fails later is told by one last event, `failed(body)`. `events` is cancelled and closed once the client
+    has gone. After `ping_seconds` without an event, in the queue too, a comment is sent, so that no proxy takes the
+    connection for dead.
     """
 
     media_type = "text/event-stream"
@@ -79,7 +83,7 @@ class EventStream(Response):
         *,
         gate: AbstractAsyncContextManager[Any] | None = None,
         failed: Callable[[dict[str, Any]], bytes] = sse,
-        ping_seconds: float = 15.0,
+        ping_seconds: float = PING_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})})
@@ -91,34 +95,34 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        started, sent = anyio.Event(), 0.0
+        started, sent, turn = False, anyio.current_time(), anyio.Lock()
 
         async def body(part: bytes, more: bool = True) -> None:
-            nonlocal sent
-            sent = anyio.current_time()
-            await send({"type": "http.response.body", "body": part, "more_body": more})
+            nonlocal started, sent
+            async with turn:
+                sent = anyio.current_time()
+                if not started:
+                    started = True
+                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": part, "more_body": more})
 
         async def stream() -> None:
             async with self._gate or nullcontext(), aclosing(self._events) as events:
                 async for event in events:
-                    if not started.is_set():
-                        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                        started.set()
                     await body(event)
 
         async def ping() -> None:
-            await started.wait()
             while True:
                 await anyio.sleep_until(sent + self._ping_seconds)
                 if anyio.current_time() >= sent + self._ping_seconds:
-                    await body(_PING)
+                    await body(PING)
 
         try:
-            await unless_disconnected(receive, lambda: _beside(ping, stream))
+            await unless_disconnected(receive, lambda: beside(ping, stream))
         except ClientDisconnect:
             raise
         except Exception as error:
-            if not started.is_set():
+            if not started:
                 raise
             await body(self._failed(error.body if isinstance(error, ApiError) else INTERNAL))
             await body(b"", more=False)

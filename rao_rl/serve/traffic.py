@@ -127,6 +127,19 @@ class TrafficMiddleware:
             traffic.end(cancel, route=_route(scope), status=status, seconds=time.monotonic() - started)
 
 
+class HeadMiddleware:
+    """Answers HEAD as GET, whose body uvicorn then leaves out: load balancers ask in this way."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
 class KeyMiddleware:
     """Lets only requests with a key pass.
 

@@ -55,6 +55,8 @@ def test_the_tokenizer_loses_nothing(tokenizer: Any, text: str) -> None:
 
 def test_a_template_that_drops_answers_is_refused(tokenizer: Any) -> None:
     class Forgetful:
+        chat_template = "{{ messages }}"
+
         def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool) -> str:
             return "".join(message["content"] for message in messages if message["role"] == "user")
 

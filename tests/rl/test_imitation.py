@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,12 @@ import torch
 
 from cli.train import train as train_command
 from rao_rl.encoding import TokenRow, collate
+from rao_rl.export import load_checkpoint
 from rao_rl.imitation import ImitationConfig, Schedule, StepStream, train, train_on_traces
 from rao_rl.lessons import DemonstrationBlocks, pack, read_successful
 from rao_rl.policy import create
+from rao_rl.runs import TrainingStopped
+from rao_rl.saving import TrainingDiverged
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Message
@@ -232,3 +238,178 @@ def test_the_command_refuses_what_makes_no_sense(arguments: dict[str, Any], reas
     rest: dict[str, Any] = {"steps": None, "minutes": None}
     with pytest.raises(ConfigurationError, match=reason):
         train_command(**{**given, **rest, **arguments})
+
+
+# --- what goes wrong ---
+
+
+def start(folder: Path, tokenizer: Any, *goals: str) -> Path:
+    """A folder with a policy in `start` and finished runs with these goals in `traces`."""
+    (folder / "traces").mkdir()
+    for number, goal in enumerate(goals):
+        with TraceWriter(folder / "traces" / f"{number}.jsonl") as writer:
+            settings = {"prompt_style": "minimal", "action_format": "fenced"}
+            writer.append(RunStarted(time=0.0, run=f"r{number}", model="m", interface="chat", settings=settings))
+            writer.append(NodeStarted(time=0.0, node="0", parent=None, depth=0, goal=goal))
+            said = {"text": "finish(1)", "finish_reason": "stop", "usage": Usage(calls=1), "model": "m"}
+            messages = [Message("system", "be brief"), Message("user", goal)]
+            writer.append(ModelCalled(time=1.0, node="0", step=1, started=0.5, messages=messages, **said))
+            writer.append(NodeEnded(time=2.0, node="0", status=Status.FINISHED))
+            writer.append(RunEnded(time=3.0, status=Status.FINISHED, usage=Usage()))
+    make_checkpoint(folder / "start", tokenizer)
+    return folder
+
+
+def imitate(folder: Path, out: str = "out", **more: Any) -> list[str]:
+    """Train there; what was said of the data."""
+    said: list[str] = []
+    settings = config(folder / out, **{"max_steps": 2, "save_steps": 100, **more})
+    train_on_traces(settings, folder / "traces", folder / "start", say=said.append)
+    return said
+
+
+def test_runs_longer_than_the_window_are_counted_and_said(tokenizer: Any, tmp_path: Path) -> None:
+    start(tmp_path, tokenizer, "short", "long " * 1000)
+    (said,) = imitate(tmp_path)
+    assert "1 of 2 conversations are longer than the model's window of 256 tokens: 1 left out" in said
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert told["conversations"] == {"trained": 1, "left_out": 1, "longer_than_window": 1}
+
+
+def test_nothing_left_to_learn_from_is_refused_before_a_folder_is_made(tokenizer: Any, tmp_path: Path) -> None:
+    start(tmp_path, tokenizer, "long " * 1000)
+    with pytest.raises(ConfigurationError, match="nothing to learn from: each of the 1 conversations is too long"):
+        imitate(tmp_path)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigurationError, match="nothing to learn from"):
+        train(create(TINY, tokenizer, seed=0), lambda number: [], config(tmp_path / "out"), pad_id=0)
+
+
+def test_a_window_too_short_for_any_demonstration_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(ConfigurationError, match="the window of 4 tokens is too short"):
+        DemonstrationBlocks(make_encoder(tokenizer), CURRICULUM, tokens=600, context_length=4)(0)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_that_diverges_writes_no_checkpoint_and_goes_on_with_a_lower_rate(
+    steps: int, tokenizer: Any, tmp_path: Path
+) -> None:
+    start(tmp_path, tokenizer, "short")
+    with pytest.raises(TrainingDiverged, match="--resume and a lower learning rate"):
+        imitate(tmp_path, learning_rate=1e30, max_steps=steps, save_steps=1)
+    assert not list((tmp_path / "out").rglob("model.safetensors"))
+    imitate(tmp_path, learning_rate=1e-3, max_steps=steps, save_steps=1, resume=True)
+    assert all(bool(value.isfinite().all()) for value in load_checkpoint(tmp_path / "out")[0].parameters())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_saved_and_it_goes_on_as_if_nothing_had_happened(
+    number: signal.Signals, tokenizer: Any, tmp_path: Path
+) -> None:
+    whole, killed = create(TINY, tokenizer, seed=0), create(TINY, tokenizer, seed=0)
+    long = {"save_steps": 100, "max_steps": 4}
+    train(whole, blocks(tokenizer), config(tmp_path / "whole", **long), pad_id=0)
+    killed.register_forward_hook(lambda *_: None if heard else (heard.append(1), os.kill(os.getpid(), number))[0])
+    heard: list[int] = []
+    with pytest.raises(TrainingStopped, match=f"stopped by {number.name} at step 1, which is saved"):
+        train(killed, blocks(tokenizer), config(tmp_path / "killed", **long), pad_id=0)
+    assert (tmp_path / "killed" / "checkpoints" / "checkpoint-1" / "trainer_state.json").is_file()
+    resumed = create(TINY, tokenizer, seed=9)
+    train(resumed, blocks(tokenizer), config(tmp_path / "killed", resume=True, **long), pad_id=0)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew_and_a_finished_one_is_made_longer(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    start(tmp_path, tokenizer, "short")
+    imitate(tmp_path, max_steps=2, warmup_steps=None)
+    shutil.rmtree(tmp_path / "out" / "checkpoints")
+    imitate(tmp_path, max_steps=3, warmup_steps=None, resume=True)
+    assert [row["step"] for row in metrics(tmp_path / "out") if "loss" in row] == [1, 2, 3]
+    imitate(tmp_path, max_steps=30, warmup_steps=None, learning_rate=1e-4, resume=True)
+    rows = [row for row in metrics(tmp_path / "out") if "loss" in row]
+    assert [row["step"] for row in rows] == list(range(1, 31))
+    assert rows[10]["learning_rate"] == pytest.approx(1e-4)
+    with pytest.raises(ConfigurationError, match="holds a run: go on with --resume"):
+        imitate(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"seed \(was 0, now 5\)"):
+        imitate(tmp_path, seed=5, resume=True)
+
+
+def test_the_warm_up_shrinks_with_the_run_and_never_begins_at_nothing() -> None:
+    for length, first in ((1, 1.0), (10, 1.0), (20, 0.5), (500, 0.02), (10_000, 0.02)):
+        schedule = Schedule(ImitationConfig(output_dir="x", max_steps=length, decay=0.0))
+        assert schedule(0) == pytest.approx(first)
+
+
+# --- chat templates ---
+
+PLAIN = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+REFUSES = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + PLAIN
+)
+IGNORES = PLAIN.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}")
+SPACED = PLAIN.replace("'<|end|>'", "' <|end|>'")
+OTHER_END = PLAIN.replace("<|end|>", "<|tool|>")
+
+
+def templated(folder: Path, template: str | None) -> None:
+    path = folder / "start" / "chat_template.jinja"
+    path.unlink() if template is None else path.write_text(template)
+
+
+@pytest.mark.parametrize("template", [REFUSES, IGNORES])
+def test_a_template_without_system_messages_puts_them_before_the_user(
+    template: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    start(tmp_path, tokenizer, "short")
+    templated(tmp_path, template)
+    assert any("knows no system messages" in line for line in imitate(tmp_path))
+    _, own, _ = load_checkpoint(tmp_path / "start")
+    encoder = make_encoder(own)
+    messages = [Message("system", "be brief"), Message("user", "short"), Message("assistant", "x")]
+    assert own.decode(encoder.encode(messages).ids) == "<|user|>be brief\n\nshort<|end|><|assistant|>x<|end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        (None, "no chat template"),
+        ("{{ raise_exception('never') }}", "refuses the messages: never"),
+        ("{{ messages[0].nothing.at_all }}", "refuses the messages"),
+        (PLAIN.replace("<|end|>", "END"), "ends an answer with no special token"),
+        (PLAIN.replace(" + '<|end|>'", ""), "ends an answer with no special token"),
+    ],
+)
+def test_a_template_that_does_not_do_is_one_sentence(
+    template: str | None, complaint: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    start(tmp_path, tokenizer, "short")
+    templated(tmp_path, template)
+    with pytest.raises(ConfigurationError, match=complaint):
+        imitate(tmp_path)
+
+
+@pytest.mark.parametrize(("template", "ends"), [(PLAIN, 1), (SPACED, 1), (OTHER_END, 5)])
+def test_the_checkpoint_names_the_token_that_its_answers_end_with(
+    template: str, ends: int, tokenizer: Any, tmp_path: Path
+) -> None:
+    start(tmp_path, tokenizer, "short")
+    templated(tmp_path, template)
+    (tmp_path / "start" / "generation_config.json").unlink()
+    path = tmp_path / "start" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": None}))
+    assert any("which the model did not name as an end" in line for line in imitate(tmp_path))
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"] == ends
+    assert EmbeddedModel(tmp_path / "out").end_ids == [ends]
+
+
+def test_a_tokenizer_of_another_model_is_one_sentence(tokenizer: Any, tmp_path: Path) -> None:
+    start(tmp_path, tokenizer, "short")
+    own = load_checkpoint(tmp_path / "start")[1]
+    own.add_tokens(["short"])
+    own.save_pretrained(tmp_path / "start")
+    with pytest.raises(ConfigurationError, match="they do not belong together"):
+        imitate(tmp_path)

@@ -157,7 +157,6 @@ def unscored(folder: Path) -> None:
 
 
 def older(folder: Path) -> None:
-    record(folder, 2)
     path = attempt(folder, "g5", 0, 1.0)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([json.dumps({**json.loads(lines[0]), "schema_version": 99}), *lines[1:]]) + "\n")
@@ -179,7 +178,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (alone, "has 1 attempt at its task, and 2 are needed to compare"),
     (unscored, "no agent in .* has a score; give them one with `rao score"),
     (older, "g5-0.jsonl.* the trace has schema version 99, this rao knows 1: update rao to read it"),
-    (cut_off, "holds no whole run: 1 of its traces were cut off"),
+    (cut_off, "holds no whole run: 1 of its traces was cut off"),
     (twice, "are the same run, which would be trained twice; remove one"),
 ]
 

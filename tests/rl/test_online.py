@@ -56,7 +56,8 @@ def train(start: Path, out: Path, collect: Mapping[str, Any] = {}, resume: bool 
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    path = out / "metrics.jsonl"  # which is there once something was written
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def trained(out: Path) -> list[dict[str, Any]]:

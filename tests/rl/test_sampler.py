@@ -124,7 +124,7 @@ def test_any_decoder_of_full_attention_can_be_sampled_over_any_length() -> None:
         assert len(request.token_ids) == 9
         assert request.logprobs == pytest.approx(scored(policy, request.ids, 9), abs=1e-4)
     sliding: Any = {**shape, "vocab_size": 99, "sliding_window": 4}
-    with pytest.raises(ConfigurationError, match="only full attention"):
+    with pytest.raises(ConfigurationError, match="cannot be sampled in this process"):
         TorchEngine(MistralForCausalLM(MistralConfig(**sliding)), end_ids=[])
     with pytest.raises(ConfigurationError, match="not Linear"):
         TorchEngine(torch.nn.Linear(2, 2), end_ids=[])

@@ -82,6 +82,9 @@ class Server:
         async def events() -> AsyncGenerator[bytes, None]:
             if body.text == "refused":
                 raise ApiError(400, "no such thing", param="text")
+            if body.text == "late":
+                await self._held(body.text)
+                raise ApiError(502, "the model is gone")
             yield sse({"said": body.text})
             if body.text == "fails":
                 raise ApiError(500, "the model is gone")
@@ -91,7 +94,7 @@ class Server:
                 await self._held(body.text)
             yield DONE
 
-        return EventStream(events(), gate=self.gate, ping_seconds=0.05 if body.text == "pinged" else 60)
+        return EventStream(events(), gate=self.gate, ping_seconds=0.05 if body.text in ("pinged", "late") else 60)
 
     @asynccontextmanager
     async def client(self, key: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:

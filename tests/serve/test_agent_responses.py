@@ -172,3 +172,35 @@ async def test_an_earlier_answer_by_id_is_refused_with_the_way_out(tmp_path: Pat
     async with served(TREE, tmp_path) as server:
         with pytest.raises(openai.BadRequestError, match="keeps no conversations"):
             await server.client.responses.create(model=AGENT, input="say", previous_response_id="resp_1")
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (
+            [{"role": "user", "content": "a"}, {"type": "function_call_output", "call_id": "1", "output": "x"}],
+            "item 1 is of the type 'function_call_output', which is not read: the agent runs its tools itself",
+        ),
+        (
+            [{"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}],
+            "item 0 is of the type 'function_call'",
+        ),
+        ([{"type": "item_reference", "id": "x"}], "item 0 is of the type 'item_reference', which is not read"),
+        (["a"], "item 0 must be a message"),
+        ([], "input must be a text, or a list of messages that is not empty"),
+        (7, "input must be a text, or a list of messages that is not empty"),
+        (
+            [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}],
+            "part 0 of the content is an image",
+        ),
+        ([{"role": "user"}], "input.0.content: Field required"),
+    ],
+)
+async def test_an_item_that_is_not_read_is_named_in_one_sentence(items: Any, said: str, tmp_path: Path) -> None:
+    async with served("x", tmp_path) as server:
+        answer = await server.http.post("/v1/responses", json={"model": AGENT, "input": items})
+    message = answer.json()["error"]["message"]
+    assert answer.status_code == 400
+    assert said in message
+    assert "Input should be" not in message
+    assert answer.json()["error"]["param"].startswith("input")

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from rao_rl.envs.textcraft import TextCraft
+from rao_rl.serve import agent_raw
 from rao_rl.serve.agent import agent_app
 from rao_rl.serve.http import ServerSettings, serving
 from recursive_agent import Agent, ExecutionTree, Limits
@@ -214,6 +215,31 @@ async def test_the_raw_models_errors_are_passed_on_and_its_death_is_a_bad_gatewa
         answer = await server.http.post("/v1/chat/completions", json={"model": MODEL, "messages": said("x")})
         assert answer.status_code == 502
         assert server.endpoint.base_url not in answer.text
+
+
+async def test_a_stream_of_the_raw_model_is_kept_alive_while_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_raw, "PING_SECONDS", 0.05)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "stream": True}
+    async with served("an answer", tmp_path, raw=True, settings={"max_concurrency": 1}) as server:
+        gate = server.app.state.gate
+        async with gate:  # the only place is taken
+            request = server.http.build_request("POST", "/v1/chat/completions", json=body)
+            response = await server.http.send(request, stream=True)
+            lines = response.aiter_lines()
+            assert (response.status_code, await anext(lines)) == (200, ": ping")
+        rest = [line async for line in lines if line and line != ": ping"]
+        await response.aclose()
+        assert rest[-1] == "data: [DONE]"
+        server.endpoint.stop()
+        async with gate:
+            response = await server.http.send(request, stream=True)
+            lines = response.aiter_lines()
+            assert (response.status_code, await anext(lines)) == (200, ": ping")
+        (told,) = [line async for line in lines if line and line != ": ping"]
+        await response.aclose()
+        assert json.loads(told.removeprefix("data: "))["error"]["type"] == "upstream_error"
 
 
 async def test_a_client_that_leaves_the_raw_model_ends_its_request(tmp_path: Path) -> None:

@@ -126,6 +126,44 @@ async def test_a_quiet_stream_is_kept_alive() -> None:
         assert [line async for line in lines if line and line != ": ping"] == ["data: [DONE]"]
 
 
+async def test_a_stream_is_kept_alive_in_the_queue_too() -> None:
+    server = Server(max_concurrency=1)
+
+    async def first() -> None:
+        assert (await client.post("/work", json={"text": "first"})).status_code == 200
+
+    async with server.client() as client, anyio.create_task_group() as group:
+        group.start_soon(first)
+        await until(lambda: server.begun == ["first"])
+        async with client.stream("POST", "/stream", json={"text": "pinged"}) as response:
+            assert response.status_code == 200
+            lines = response.aiter_lines()
+            with anyio.fail_after(60):
+                assert [await anext(lines) for _ in range(4)][::2] == [": ping", ": ping"]
+            assert (server.begun, server.gate.queued) == (["first"], 1)
+            server.release.set()
+            said = [line async for line in lines if line and line != ": ping"]
+        assert said == ['data: {"said":"pinged"}', "data: [DONE]"]
+
+
+async def test_what_fails_after_a_ping_is_an_event() -> None:
+    server = Server()
+    async with server.client() as client, client.stream("POST", "/stream", json={"text": "late"}) as response:
+        assert response.status_code == 200
+        server.release.set()
+        (last,) = [line async for line in response.aiter_lines() if line and line != ": ping"]
+        assert "the model is gone" in json.loads(last.removeprefix("data: "))["error"]["message"]
+
+
+async def test_who_waits_in_vain_is_still_turned_away_with_a_status() -> None:
+    server = Server(max_concurrency=1, max_queue=0)
+    async with server.client() as client, anyio.create_task_group() as group:
+        group.start_soon(lambda: client.post("/work", json={"text": "first"}))
+        await until(lambda: server.begun == ["first"])
+        assert (await client.post("/stream", json={"text": "pinged"})).status_code == 429
+        server.release.set()
+
+
 # Health and metrics
 
 
