@@ -19,13 +19,13 @@ from rich.text import Text
 from recursive_agent.errors import RaoError
 
 from .doctor_endpoint import Examination, Finding, Verdict
+from .isolation import LAYERS
 from .text import clean, one_line
 from .trace import trace_dir
 
 _STYLES: dict[Verdict, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 DESCRIPTORS = 1024
 """Open files that a tree of a few hundred agents needs (two each, and some for the rest)."""
-LAYERS = ("process", "rlimits", "no_new_privs", "pdeathsig", "landlock", "seccomp", "policy")
 
 
 def doctor(
@@ -45,6 +45,8 @@ def doctor(
         "python": _python,
         "packages": _packages,
         "sandbox": _sandbox,
+        "user": _user,
+        "namespaces": _namespaces,
         "files": _descriptors,
         "policy": _policy,
         "traces": _traces,
@@ -56,7 +58,7 @@ def doctor(
     for subject, check in checks.items():
         for verdict, text in _findings(check):
             failed |= verdict == "fail"
-            line = Text.assemble((f"{verdict:<4}", _STYLES[verdict]), f"  {subject:<9} ", clean(text))
+            line = Text.assemble((f"{verdict:<4}", _STYLES[verdict]), f"  {subject:<10} ", clean(text))
             console.print(line, soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
@@ -103,12 +105,13 @@ def _packages() -> Iterator[Finding]:
 
 def _sandbox() -> Iterator[Finding]:
     from recursive_agent.repl import make_sandbox
+    from recursive_agent.repl.kernel import KERNEL_LAYERS, advice
 
     async def enter() -> tuple[frozenset[str], float]:
         async def refuse(request: object) -> None:
             raise RuntimeError("no host calls here")
 
-        async with make_sandbox("process") as sandbox:
+        async with make_sandbox("process", require=None) as sandbox:
             begun = time.perf_counter()
             repl = await sandbox.open(call=refuse)
             try:
@@ -120,15 +123,38 @@ def _sandbox() -> Iterator[Finding]:
             return sandbox.enforced, time.perf_counter() - begun
 
     enforced, took = anyio.run(enter)
-    missing = [layer for layer in LAYERS if layer not in enforced]
     held = f"{', '.join(layer for layer in LAYERS if layer in enforced)} ({took * 1e3:.0f} ms to a first result)"
-    if not missing:
-        yield Finding("ok", held)
-    else:
-        advice = (
-            "run only goals you trust, or use a newer kernel (Landlock: 5.13) or container settings that allow them"
+    if missing := KERNEL_LAYERS - enforced:
+        lacking = ", ".join(layer for layer in LAYERS if layer in missing)
+        yield Finding(
+            "fail",
+            f"not on this machine: {lacking}, so agents do not run here. To mend it: {advice(missing)}. --require none "
+            f"(require=None) runs them unlocked: only goals, models and data that you trust. What there is: {held}",
         )
-        yield Finding("warn", f"{held}; not on this machine: {', '.join(missing)}; {advice}")
+    else:
+        yield Finding("ok", held)
+
+
+def _user() -> Iterator[Finding]:
+    from recursive_agent.repl.kernel import why_root_cannot_start
+
+    if os.geteuid() != 0:
+        yield Finding("ok", f"an ordinary one (id {os.geteuid()})")
+    elif problem := why_root_cannot_start():
+        yield Finding("fail", problem)
+    else:
+        yield Finding(
+            "warn", "root: agents' code runs as nobody, but rao itself has all rights; better use an ordinary user"
+        )
+
+
+def _namespaces() -> Iterator[Finding]:
+    from recursive_agent.repl.namespaces import why_unavailable
+
+    if problem := why_unavailable():
+        yield Finding("warn", f"the stronger --sandbox namespaces is not to be had: {problem}")
+    else:
+        yield Finding("ok", "--sandbox namespaces works: files, processes and network of the agents' own")
 
 
 def _descriptors() -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from rao_rl.envs import make
 from rao_rl.evaluate import Attempt, evaluate, report
 from recursive_agent.errors import ConfigurationError
 
+from .isolation import RequireOption, SandboxOption, parse_require
 from .models import open_model
 from .plot import load_plots
 from .progress import Tally
@@ -33,6 +34,9 @@ def eval_command(
     split: Annotated[str, typer.Option(help="Split of the environment.", metavar="SPLIT")] = "test",
     context_limit: Annotated[int | None, typer.Option(min=1, help="Tokens of an agent.", metavar="N")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Not the policy's own.", metavar="T")] = None,
+    request_timeout: Annotated[
+        float | None, typer.Option(help="Seconds for one attempt at an answer.", metavar="S", hidden=True)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of tasks and samples.", metavar="N")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Trees at a time.", metavar="N")] = 8,
     attempts: Annotated[
@@ -41,6 +45,8 @@ def eval_command(
     out: Annotated[Path | None, typer.Option(help="Figures and attempts, as JSON.", metavar="FILE")] = None,
     plots: Annotated[Path | None, typer.Option(help="Draw pictures (PNG) here.", metavar="DIR")] = None,
     trace_dir: Annotated[Path | None, typer.Option(help="Keep every trace here.", metavar="DIR")] = None,
+    sandbox: SandboxOption = "process",
+    require: RequireOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what --out holds.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -51,9 +57,10 @@ def eval_command(
     if plots is not None:
         load_plots()  # what is missing is better said before the attempts than after them
     modes = parse_modes(mode)
+    required = parse_require(require, sandbox)
     env = make(environment)
     work = select_tasks(env, split, seed, difficulty=difficulty, limit=tasks)
-    chosen = open_model(model, base_url)
+    chosen = open_model(model, base_url, request_timeout=request_timeout)
     sampling = {} if temperature is None else {"temperature": temperature}
     about: dict[str, Any] = {
         "model": chosen.name,
@@ -93,6 +100,8 @@ def eval_command(
                     context_limit=context_limit,
                     sampling=sampling,
                     trace_dir=trace_dir,
+                    sandbox=sandbox,
+                    require=required,
                 )
             finally:
                 with anyio.CancelScope(shield=True):

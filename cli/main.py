@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from recursive_agent.errors import RaoError
+from recursive_agent.errors import ModelError, RaoError
 
 from . import doctor, eval, export, plot, rollout, run, score, serve, trace, train
+from .isolation import show_warnings
 from .text import clean
 
+WRONG_USAGE = 2
+ENDPOINT_FAILED = 3
+"""Exit status where the model's endpoint failed: nothing is wrong with the command, and trying again may help."""
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells give it."""
 
@@ -56,10 +63,22 @@ def options(
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 not finished, 2 wrong usage, 130 interrupted; no traceback for these."""
+    """Run the command line and exit: 0 done, 1 not finished, 2 wrong usage, 3 the endpoint failed, 130 interrupted.
+
+    None of these shows a traceback.
+    """
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        # Closed by whoever started us: Python then has none, and what is meant for one would go to the other.
+        sys.stdout = sys.stdout or nowhere
+        sys.stderr = sys.stderr or nowhere
+        sys.exit(_run())
+
+
+def _run() -> int | str | None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # results may hold what the terminal's encoding cannot
+    show_warnings()
     status: int | str | None = 0
     try:
         try:
@@ -69,12 +88,22 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except RaoError as error:
         print(f"rao: {clean(str(error))}", file=sys.stderr)
-        status = 2
+        status = ENDPOINT_FAILED if isinstance(error, ModelError) else WRONG_USAGE
     except KeyboardInterrupt:
         print("rao: interrupted", file=sys.stderr)
         status = INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough. What is still buffered must not raise once more when Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         status = 1
-    sys.exit(status)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        print(f"rao: the output cannot be written ({os.strerror(error.errno or 0)})", file=sys.stderr)
+        _drop_output()
+        status = 1
+    return status
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from recursive_agent.checkpoint import FILE_NAME
 from recursive_agent.errors import ConfigurationError
@@ -17,12 +18,13 @@ class Checkpoint(NamedTuple):
     directory: Path
     base_url: str | None = None
 
-    def open(self) -> Model:
+    def open(self, *, request_timeout: float | None = None) -> Model:
         """The model. Raises ConfigurationError where it cannot be had."""
         if self.base_url is not None:
             from recursive_agent.model.served import ServedCheckpoint
 
-            return ServedCheckpoint(self.directory, self.base_url)
+            return ServedCheckpoint(self.directory, self.base_url, **attempts(request_timeout))
+        refuse_idle(request_timeout)
         from recursive_agent.model.embedded import EmbeddedModel
 
         return EmbeddedModel(self.directory)
@@ -54,21 +56,49 @@ def is_checkpoint(model: str) -> bool:
     return (Path(model) / FILE_NAME).is_file()
 
 
+class Attempts(TypedDict, total=False):
+    """Settings of `connect` for one attempt at an answer."""
+
+    timeout: float
+
+
+def attempts(request_timeout: float | None) -> Attempts:
+    """How long one attempt at an answer may take, as a setting of `connect`. Raises ConfigurationError."""
+    if request_timeout is None:
+        return {}
+    if not 0 < request_timeout < math.inf:
+        raise ConfigurationError(f"--request-timeout must be a number of seconds above 0, not {request_timeout:g}")
+    return {"timeout": request_timeout}
+
+
+def refuse_idle(request_timeout: float | None) -> None:
+    """Raises ConfigurationError where the option would do nothing."""
+    if request_timeout is not None:
+        raise ConfigurationError(
+            "--request-timeout is for an endpoint; a model in this process answers when it is done"
+        )
+
+
 def open_model(
-    model: str | None = None, base_url: str | None = None, *, interface: Literal["chat", "tokens"] = "chat"
+    model: str | None = None,
+    base_url: str | None = None,
+    *,
+    interface: Literal["chat", "tokens"] = "chat",
+    request_timeout: float | None = None,
 ) -> Model:
     """The model of a command line; `interface` is how an endpoint is talked to (a served checkpoint has `tokens`).
 
     Raises ConfigurationError in one sentence for what does not exist.
     """
     if (checkpoint := find_checkpoint(model, base_url)) is not None:
-        return checkpoint.open()
+        return checkpoint.open(request_timeout=request_timeout)
     if endpoint_is_configured(model, base_url):
         if model is not None and base_url is None and (os.sep in model and Path(model).is_dir()):
             raise ConfigurationError(f"{model} is a directory without {FILE_NAME}; a checkpoint of `rao train` has one")
         from recursive_agent.model import connect, resolve_endpoint
 
-        return connect(resolve_endpoint(model, base_url), interface=interface)
+        return connect(resolve_endpoint(model, base_url), interface=interface, **attempts(request_timeout))
+    refuse_idle(request_timeout)
     from recursive_agent.model.embedded import EmbeddedModel
 
     return EmbeddedModel()

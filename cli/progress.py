@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from recursive_agent.trace.schema import Event, NodeEnded, NodeStarted
+from recursive_agent.trace.schema import Event, NodeEnded, NodeStarted, RunStarted, Waiting
 from recursive_agent.trace.tree import ExecutionTree
 
+from .isolation import layers
 from .text import count, one_line, seconds
 from .view import render
 
@@ -55,17 +56,30 @@ class _Silent:
 
 
 class _Lines(_Silent):
-    """A line when an agent starts, and one when it ends."""
+    """A line of what locks the agents in, one when an agent starts, and one when it ends."""
 
     def event(self, event: Event, tree: ExecutionTree) -> None:
         at = f"[{seconds(max(0.0, event.time - tree.started)):>6}]"
-        if isinstance(event, NodeStarted):
+        if isinstance(event, RunStarted):
+            if held := layers(tree.settings):
+                print(f"{at} {held[0]}", file=sys.stderr, flush=True)
+        elif isinstance(event, Waiting):
+            print(f"{at} {waits(event)}", file=sys.stderr, flush=True)
+        elif isinstance(event, NodeStarted):
             print(f"{at} agent {event.node} started: {one_line(event.goal, 120)}", file=sys.stderr, flush=True)
         elif isinstance(event, NodeEnded):
             node = tree.nodes[event.node]
             used = f"{count(len(node.steps), 'step')}, {count(node.usage.total_tokens, 'token')}"
             why = "" if event.reason is None else f": {one_line(event.reason, 120)}"
             print(f"{at} agent {event.node} {event.status.value} ({used}){why}", file=sys.stderr, flush=True)
+
+
+def waits(event: Waiting) -> str:
+    """A wait for the endpoint in words."""
+    if event.reason is None:
+        return "the endpoint takes calls again"
+    span = "" if event.seconds is None else f" {seconds(event.seconds)}"
+    return f"waiting{span} for the endpoint: {one_line(event.reason, 120)}"
 
 
 class _LiveTree(_Silent):
@@ -75,6 +89,7 @@ class _LiveTree(_Silent):
         self._console = console
         self._tree: ExecutionTree | None = None
         self._live: Live | None = None
+        self._waits: str | None = None
 
     def __enter__(self) -> Self:
         # No refresh thread: it would read the tree while the event loop changes it.
@@ -89,6 +104,8 @@ class _LiveTree(_Silent):
 
     def event(self, event: Event, tree: ExecutionTree) -> None:
         self._tree = tree
+        if isinstance(event, Waiting):
+            self._waits = None if event.reason is None else waits(event)
 
     async def refresh(self) -> None:
         while True:
@@ -99,7 +116,7 @@ class _LiveTree(_Silent):
 
     def _draw(self) -> None:
         if self._live is not None and self._tree is not None:
-            self._live.update(render(self._tree, self._console.height - 2), refresh=True)
+            self._live.update(render(self._tree, self._console.height - 2, waits=self._waits), refresh=True)
 
 
 class Tally:

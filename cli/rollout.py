@@ -14,6 +14,7 @@ from rao_rl.envs import make
 from rao_rl.record import Recording, Rollout, find_recorded, members, record
 from recursive_agent.errors import ConfigurationError
 
+from .isolation import RequireOption, SandboxOption, parse_require
 from .models import open_model
 from .progress import Tally
 from .tasks import parse_mode, select_tasks
@@ -32,9 +33,14 @@ def rollout_command(
     group: Annotated[int, typer.Option(min=1, help="Attempts at each task.", metavar="G")] = 8,
     context_limit: Annotated[int | None, typer.Option(min=1, help="Tokens of an agent.", metavar="N")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the sampling.", metavar="T")] = 1.0,
+    request_timeout: Annotated[
+        float | None, typer.Option(help="Seconds for one attempt at an answer.", metavar="S")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of tasks and samples.", metavar="N")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Trees at a time.", metavar="N")] = 8,
     out: Annotated[Path, typer.Option(help="Where the traces go.", metavar="DIR")] = Path("traces"),
+    sandbox: SandboxOption = "process",
+    require: RequireOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -45,11 +51,14 @@ def rollout_command(
     if interface not in ("chat", "tokens"):
         raise ConfigurationError(f"--interface is tokens or chat, not {interface!r}")
     how = parse_mode(mode)
+    required = parse_require(require, sandbox)
     env = make(environment)
     wanted = members(
         env, split, select_tasks(env, split, seed, difficulty=difficulty, limit=tasks), size=group, seed=seed
     )
-    chosen = open_model(model, base_url, interface="tokens" if interface == "tokens" else "chat")
+    chosen = open_model(
+        model, base_url, interface="tokens" if interface == "tokens" else "chat", request_timeout=request_timeout
+    )
     settings: dict[str, object] = {
         "model": chosen.name,
         "interface": chosen.interface,
@@ -76,6 +85,8 @@ def rollout_command(
                 context_limit=context_limit,
                 # Truncated sampling would bias what is trained on it.
                 sampling={"temperature": temperature, "top_p": 1.0},
+                sandbox=sandbox,
+                require=required,
             )
         finally:
             with anyio.CancelScope(shield=True):

@@ -18,7 +18,8 @@ from rich.console import Console
 from recursive_agent.errors import ConfigurationError, TraceError
 from recursive_agent.model.endpoint import show_url
 
-from .models import Checkpoint, endpoint_is_configured, find_checkpoint
+from .isolation import RequireOption, SandboxOption, parse_require
+from .models import Checkpoint, attempts, endpoint_is_configured, find_checkpoint
 from .progress import watch
 from .text import as_json, clean, one_line
 from .types import parse_type
@@ -64,20 +65,27 @@ def run(
     base_url: Annotated[
         str | None, typer.Option(help="OpenAI-compatible endpoint [OPENAI_BASE_URL].", metavar="URL")
     ] = None,
-    interface: Annotated[str, typer.Option(help="chat, or tokens (vLLM: exact ids).", metavar="KIND")] = "chat",
+    interface: Annotated[
+        str, typer.Option(help="chat, or tokens (vLLM: exact ids).", metavar="KIND", hidden=True)
+    ] = "chat",
     context: Annotated[
         list[Path] | None, typer.Option(help="Text file as data (repeat; - is stdin).", metavar="FILE")
     ] = None,
     returns: Annotated[str | None, typer.Option(help="Type of the result, or a JSON schema.", metavar="TYPE")] = None,
     max_depth: Annotated[int | None, typer.Option(help="Deepest level of sub-agents.", metavar="N")] = None,
-    max_agents: Annotated[int | None, typer.Option(help="Agents in all.", metavar="N")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Model calls of one agent.", metavar="N")] = None,
+    max_agents: Annotated[int | None, typer.Option(help="Agents in all.", metavar="N", hidden=True)] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Model calls of one agent.", metavar="N", hidden=True)] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens in all, as billed.", metavar="N")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds in all.", metavar="S")] = None,
+    request_timeout: Annotated[
+        float | None, typer.Option(help="Seconds for one attempt at an answer.", metavar="S")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling (and of the demo).", metavar="N")] = None,
     trace_dir: Annotated[
         Path | None, typer.Option(help="Where traces go [RAO_TRACE_DIR, traces].", metavar="DIR")
     ] = None,
+    sandbox: SandboxOption = "process",
+    require: RequireOption = None,
     json_output: Annotated[bool, typer.Option("--json", help="Result, status and usage as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
 ) -> None:
@@ -85,7 +93,8 @@ def run(
 
     rao run "Sum the bill" --context bill.txt --model NAME --base-url URL
 
-    The key comes from OPENAI_API_KEY. Exit: 0 finished, 1 not, 2 wrong usage.
+    The key comes from OPENAI_API_KEY. Exit status: 0 finished, 1 not finished,
+    2 wrong usage, 3 the endpoint failed, 130 interrupted.
     """
     where = trace_dir or Path(os.environ.get("RAO_TRACE_DIR") or DEFAULT_TRACE_DIR)
     given = {
@@ -98,6 +107,7 @@ def run(
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if interface not in ("chat", "tokens"):
         raise ConfigurationError(f"--interface is chat or tokens, not {interface!r}")
+    isolation: dict[str, Any] = {"sandbox": sandbox, "require": parse_require(require, sandbox)}
     if goal is None and not demo:
         raise ConfigurationError('say what to do: rao run "GOAL", or rao run --demo to see a tree of agents at work')
     if goal is not None and demo:
@@ -110,11 +120,12 @@ def run(
             raise ConfigurationError(
                 "a policy of one trade takes neither --context nor --returns; give another --model"
             )
-        plan = _specialist(goal, seed, limits, where, checkpoint)
+        plan = _specialist(goal, seed, limits, where, checkpoint, isolation, request_timeout)
     else:
         from recursive_agent import Agent, Limits
 
-        served = None if checkpoint is None else checkpoint.open()
+        attempts(request_timeout)  # said here in the words of the command line
+        served = None if checkpoint is None else checkpoint.open(request_timeout=request_timeout)
         plan = Plan(
             model=served,
             agent=Agent(
@@ -123,6 +134,8 @@ def run(
                 limits=replace(Limits(), **limits),
                 interface="tokens" if interface == "tokens" else "chat",
                 trace_dir=where,
+                **isolation,
+                request_timeout=request_timeout if served is None else None,
             ),
             goal=goal or "",
             context=read_context(context or []),
@@ -161,20 +174,26 @@ def _is_specialist(checkpoint: Checkpoint | None) -> bool:
 
 
 def _specialist(
-    goal: str | None, seed: int | None, limits: dict[str, Any], trace_dir: Path, checkpoint: Checkpoint | None
+    goal: str | None,
+    seed: int | None,
+    limits: dict[str, Any],
+    trace_dir: Path,
+    checkpoint: Checkpoint | None,
+    isolation: dict[str, Any],
+    request_timeout: float | None,
 ) -> Plan:
     from rao_rl.rollout import ROLLOUT_LIMITS
     from recursive_agent import Agent
 
     from .specialist import assign
 
-    assignment = assign(goal, seed, checkpoint)
+    assignment = assign(goal, seed, checkpoint, request_timeout)
     served = None if checkpoint is None else checkpoint.base_url
     endpoint = "no endpoint is used" if served is None else f"served at {show_url(served)}"
     bounds: Limits = replace(ROLLOUT_LIMITS, **{"max_depth": assignment.max_depth, **limits})
     return Plan(
         model=assignment.model,
-        agent=Agent(assignment.model, tools=assignment.session.tools, limits=bounds, trace_dir=trace_dir),
+        agent=Agent(assignment.model, tools=assignment.session.tools, limits=bounds, trace_dir=trace_dir, **isolation),
         goal=assignment.task.goal,
         context=assignment.task.context,
         returns=assignment.task.returns,
@@ -249,7 +268,8 @@ def report(outcome: Outcome, trace_dir: Path, *, json_output: bool, quiet: bool)
         print(as_json(given))
     elif result.status.finished:
         value = tree.root.result
-        print(value if isinstance(value, str) else as_json(value))
+        shown = value if isinstance(value, str) else as_json(value)
+        print(clean(shown) if sys.stdout.isatty() else shown)  # a program gets the text as it is
     if result.status.finished:
         return 0
     reason = "" if result.reason is None else f" ({one_line(result.reason)})"

@@ -12,7 +12,8 @@ import typer
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.limits import Limits
 
-from .models import endpoint_is_configured
+from .isolation import RequireOption, SandboxOption, parse_require
+from .models import attempts, endpoint_is_configured, refuse_idle
 
 if TYPE_CHECKING:
     from rao_rl.serve.settings import ServerSettings
@@ -38,6 +39,9 @@ class Wanted:
     weight_updates: bool
     trace_dir: Path | None
     limits: dict[str, Any]
+    isolation: dict[str, Any]
+    """The agent's `sandbox` and `require`."""
+    request_timeout: float | None
     quiet: bool
     more: tuple[str, ...]
 
@@ -60,12 +64,21 @@ def serve(
     weight_updates: Annotated[bool, typer.Option("--weight-updates", help="Let a trainer push weights.")] = False,
     trace_dir: Annotated[Path | None, typer.Option(help="Where the agent's traces go.", metavar="DIR")] = None,
     max_concurrency: Annotated[int | None, typer.Option(help="Requests at a time.", metavar="N")] = None,
-    queue: Annotated[int | None, typer.Option(help="Requests that may wait.", metavar="N")] = None,
+    allowed_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Web pages that may ask (CORS; repeat; *: all).", metavar="URL"),
+    ] = None,
+    queue: Annotated[int | None, typer.Option(help="Requests that may wait.", metavar="N", hidden=True)] = None,
     max_depth: Annotated[int | None, typer.Option(hidden=True)] = None,
     max_agents: Annotated[int | None, typer.Option(help="Ceiling of a request: agents.", metavar="N")] = None,
     max_steps: Annotated[int | None, typer.Option(hidden=True)] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Ceiling of a request: tokens.", metavar="N")] = None,
     timeout: Annotated[float | None, typer.Option(help="Ceiling of a request: seconds.", metavar="S")] = None,
+    sandbox: SandboxOption = "process",
+    require: RequireOption = None,
+    request_timeout: Annotated[
+        float | None, typer.Option(help="For one attempt at an answer.", metavar="S", hidden=True)
+    ] = None,
     drain: Annotated[float | None, typer.Option(hidden=True)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", hidden=True)] = False,
 ) -> None:
@@ -107,11 +120,22 @@ def serve(
         needs_agent={
             "--base-url": base_url,
             "--trace-dir": trace_dir,
+            "--sandbox": sandbox != "process",
+            "--require": require,
+            "--request-timeout": request_timeout,
             **{f"--{name.replace('_', '-')}": value for name, value in limits.items()},
         },
         needs_endpoint={"--model": model},
-        ours={"--max-concurrency": max_concurrency, "--queue": queue, "--drain": drain},
+        ours={
+            "--max-concurrency": max_concurrency,
+            "--queue": queue,
+            "--drain": drain,
+            "--allowed-origin": allowed_origin or None,
+        },
     )
+    attempts(request_timeout)
+    if agent and engine == "embedded" and not endpoint:
+        refuse_idle(request_timeout)
     if agent and weight_updates:
         raise ConfigurationError("--weight-updates is for a model that is trained, so leave --agent out")
     wanted = Wanted(
@@ -130,11 +154,14 @@ def serve(
             max_concurrency=max_concurrency,
             max_queue=queue,
             drain_seconds=drain,
+            allowed_origins=tuple(origin.rstrip("/") for origin in allowed_origin or ()) or None,
         ),
         python=python,
         weight_updates=weight_updates,
         trace_dir=trace_dir,
         limits=limits,
+        isolation={"sandbox": sandbox, "require": parse_require(require, sandbox)},
+        request_timeout=request_timeout,
         quiet=quiet,
         more=tuple(more),
     )
@@ -186,6 +213,8 @@ def _keys() -> list[str]:
 def _settings(**given: Any) -> ServerSettings:
     from rao_rl.serve.settings import ServerSettings, check_exposure
 
+    if not str(given["host"]).strip():
+        raise ConfigurationError("--host is empty; give 127.0.0.1, or 0.0.0.0 for all addresses of this machine")
     settings = ServerSettings(**{name: value for name, value in given.items() if value is not None})
     check_exposure(settings)
     return settings

@@ -26,7 +26,7 @@ from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.model.endpoint import Endpoint
 from recursive_agent.model.template import CheckpointRenderer
 
-from .models import find_checkpoint
+from .models import attempts, find_checkpoint
 from .serving import announce, end, free_port, heeded, vllm_command
 from .startup import StartupLog
 from .trace import trace_dir
@@ -45,20 +45,22 @@ async def serve_embedded(wanted: Wanted) -> int:
 async def serve_agent(wanted: Wanted) -> int:
     """The agent, until it is told to stop or the vLLM under it ends."""
     free_port(wanted.settings.host, wanted.settings.port)  # what is missing is better said before a model is loaded
+    timeout = attempts(wanted.request_timeout)
     if wanted.endpoint:
         checkpoint = find_checkpoint(wanted.model, wanted.base_url)
-        there: Any = None if checkpoint is None else checkpoint.open()
+        there: Any = None if checkpoint is None else checkpoint.open(request_timeout=wanted.request_timeout)
         endpoint = resolve_endpoint(wanted.model, wanted.base_url) if there is None else there.endpoint
         settings = None if there is None else there.settings
-        await _serve_over(there or connect(endpoint, interface=wanted.interface), endpoint, settings, wanted)
+        model: Any = there or connect(endpoint, interface=wanted.interface, **timeout)
+        await _serve_over(model, endpoint, settings, wanted)
         return 0
     if wanted.engine == "vllm":
         return await _serve_over_vllm(wanted)
-    model, names = _embedded(wanted)
+    embedded, names = _embedded(wanted)
     # The agent has the model at hand; a server of its own is for those who ask for the model itself.
     inside = ServerSettings(port=0, api_keys=(secrets.token_urlsafe(),), max_queue=wanted.settings.max_queue)
-    async with serving(engine_app(model, inside, names=names), inside) as url:
-        await _serve_over(model, Endpoint(names[0], f"{url}/v1", inside.api_keys[0]), model.settings, wanted)
+    async with serving(engine_app(embedded, inside, names=names), inside) as url:
+        await _serve_over(embedded, Endpoint(names[0], f"{url}/v1", inside.api_keys[0]), embedded.settings, wanted)
     return 0
 
 
@@ -79,6 +81,7 @@ async def _serve_over_vllm(wanted: Wanted) -> int:
                 interface="tokens",
                 renderer=None if served.directory is None else CheckpointRenderer(served.directory),
                 sampling=None if served.settings is None else Sampling.of(served.settings.sampling),
+                **attempts(wanted.request_timeout),
             )
             model.settings = served.settings  # agents are prompted as the checkpoint says
             if await _unless_ended(server, partial(_serve_over, model, endpoint, served.settings, wanted)):
@@ -114,7 +117,7 @@ async def _serve_over(model: Model, endpoint: Endpoint, settings: CheckpointSett
     if known is not None:
         environment: Any = make(known.name, **known.arguments)
         limits = replace(ROLLOUT_LIMITS, **{"max_depth": environment.max_depth, **wanted.limits})
-    agent = Agent(model, limits=limits, trace_dir=wanted.trace_dir or trace_dir())
+    agent = Agent(model, limits=limits, trace_dir=wanted.trace_dir or trace_dir(), **wanted.isolation)
     if known is not None:
         prepare = partial(_attempt, environment, agent)
     try:

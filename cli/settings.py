@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from rao_rl.bounds import fault
 from recursive_agent.errors import ConfigurationError
 
 
@@ -24,6 +26,7 @@ def parse(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
         if not equals or field not in known:
             raise ConfigurationError(
                 f"--set takes NAME=VALUE, and {name!r} is no setting; `rao train --settings` lists them"
+                + _suggestion(name.strip(), defaults)
             )
         changes[section][field] = _read(value.strip(), get_type_hints(type(defaults[section]))[field])
     made = {}
@@ -32,10 +35,26 @@ def parse(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
         try:
             made[section] = TypeAdapter(type(default)).validate_python({**kept, **changes[section]})
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, (section, *first["loc"])))
-            raise ConfigurationError(f"--set {place}: {first['msg']}, not {first['input']!r}") from None
+            raise ConfigurationError(_refusal(section, error)) from None
     return made
+
+
+def _refusal(section: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(map(str, (section, *first["loc"])))
+    if first["type"] == "value_error":  # of the configuration itself, whose sentence names the setting
+        return f"--set {place}: {first['ctx']['error']}"
+    return f"--set {place}: {fault(first)}, not {first['input']!r}"
+
+
+def _suggestion(name: str, defaults: Mapping[str, Any]) -> str:
+    """The setting that was probably meant, where there is one."""
+    known = [f"{section}.{item.name}" for section, default in defaults.items() for item in fields(default)]
+    bare = {full.partition(".")[2]: full for full in reversed(known)}
+    close = get_close_matches(name, known, 1, 0.75) or [bare[each] for each in get_close_matches(name, bare, 1, 0.75)]
+    if not close:  # the right name in another section
+        close = [bare[each] for each in get_close_matches(name.partition(".")[2], bare, 1, 0.85)]
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def listing(defaults: Mapping[str, Any]) -> str:

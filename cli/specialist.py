@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recursive_agent.errors import ConfigurationError
 
-from .models import Checkpoint
+from .models import Checkpoint, refuse_idle
 
 if TYPE_CHECKING:
     from rao_rl.envs import Session, Task
@@ -31,7 +31,9 @@ class Assignment:
     max_depth: int
 
 
-def assign(goal: str | None, seed: int | None, checkpoint: Checkpoint | None = None) -> Assignment:
+def assign(
+    goal: str | None, seed: int | None, checkpoint: Checkpoint | None = None, request_timeout: float | None = None
+) -> Assignment:
     """Set the embedded policy, or that of a checkpoint, to `goal` in the test world of `seed`.
 
     Without a goal, to the test task of this number. Raises ConfigurationError where the goal is none that the policy
@@ -40,8 +42,10 @@ def assign(goal: str | None, seed: int | None, checkpoint: Checkpoint | None = N
     from rao_rl.envs import make
     from recursive_agent.model.embedded import EmbeddedModel
 
+    if checkpoint is None:
+        refuse_idle(request_timeout)
     try:
-        model: Any = EmbeddedModel() if checkpoint is None else checkpoint.open()
+        model: Any = EmbeddedModel() if checkpoint is None else checkpoint.open(request_timeout=request_timeout)
     except ConfigurationError as error:
         if checkpoint is not None:
             raise

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MOST_DIGITS = 100_000
+"""Digits of a whole number that are written out (a moment's work); longer ones are written as `0x…`, which takes none."""
+_MOST_BITS = 332_000
+"""Bits that such a number can have."""
 
 
 def clean(text: str) -> str:
@@ -16,18 +22,47 @@ def clean(text: str) -> str:
 
 
 def one_line(value: Any, width: int = 400) -> str:
-    """A value in one line of at most `width` characters, made safe to show."""
-    text = value if isinstance(value, str) else as_json(value)
+    """A value in one line of at most `width` characters, made safe to show. Costs no more for a large value."""
+    text = value if isinstance(value, str) else as_json(_beginning(value, _Room(width)))
     text = " ".join(clean(text[: 4 * width]).split())
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+class _Room:
+    """Values that may still be shown."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+def _beginning(value: Any, room: _Room) -> Any:
+    """As much of a value as a line of so many characters can begin with."""
+    room.left -= 1
+    if isinstance(value, str | bytes):
+        return value[: max(0, room.left) + 1]
+    if isinstance(value, Mapping):
+        return {
+            _beginning(key, room): _beginning(item, room) for key, item in islice(value.items(), max(0, room.left) + 1)
+        }
+    if isinstance(value, list | tuple):
+        return [_beginning(item, room) for item in islice(value, max(0, room.left) + 1)]
+    return value
+
+
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON; what JSON lacks is written as text."""
+    """A value as JSON; what JSON lacks is written as text. Controls of terminals are escaped, as JSON may."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", _as_json(value, indent=indent))
+
+
+def _as_json(value: Any, *, indent: int | None) -> str:
+    before = sys.get_int_max_str_digits()
     try:
-        return json.dumps(_keyed(value), ensure_ascii=False, indent=indent, default=_other)
+        sys.set_int_max_str_digits(_MOST_DIGITS)
+        return json.dumps(_writable(value), ensure_ascii=False, indent=indent, default=_other)
     except (ValueError, RecursionError):
-        return json.dumps(repr(value), ensure_ascii=False)
+        return json.dumps(_named(value), ensure_ascii=False)
+    finally:
+        sys.set_int_max_str_digits(before)
 
 
 def seconds(value: float) -> str:
@@ -51,10 +86,24 @@ def _other(value: Any) -> Any:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
-def _keyed(value: Any) -> Any:
-    """`value` with every key of every mapping a string, for JSON knows no other."""
+def _writable(value: Any) -> Any:
+    """`value` with what `json` cannot write made text: keys that are none, whole numbers that go on for pages."""
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(key): _keyed(item) for key, item in value.items()}
+        return {_key(key): _writable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_keyed(item) for item in value]
-    return value
+        return [_writable(item) for item in value]
+    return hex(value) if isinstance(value, int) and value.bit_length() > _MOST_BITS else value
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, tuple):
+        return str(tuple(_writable(part) for part in key))
+    return key if isinstance(key, str) else str(_writable(key))
+
+
+def _named(value: Any) -> str:
+    """What is said of a value that cannot be written: nested too deep, or with a `repr` that fails as well."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"

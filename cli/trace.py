@@ -174,7 +174,9 @@ def _node_in_full(node: Node, tree: ExecutionTree) -> list[RenderableType]:
         parts.append(Text.assemble(("reason   ", "bold"), clean(node.reason)))
     if node.score is not None or node.score_status is not None:
         given = "unknown" if node.score is None else f"{node.score:g}"
-        parts.append(Text.assemble(("score    ", "bold"), f"{given} ({node.score_status} by {node.score_source})"))
+        parts.append(
+            Text.assemble(("score    ", "bold"), f"{given} ({one_line(f'{node.score_status} by {node.score_source}')})")
+        )
     if node.children:
         parts.append(Text.assemble(("children ", "bold"), ", ".join(child.id for child in node.children)))
     return parts
@@ -184,7 +186,7 @@ def _step_in_full(step: Step) -> Iterator[RenderableType]:
     yield Rule(f"step {step.number}", style="dim", align="left")
     if step.model is not None:
         for message in step.model.messages:
-            yield Text(f"{message.role}:", style="bold blue")
+            yield Text(f"{one_line(message.role, 80)}:", style="bold blue")
             yield _indented(Text(clean(message.content)))
         usage = step.model.usage
         took = seconds(max(0.0, step.model.time - step.model.started))
@@ -195,18 +197,18 @@ def _step_in_full(step: Step) -> Iterator[RenderableType]:
             yield _indented(Text(clean(f"{wanted.name}({wanted.arguments})")))
     if step.cell is not None:
         took = seconds(max(0.0, step.cell.time - step.cell.started))
-        yield Text(f"cell: ({step.cell.status}, {took})", style="bold magenta")
+        yield Text(f"cell: ({one_line(step.cell.status, 80)}, {took})", style="bold magenta")
         code = Syntax("", "python", background_color="default").highlight(clean(step.cell.code))
         code.rstrip()
         yield _indented(code)
     for call in sorted(step.calls, key=lambda call: call.call):
-        arguments = [one_line(_spelled(value), 80) for value in call.args]
+        arguments = [one_line(value, 80) for value in call.args]
         arguments += [
-            f"{key}={one_line(_spelled(value), 80)}" for key, value in call.kwargs.items() if value is not None
+            f"{one_line(key, 80)}={one_line(value, 80)}" for key, value in call.kwargs.items() if value is not None
         ]
-        gave = f"raised {call.error}" if call.error is not None else _spelled(call.result)
-        who = f" [agent {call.child}]" if call.child is not None else ""
-        told = f"{call.name}({', '.join(arguments)}){who} → {one_line(gave)}"
+        gave = f"raised {call.error}" if call.error is not None else call.result
+        who = f" [agent {one_line(call.child, 80)}]" if call.child is not None else ""
+        told = f"{one_line(call.name, 80)}({', '.join(arguments)}){who} → {one_line(gave)}"
         yield _indented(Text(told, style="cyan"))
     if step.cell is not None:
         for text, style in ((step.cell.output, ""), (step.cell.error or "", "red")):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.repl import Require, Unset
 
+from .isolation import RequireOption, parse_require
 from .settings import listing, parse
+from .text import clean
 
 NEEDS = "training needs more packages: pip install 'rao[train]'"
 
@@ -26,13 +33,19 @@ def train(
     generated: Annotated[int | None, typer.Option(min=1, help="Stop after N sampled tokens.", metavar="N")] = None,
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the traces.", metavar="N")] = 3.0,
     tokens: Annotated[int, typer.Option(min=1, hidden=True)] = 4096,
-    lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.", metavar="LR")] = None,
-    noise: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of flawed lessons.", metavar="P")] = 0.0,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", metavar="LR")] = None,
+    noise: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of flawed lessons.", metavar="P", hidden=True)
+    ] = 0.0,
     eval_tasks: Annotated[str, typer.Option("--eval", help="easy=24,medium=32", metavar="D=N")] = "",
-    seed: Annotated[int, typer.Option(help="Of weights and samples.", metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(help="Of weights and samples.", metavar="N", min=0, max=2**32 - 1)] = 0,
+    save_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints.", metavar="N", hidden=True)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="E.g. credit.baseline=depth", metavar="S")] = None,
     settings: Annotated[bool, typer.Option("--settings", help="List what --set takes.")] = False,
+    require: RequireOption = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, hidden=True)] = None,
     threshold: Annotated[float, typer.Option(hidden=True)] = 1.0,
     compile: Annotated[bool, typer.Option("--compile", hidden=True)] = False,
@@ -53,10 +66,14 @@ def train(
         from rao_rl.samplers import SamplerConfig
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{NEEDS} ({error.name} is missing)") from error
+    _check_numbers({"--lr": lr, "--epochs": epochs, "--minutes": minutes, "--noise": noise, "--threshold": threshold})
+    if lr is not None and lr <= 0:
+        raise ConfigurationError(f"--lr must be more than 0, not {lr:g}")
+    often: dict[str, Any] = {} if save_steps is None else {"save_steps": save_steps}
     # A policy of a few million parameters, which is what a CPU trains, takes larger steps than a large one.
     defaults: dict[str, Any] = {
         "credit": CreditConfig(),
-        "update": UpdateConfig(learning_rate=3e-4 if lr is None else lr, seed=seed),
+        "update": UpdateConfig(learning_rate=3e-4 if lr is None else lr, seed=seed, **often),
         "collect": CollectConfig(seed=seed),
         "online": OnlineConfig(seed=seed),
         "sampler": SamplerConfig(),
@@ -65,6 +82,9 @@ def train(
     if settings:
         print(listing(defaults))
         return
+    required = parse_require(require)
+    if require is not None and not online:
+        raise ConfigurationError("--require belongs to --online: nothing else of training runs agents' code")
     if objective is None:
         objective = "imitation" if env is not None and not online else "rao"
     if objective not in ("rao", "imitation"):
@@ -92,22 +112,51 @@ def train(
             resume=resume,
             compile=compile,
             learning_rate=rate,
-            warmup_steps=50 if steps is None else min(50, -(-steps // 10)),
+            **often,
         )
-        _imitate(config, traces, env, model, made["lessons"], threshold=threshold, epochs=epochs)
+        with _stoppable():
+            _imitate(config, traces, env, model, made["lessons"], threshold=threshold, epochs=epochs)
+    elif traces is not None:
+        if online:
+            raise ConfigurationError("--online learns on an environment (--env), not on recorded traces")
+        temperature = made["collect"].temperature if _is_given("collect.temperature", set_ or ()) else None
+        with _stoppable():
+            _offline(out, str(model), traces, made, epochs=epochs, steps=steps, temperature=temperature, resume=resume)
     else:
-        if traces is not None:
-            if online:
-                raise ConfigurationError("--online learns on an environment (--env), not on recorded traces")
-            _offline(out, str(model), traces, made, epochs=epochs, steps=steps, resume=resume)
-        else:
-            if not online:
-                raise ConfigurationError("--objective rao learns on an environment with --online")
-            limits = {"max_steps": steps, "max_generated_tokens": generated}
-            given = {name: value for name, value in limits.items() if value is not None}
-            made["online"] = replace(made["online"], **given)
-            _online(out, str(model), str(env), made, eval_tasks=eval_tasks, resume=resume)
+        if not online:
+            raise ConfigurationError("--objective rao learns on an environment with --online")
+        limits = {"max_steps": steps, "max_generated_tokens": generated}
+        given = {name: value for name, value in limits.items() if value is not None}
+        made["online"] = replace(made["online"], **given)
+        _online(out, str(model), str(env), made, eval_tasks=eval_tasks, resume=resume, require=required)
     print(out)
+
+
+def _check_numbers(options: Mapping[str, float | None]) -> None:
+    """Refuse what a command line reads as a number and nobody can count with."""
+    for name, value in options.items():
+        if value is not None and not math.isfinite(value):
+            raise ConfigurationError(f"{name} must be a finite number, not {value:g}")
+
+
+def _is_given(setting: str, texts: Sequence[str]) -> bool:
+    return any(text.partition("=")[0].strip() == setting for text in texts)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say that a signal ended the run, and exit with the status that shells give for it."""
+    from rao_rl.runs import TrainingStopped
+
+    try:
+        yield
+    except TrainingStopped as stopped:
+        _say(str(stopped))
+        raise typer.Exit(128 + stopped.number) from None
+
+
+def _say(line: str) -> None:
+    print(f"rao: {clean(line)}", file=sys.stderr, flush=True)
 
 
 def _imitate(
@@ -123,20 +172,33 @@ def _imitate(
     from rao_rl.imitation import train_on_demonstrations, train_on_traces
 
     if traces is not None and model is not None:
-        train_on_traces(config, traces, model, threshold=threshold, epochs=epochs)
+        train_on_traces(config, traces, model, threshold=threshold, epochs=epochs, say=_say)
         return
     if env != "textcraft":
         raise ConfigurationError(f"there is no solver to imitate in {env!r}")
-    train_on_demonstrations(config, lessons, model=model)
+    train_on_demonstrations(config, lessons, model=model, say=_say)
 
 
 def _offline(
-    out: Path, model: str, traces: Path, made: dict[str, Any], *, epochs: float, steps: int | None, resume: bool
+    out: Path,
+    model: str,
+    traces: Path,
+    made: dict[str, Any],
+    *,
+    epochs: float,
+    steps: int | None,
+    temperature: float | None,
+    resume: bool,
 ) -> None:
     from rao_rl.offline import read_groups
     from rao_rl.rao import train_offline
+    from rao_rl.traces import left_out_text
 
     recorded = read_groups(traces, min_group=made["credit"].min_group)
+    if recorded.left_out:
+        _say(f"traces left out: {left_out_text(recorded.left_out)}")
+    for problem in recorded.problems[:3]:
+        _say(problem)
     train_offline(
         out,
         model,
@@ -144,14 +206,16 @@ def _offline(
         credit=made["credit"],
         update=made["update"],
         groups_per_step=made["collect"].tasks_per_step,
-        temperature=made["collect"].temperature,
+        temperature=temperature,
         epochs=epochs,
         max_steps=steps,
         resume=resume,
     )
 
 
-def _online(out: Path, model: str, env: str, made: dict[str, Any], *, eval_tasks: str, resume: bool) -> None:
+def _online(
+    out: Path, model: str, env: str, made: dict[str, Any], *, eval_tasks: str, resume: bool, require: Require | Unset
+) -> None:
     from rao_rl.envs import make
     from rao_rl.rao import train_online
 
@@ -172,6 +236,7 @@ def _online(out: Path, model: str, env: str, made: dict[str, Any], *, eval_tasks
         sampler=made["sampler"],
         eval_tasks=tasks,
         resume=resume,
+        require=require,
     )
 
 

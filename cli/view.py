@@ -12,6 +12,7 @@ from rich.text import Text
 from recursive_agent.status import Status
 from recursive_agent.trace.tree import ExecutionTree, Node
 
+from .isolation import layers
 from .text import count, one_line, seconds
 
 
@@ -79,23 +80,31 @@ def _choose(root: Node, height: int) -> set[str]:
     return shown
 
 
-def render(tree: ExecutionTree, height: int, *, results: bool = False) -> RenderableType:
-    """A headline and the folded tree, at most `height` lines. With `results`, a column of what each agent gave."""
-    head = Text(headline(tree), style="bold", no_wrap=True, overflow="ellipsis")
+def render(tree: ExecutionTree, height: int, *, results: bool = False, waits: str | None = None) -> RenderableType:
+    """A headline, what locks the agents in, what all wait for, and the folded tree, at most `height` lines (but three).
+
+    With `results`, a column of what each agent gave.
+    """
+    head: list[RenderableType] = [Text(headline(tree), style="bold", no_wrap=True, overflow="ellipsis")]
+    if told := layers(tree.settings):
+        line, locked = told
+        head.append(Text(line, style="dim" if locked else "bold red", no_wrap=True, overflow="ellipsis"))
+    if waits is not None:
+        head.append(Text(waits, style="yellow", no_wrap=True, overflow="ellipsis"))
     if not tree.nodes:
-        return head
+        return Group(*head)
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
     if results:
         table.add_column(ratio=2, no_wrap=True, overflow="ellipsis", style="cyan")
     for _ in range(4):
         table.add_column(justify="right", no_wrap=True)
-    for row in rows(tree.root, max(2, height - 1)):
-        cells = _folded(row) if row.hidden else _agent(row, tree)
+    for row in rows(tree.root, max(2, height - len(head))):
+        cells = _folded(row) if row.hidden else _agent(row, tree, results=results)
         if not results:
             del cells[1]
         table.add_row(*cells)
-    return Group(head, table)
+    return Group(*head, table)
 
 
 def headline(tree: ExecutionTree) -> str:
@@ -127,11 +136,11 @@ def mark(status: Status) -> tuple[str, str]:
     return ("✓", "green") if status.finished else ("✗", "red")
 
 
-def _agent(row: Row, tree: ExecutionTree) -> list[Text]:
+def _agent(row: Row, tree: ExecutionTree, *, results: bool) -> list[Text]:
     node = row.node
     sign, style = mark(node.status)
     score = "" if node.score is None else f" [{node.score:.2g}]"
-    given = node.result if node.finished else node.reason
+    given = (node.result if node.finished else node.reason) if results else None
     limit = f"/{node.max_steps}" if node.max_steps else ""
     return [
         Text.assemble((row.guide, "dim"), (sign, style), " ", one_line(node.goal), (score, "magenta")),

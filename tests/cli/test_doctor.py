@@ -22,7 +22,9 @@ def report(folder: Path, *arguments: str, **variables: str) -> tuple[int, dict[s
 
 def test_this_machine_can_run_agents(tmp_path: Path) -> None:
     code, found = report(tmp_path)
-    assert list(found) == ["python", "packages", "sandbox", "files", "policy", "traces", "endpoint"]
+    assert list(found) == [
+        *("python", "packages", "sandbox", "user", "namespaces", "files", "policy", "traces", "endpoint")
+    ]
     assert found["python"][0] == "ok"
     assert found["sandbox"][0] in ("ok", "warn")
     assert "process" in found["sandbox"][1]

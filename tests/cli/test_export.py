@@ -148,7 +148,7 @@ def nothing_to_learn(folder: Path) -> None:
         (twice, "are the same run"),
         (unscored, "no agent in traces has a score; give them one with `rao score traces`"),
         (one_attempt, "the largest group in traces has 1 attempt at its task, and 2 are needed"),
-        (cut_off, "holds no whole run: 1 of its traces were cut off"),
+        (cut_off, "holds no whole run: 1 of its traces was cut off"),
         (nothing_to_learn, "left out: 2 zero advantage"),
     ],
 )

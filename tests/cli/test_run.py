@@ -15,7 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rao_cli.models import attempts, open_model, refuse_idle
 
+from recursive_agent.errors import ConfigurationError
 from recursive_agent.status import Status
 from recursive_agent.testing import Fault, FaultKind, Request, ScriptedEndpoint, by_goal
 from recursive_agent.trace.store import trace_files
@@ -57,6 +59,8 @@ SCRIPT = by_goal(
             cell("finish(sum(r))"),
         ],
         "held": held,
+        "long": cell("finish(10**5000)"),
+        "endless": cell("finish([2**1_000_000])"),
         "secret": cell(f"finish('{KEY}')"),
         "stuck": [cell("await launch_subagent('hang')")],
         "hang": Fault(FaultKind.HANG),
@@ -220,12 +224,12 @@ def test_a_killed_run_leaves_a_trace_that_says_so(endpoint: ScriptedEndpoint, tm
     assert "never ended" not in shown.stdout  # nobody claims to know more than that
 
 
-# --- errors: one sentence, exit 2, no traceback ---
+# --- errors: one sentence, no traceback; 2 where the command is wrong, 3 where the endpoint failed ---
 
 
-def refused(*arguments: str, cwd: Path, env: dict[str, str], **more: str) -> str:
-    done = rao(*arguments, cwd=cwd, env=env, **more)
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+def refused(*arguments: str, cwd: Path, env: dict[str, str], status: int = 2) -> str:
+    done = rao(*arguments, cwd=cwd, env=env)
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
     assert "Traceback" not in done.stderr
     assert KEY not in done.stderr
     return done.stderr
@@ -233,16 +237,41 @@ def refused(*arguments: str, cwd: Path, env: dict[str, str], **more: str) -> str
 
 def test_a_refused_key_is_one_sentence_without_the_key(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
     wrong = KEY.replace("test", "prod")
-    error = refused("run", "text", "-q", cwd=tmp_path, env={**configured(endpoint), "OPENAI_API_KEY": wrong})
+    env = {**configured(endpoint), "OPENAI_API_KEY": wrong}
+    error = refused("run", "text", "-q", cwd=tmp_path, env=env, status=3)
     assert error.count("\n") == 1
     assert "key" in error
     assert wrong not in error
 
 
 def test_an_unknown_model_is_one_sentence(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    error = refused("run", "text", "-q", "--model", "absent", cwd=tmp_path, env=configured(endpoint))
+    error = refused("run", "text", "-q", "--model", "absent", cwd=tmp_path, env=configured(endpoint), status=3)
     assert error.count("\n") == 1
     assert "absent" in error
+
+
+def test_an_endpoint_that_does_not_answer_in_time_is_status_3(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    with ScriptedEndpoint(Fault(FaultKind.HANG), api_key=KEY) as silent:
+        env = {**configured(silent), "RAO_MODEL": "scripted"}
+        error = refused("run", "x", "-q", "--request-timeout", "0.05", cwd=tmp_path, env=env, status=3)
+    assert error.count("\n") == 1
+    assert "0.05 s" in error
+
+
+def test_the_help_names_every_exit_status(tmp_path: Path) -> None:
+    said = " ".join(rao("run", "--help", cwd=tmp_path).stdout.split())
+    assert "Exit status: 0 finished, 1 not finished, 2 wrong usage, 3 the endpoint failed, 130 interrupted." in said
+    assert "--request-timeout" in said
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_request_timeout_that_is_none_is_wrong_usage(seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match="--request-timeout must be a number of seconds above 0"):
+        attempts(seconds)
+    with pytest.raises(ConfigurationError, match="--request-timeout must be a number of seconds above 0"):
+        open_model("m", "http://localhost:9/v1", request_timeout=seconds)
+    with pytest.raises(ConfigurationError, match="for an endpoint"):
+        refuse_idle(seconds)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +302,48 @@ def test_a_goal_without_an_endpoint_is_told_where_to_point_rao(tmp_path: Path) -
     assert all(name in error for name in ("vLLM", "Ollama", "hosted", "--base-url", "OPENAI_API_KEY"))
 
 
+@pytest.mark.parametrize(
+    ("closed", "shown"), [("<&-", "ü plain\ntext\n"), (">&-", ""), ("2>&-", "ü plain\ntext\n"), ("<&- >&- 2>&-", "")]
+)
+def test_closed_streams_do_no_harm(endpoint: ScriptedEndpoint, tmp_path: Path, closed: str, shown: str) -> None:
+    command = [*RAO, "run", "text", "--model", "scripted", "--base-url", endpoint.base_url]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
+        cwd=tmp_path,
+        env=environment(OPENAI_API_KEY=KEY),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["trace", "ls", "."]])
+def test_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*RAO, *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "rao: the output cannot be written (No space left on device)"
+
+
+def test_why_nothing_was_answered_stands_beside_the_time_out(tmp_path: Path) -> None:
+    done = rao("run", "g", "--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the run's 2 seconds were used up; the last attempt at a call failed" in done.stderr
+
+
 def test_a_trace_folder_that_cannot_be_written_is_an_error_at_once(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     error = refused("run", "text", "--trace-dir", "file/x", cwd=tmp_path, env=configured(endpoint))
@@ -285,3 +356,14 @@ def test_the_key_never_enters_the_trace(endpoint: ScriptedEndpoint, tmp_path: Pa
     data = only_trace(tmp_path / "traces").read_text()
     assert KEY not in data
     assert "[redacted]" in data
+
+
+def test_whole_numbers_of_any_length_are_shown(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    done = rao("run", "long", "-q", cwd=tmp_path, env=configured(endpoint))
+    assert (done.returncode, done.stdout) == (0, f"1{'0' * 5000}\n")
+    done = rao("run", "endless", "-q", cwd=tmp_path, env=configured(endpoint))
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == [hex(2**1_000_000)]
+    for options in ([], ["--json"], ["--node", "0"], ["--node", "0", "--json"]):
+        shown = rao("trace", "show", *options, cwd=tmp_path)
+        assert (shown.returncode, shown.stderr) == (0, "")

@@ -222,7 +222,7 @@ def test_a_judge_nobody_knows_is_one_sentence_and_the_key_is_kept(
         code, out, err = here(
             *("traces", "--judge", model, "--base-url", endpoint.base_url, "--quiet"), OPENAI_API_KEY=key
         )
-        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert (code, out, err.count("\n")) == (3, "", 1)
         assert complaint in err
         assert key not in err
     assert set(scores(folder)) == {None}

@@ -149,18 +149,26 @@ def test_another_name_than_the_one_that_is_told_is_refused(tmp_path: Path, vllm:
         (["policy", "--engine", "embedded", "--", "--x"], "what follows -- belongs to vLLM"),
         (["policy", "--engine", "embedded", "--weight-updates"], "--weight-updates belongs to vLLM"),
         (["policy", "--host", "0.0.0.0"], "needs an API key"),
+        (["policy", "--host", "", "--api-key", "k"], "--host is empty"),
+        (["policy", "--host", "[::1]:8000"], "the port is given apart"),
+        (["policy", "--allowed-origin", "*"], "vLLM has options of its own"),
+        (["policy", "--engine", "embedded", "--allowed-origin", "chat.example"], "An allowed origin is written as"),
         (["policy", "--host", "0.0.0.0", "--api-key", "k", "--weight-updates"], "loopback"),
         (["policy", "--agent", "--weight-updates"], "leave --agent out"),
         (["policy", "--", "--port", "1"], "--port is not passed on"),
         (["policy", "--adapter", "nowhere"], "adapter_config.json cannot be read"),
         (["policy", "--agent", "--max-agents", "0"], "Limits.max_agents must be at least 1"),
         (["policy", "--engine", "embedded", "--max-concurrency", "0"], "at least 1"),
+        (["llama", "--engine", "embedded"], "it is a llama model): the embedded engine runs plain Qwen3-shaped"),
         (["--agent", "--base-url", "http://localhost:1/v1"], "No model is named"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(
     tmp_path: Path, vllm: StandIn, policy: Path, arguments: list[str], said: str
 ) -> None:
+    if arguments[:1] == ["llama"]:
+        (tmp_path / "llama").mkdir()
+        (tmp_path / "llama" / "config.json").write_text('{"model_type": "llama"}')
     done = rao("serve", *arguments, cwd=tmp_path, env=environment(RAO_VLLM_PYTHON=str(vllm.python)))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("rao: ")

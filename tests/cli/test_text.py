@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from typing import Any, Literal, Optional, Union
 
 import pytest
@@ -27,6 +28,29 @@ def test_one_line_is_one_line_of_at_most_its_width(text: str, width: int) -> Non
     shown = one_line(text, width)
     assert len(shown) <= width
     assert shown.splitlines() in ([shown], [])
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_json_on_a_terminal_controls_nothing_and_says_the_same(text: str) -> None:
+    shown = as_json({text: [text]})
+    assert clean(shown) == shown
+    assert json.loads(shown) == {text: [text]}
+
+
+def test_a_line_of_a_large_value_costs_no_more_than_one_of_a_small_value() -> None:
+    class Counted(list[Any]):
+        seen = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            for item in super().__iter__():
+                Counted.seen += 1
+                yield item
+
+    value = Counted(["x" * 1000] * 100_000)
+    assert one_line(value, 50) == ('["' + "x" * 47 + "…")
+    assert one_line({"key": value, "other": value}, 50) == '{"key": ["' + "x" * 39 + "…"
+    assert one_line([[1, 2], {"a": b"b"}, None], 50) == '[[1, 2], {"a": "b"}, null]'
+    assert Counted.seen < 200
 
 
 def test_json_output_always_is_json() -> None:

@@ -30,6 +30,9 @@ RUN: list[Event] = [
     cell_ran(
         "0", 1, 101.0, 103.0, code="x = 1\nprint(x)", output="1\n", error="SubagentError: no rhyme", status="error"
     ),
+    HostCalled(
+        time=103.0, node="0", step=1, call=2, started=102.0, name="echo", kwargs={"a\x1b[31m": 1}, error="no \x1b[31m"
+    ),
     node_ended("0", 104.0, result={"lines": ["a", "b"]}, usage=Usage(calls=1, prompt_tokens=10, completion_tokens=5)),
     RunEnded(time=104.0, status=Status.FINISHED, usage=Usage(calls=1)),
 ]
@@ -41,7 +44,7 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with TraceWriter(trace_path(folder, "abc123", 100.0)) as writer:
         for event in RUN:
             writer.append(event)
-    append_events(writer.path, [Scored(time=200.0, node="0", score=0.5)])
+    append_events(writer.path, [Scored(time=200.0, node="0", score=0.5, source="a judge\x1b[31m")])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
     return folder
@@ -79,7 +82,9 @@ def test_show_node_tells_conversation_code_calls_and_output(
     for part in ("be brief", "a poem", "hm\\x07", "print(x)", "SubagentError: no rhyme", '{"style": "haiku"}', "0.5"):
         assert part in out
     assert "launch_subagent() [agent 0.0] → raised no rhyme" in out
-    assert "\x07" not in out
+    assert "echo(a\\x1b[31m=1) → raised no \\x1b[31m" in out
+    assert "scored by a judge\\x1b[31m" in out
+    assert not any(c in out for c in "\x07\x1b")
     assert not any(line.endswith(" ") for line in out.splitlines())
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +15,10 @@ from typing import Any, Literal
 import pytest
 from rao_cli.main import main
 from rao_cli.settings import listing, parse
+from transformers import MistralConfig, MistralForCausalLM
 
 from rao_rl.credit import CreditConfig
+from rao_rl.trainer import RaoTrainer
 from recursive_agent.errors import ConfigurationError
 from tests.rl.policies import make_checkpoint, make_tokenizer
 from tests.rl.test_offline import REFUSED, record
@@ -138,6 +143,17 @@ def test_the_listing_has_a_line_for_each_setting() -> None:
         ("collect.num_generations=1", "num_generations must be at least 2"),
         ("collect.temperature=0", "temperature must be more than 0"),
         ("credit.max_nodes_per_depth=-3", "max_nodes_per_depth"),
+        ("credit.delegation_bonus=nan", "--set credit: delegation_bonus must be a number from 0 on, not nan"),
+        ("update.lora_rank=0", "--set update.lora_rank: must be at least 1, not '0'"),
+        ("update.learning_rate=-1", "--set update.learning_rate: must be more than 0"),
+        ("update.epsilon_high=-1", "--set update.epsilon_high: must be more than 0"),
+        ("update.learning_rate=nan", "--set update.learning_rate: must be a finite number"),
+        ("update.save_steps=1e99", "update.save_steps: "),
+        ("online.eval_concurrency=0", "--set online.eval_concurrency: must be at least 1"),
+        ("lessons.difficulties=impossible", "impossible"),
+        ("credit.baselin=root", "(did you mean credit.baseline?)"),
+        ("learning_rate=1", "(did you mean update.learning_rate?)"),
+        ("credit.learning_rate=1", "(did you mean update.learning_rate?)"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_one_sentence(given: str, complaint: str, here: Here) -> None:
@@ -159,6 +175,10 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(given: str, complaint: st
         (["--env", "textcraft", "--objective", "rao", "--model", "m", "--out", "o"], "with --online"),
         (["--env", "textcraft", "--objective", "magic", "--out", "o"], "takes rao or imitation, not 'magic'"),
         (["--env", "textcraft", "--objective", "imitation", "--online", "--out", "o"], "belongs to --objective rao"),
+        (["traces", "--model", "m", "--out", "o", "--lr", "nan"], "--lr must be a finite number"),
+        (["traces", "--model", "m", "--out", "o", "--lr", "0"], "--lr must be more than 0"),
+        (["traces", "--model", "m", "--out", "o", "--epochs", "inf"], "--epochs must be a finite number"),
+        (["traces", "--model", "m", "--out", "o", "--objective", "imitation", "--minutes", "inf"], "--minutes must be"),
         (["--env", "maze", "--online", "--model", "m", "--out", "o"], "there is no environment 'maze'"),
         (["--env", "textcraft", "--online", "--model", "m", "--out", "o", "--eval", "easy"], "DIFFICULTY=TASKS"),
         (["--env", "textcraft", "--online", "--model", "./m", "--out", "o"], "./m is no checkpoint that transformers"),
@@ -243,11 +263,88 @@ def test_a_run_from_traces_and_how_it_goes_on(here: Here, traces: Path, policy: 
     assert (update["learning_rate"], update["warmup_steps"], update["bf16"]) == (0.01, 0, False)
     assert told(better)["groups_per_step"] == 2
     assert "holds a run: go on with --resume" in here.refused(*command, "--steps", "2")
-    assert "begun with other settings: credit, update" in here.refused(*command, "--steps", "3", "--resume")
+    said = here.refused(*command, "--steps", "3", "--resume")
+    assert 'credit.depth_weighting (was "none", now "inverse_frequency")' in said
+    assert "learning_rate" not in said
     code, _, _ = here(*command, "--steps", "3", "--lr", "0.01", "--set", "credit.depth_weighting=none", "--resume")
     assert code == 0
     steps = [json.loads(line)["step"] for line in (better / "metrics.jsonl").read_text().splitlines() if "loss" in line]
     assert sorted(set(steps)) == [1, 2, 3]
+
+
+def test_what_a_run_cannot_end_with_is_said_before_it_begins(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 1)
+    command = ["traces", "--model", str(policy), *QUICK]
+    Path("file").touch()
+    assert "file is a file" in here.refused(*command, "--out", "file")
+    assert "a part of its path is a file" in here.refused(*command, "--out", "file/out")
+    assert "did you mean wandb?" in here.refused(*command, "--out", "out", "--set", "update.report_to=wnadb")
+    assert not Path("out").exists()
+
+
+def test_the_first_step_learns_and_a_rate_given_at_resume_is_used(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 4)
+    command = ["traces", "--model", str(policy), "--out", "out", "--save-steps", "1", "--set", "update.bf16=false"]
+    assert here(*command, "--steps", "1", "--lr", "0.01")[0] == 0
+    assert Path("out/model.safetensors").read_bytes() != (policy / "model.safetensors").read_bytes()
+    assert here(*command, "--steps", "3", "--lr", "0.001", "--resume")[0] == 0
+    lines = [json.loads(line) for line in Path("out/metrics.jsonl").read_text().splitlines()]
+    assert [line["learning_rate"] for line in lines if "loss" in line] == pytest.approx([0.01, 0.001, 0.001])
+    assert "update.loss_type" in here.refused(*command, "--steps", "4", "--set", "update.loss_type=ppo", "--resume")
+
+
+def test_a_model_with_sliding_windows_is_trained_right_padded(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 1)
+    shutil.copytree(policy, "mistral")
+    config = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    made: Any = MistralForCausalLM(MistralConfig(vocab_size=640, num_key_value_heads=1, sliding_window=8, **config))
+    made.save_pretrained("mistral")
+    command = ["traces", "--model", "./mistral", "--steps", "1", *QUICK]
+    assert "--set update.padding_free=false" in here.refused(*command, "--out", "refused")
+    code, _, err = here(*command, "--out", "out", "--set", "update.padding_free=false")
+    assert code == 0, err
+    assert not Path("out/model.onnx").exists()
+
+
+def test_the_temperature_of_the_traces_is_that_of_the_training(here: Here, traces: Path, policy: Path) -> None:
+    for member, score in enumerate((1.0, 0.0)):
+        events = token_events(
+            [turn([1], [2 + member])], run=f"r{member}", scores=(score,), settings={"temperature": 0.5}
+        )
+        write(traces / f"{member}.jsonl", events)
+    command = ["traces", "--model", str(policy), "--steps", "1", *QUICK]
+    assert here(*command, "--out", "out")[0] == 0
+    assert told(Path("out"))["temperature"] == 0.5
+    assert "sampled at temperature 0.5" in here.refused(*command, "--out", "o", "--set", "collect.temperature=1")
+
+
+def test_traces_that_are_left_out_are_counted(here: Here, traces: Path, policy: Path) -> None:
+    record(traces, 1)
+    (traces / "empty.jsonl").touch()
+    (traces / "strange.jsonl").write_text("no trace\n")
+    code, _, err = here("traces", "--model", str(policy), "--steps", "1", "--out", "out", *QUICK)
+    assert code == 0
+    assert "rao: traces left out: 1 of its traces was cut off, 1 of its traces cannot be read\n" in err
+    assert "strange.jsonl" in err
+
+
+def test_sigterm_ends_a_run_saved(here: Here, traces: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(traces, 4)
+    plain = RaoTrainer.training_step
+
+    def stopped(self: Any, *args: Any) -> Any:
+        if self.state.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, *args)
+
+    monkeypatch.setattr(RaoTrainer, "training_step", stopped)
+    command = ["traces", "--model", str(policy), "--out", "out", "--steps", "4", *QUICK]
+    code, out, err = here(*command)
+    assert (code, out) == (128 + signal.SIGTERM, "")
+    assert "stopped by SIGTERM at step 2, which is saved: go on with --resume" in err
+    monkeypatch.undo()
+    monkeypatch.chdir(traces.parent)
+    assert here(*command, "--resume")[:2] == (0, "out\n")
 
 
 def test_nothing_to_go_on_with_is_one_sentence(here: Here, traces: Path, policy: Path) -> None:
