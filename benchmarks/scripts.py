@@ -1,6 +1,6 @@
 """What the scripted endpoint answers in the benchmarks."""
 
-from recursive_agent.testing import Request
+from recursive_agent.testing import Fault, Request
 
 WIDE = "await asyncio.gather(*[launch_subagent(f'leaf {i}') for i in range({n})])\nfinish('done')"
 
@@ -33,3 +33,29 @@ def documents(request: Request) -> str:
         launch = "launch_subagent('measure', context=context)"
         return _cell(f"finish(await asyncio.gather(*[{launch} for _ in range({count})]))")
     return _cell("finish(len(context))")
+
+
+def soak(request: Request) -> str | Fault:
+    """Small trees of every kind, one after the other; the goal names the kind, and the first attempt of some fails."""
+    goal, step = request.first, request.step
+    if "leaf" in goal:
+        return _cell("finish(len(context) if context else 1)")
+    kind = goal.partition("tree ")[2].split()[0].rstrip(";")
+    if kind == "busy" and request.index % 2 == 0:
+        return Fault.http(429, headers={"Retry-After-Ms": "1"})
+    if kind == "dropped" and request.index % 2 == 0:
+        return Fault("drop")
+    if step == 0:
+        return _cell(SOAK.get(kind, "1"))
+    return "no code" if kind == "mute" else _cell("finish('done')")
+
+
+SOAK = {
+    "wide": "print(await asyncio.gather(launch_subagent('leaf a'), launch_subagent('leaf b')))",
+    "large": "print(await launch_subagent('leaf', context='x' * 400_000))",
+    "broken": "1 / 0",
+    "tool": "print(await echo('x'), await asyncio.gather(fail(), return_exceptions=True))",
+    "left": "t = asyncio.create_task(launch_subagent('leaf'))\nawait asyncio.sleep(0)",
+    "hungry": "x = [0] * 10 ** 9",
+    "refused": "finish(object())",
+}
