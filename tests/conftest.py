@@ -1,9 +1,47 @@
 """Shared by all tests: both event loops, and an environment without the developer's own keys."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
+
+SLOW = frozenset(
+    {
+        "agent/test_raises",
+        "agent/test_odd_values",
+        "agent/test_open_agents",
+        "campaign/test_machinery",
+        "cli/test_isolation",
+        "model/test_capabilities",
+        "serve/test_browsers",
+        "serve/test_engine_refusals",
+        "model/test_gate",
+        "model/test_not_http",
+        "repl/test_attacks_native",
+        "repl/test_between_cells",
+        "repl/test_clock_and_names",
+        "repl/test_conformance",
+        "repl/test_fails_closed",
+        "repl/test_namespaces",
+        "repl/test_own_hooks",
+        "repl/test_policy_generator",
+        "repl/test_policy_language",
+        "repl/test_watchdog",
+        "repl/test_what_leaves_and_arrives",
+        "trace/test_heartbeat",
+    }
+)
+"""Suites that take long for what they add on most days: `make slow`, which CI runs too."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and str(item.path.relative_to(here).with_suffix("")) in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 # An example may take as long as it takes: how fast a busy machine is says nothing of what is tested. A CI run says the same
 # of the same commit each time; everywhere else new examples are tried.
