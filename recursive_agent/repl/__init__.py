@@ -1,4 +1,4 @@
-"""Sandboxed REPLs: one interface (`Sandbox`, `Repl`), and what implements it."""
+"""Sandboxed REPLs: the interface (`Sandbox`, `Repl`) and its implementations."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class CellStatus(StrEnum):
     ERROR = "error"
     """It raised; `CellResult.error` is the traceback as the agent should see it."""
     FINISHED = "finished"
-    """It called `finish`; `CellResult.value` is what it gave."""
+    """It called `finish`; `CellResult.value` is its argument."""
     TIMEOUT = "timeout"
     """It was stopped at its CPU or wall limit; variables survive where the interpreter could be interrupted."""
     MEMORY = "memory"
@@ -29,7 +29,7 @@ class CellStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellResult:
-    """What running one cell gave."""
+    """The result of one cell."""
 
     status: CellStatus
     output: str = ""
@@ -55,7 +55,7 @@ class CellResult:
 
 
 class HostCallError(Exception):
-    """Raise in a `HostCall` to raise an exception in the agent's code.
+    """Raise this in a `HostCall` to raise an exception in the agent's code.
 
     `kind` is one of `SubagentError` (with `status`, `message`, `partial`), `LaunchRefused`, `ToolError`: exception classes
     the agent's code knows by name. `data` becomes the attributes of the exception.
@@ -70,7 +70,7 @@ class HostCallError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostRequest:
-    """One call that the agent's code made of the host. Awaited concurrently; `cell` counts cells from 1."""
+    """One call of a host function by the agent's code. Awaited concurrently; `cell` counts cells from 1."""
 
     id: int
     name: str
@@ -85,7 +85,7 @@ HostCall = Callable[[HostRequest], Awaitable[Any]]
 """Answers a request of the agent's code with plain data (None, bool, int, float, str, bytes, list, dict).
 
 Called at once for every request, in order of arrival; what it returns is awaited in a task of its own, and never awaited
-where the REPL is closed first (so a coroutine that must not be lost is better made when it is awaited).
+where the REPL is closed first (so create a coroutine that must not be lost only when it is awaited).
 """
 
 
@@ -121,7 +121,7 @@ class ReplLimits:
     cpu_seconds: float = 3_600.0
     """CPU of the worker's whole life; the kernel kills it there."""
     pool: MemoryPool | None = None
-    """What else counts against the same limit of memory."""
+    """The pool whose memory limit it shares."""
 
 
 DEFAULT_LIMITS = ReplLimits()
@@ -131,7 +131,7 @@ class Repl(Protocol):
     """One agent's interpreter: state persists across cells."""
 
     async def run(self, code: str) -> CellResult:
-        """Run one cell. Never raises for what the code does; raises SandboxError when no worker can be had."""
+        """Run one cell. Never raises for what the code does; raises SandboxError when no worker can be started."""
 
     async def aclose(self) -> None:
         """Kill the worker and release its descriptors. Safe to call twice; shielded from cancellation."""
@@ -139,12 +139,12 @@ class Repl(Protocol):
 
 @runtime_checkable
 class Sandbox(Protocol):
-    """Makes REPLs. An async context manager that owns the helper processes."""
+    """Opens REPLs. An async context manager that owns the helper processes."""
 
     enforced: frozenset[str]
     """Layers that hold: of `process`, `rlimits`, `no_new_privs`, `pdeathsig`, `landlock`, `seccomp`, `policy`, `namespaces`.
 
-    Empty until the sandbox is entered. A sandbox of another make names those that it equals or surpasses.
+    Empty until the sandbox is entered. Another kind of sandbox names the layers that it equals or surpasses.
     """
 
     async def __aenter__(self) -> Self: ...

@@ -34,7 +34,7 @@ class Files:
         return len(self._files)
 
     def encode(self, context: Any) -> tuple[Any, list[str]]:
-        """`(context with references, strings referred to, in order)`; give the strings back with `release`."""
+        """`(context with references, strings referred to, in order)`; pass the strings to `release` at the end."""
         order: dict[int, tuple[int, str]] = {}
 
         def walk(value: Any, depth: int) -> Any:
@@ -62,7 +62,7 @@ class Files:
             raise
 
     def descriptors(self, texts: list[str]) -> list[int]:
-        """The descriptors of strings that `encode` gave."""
+        """The descriptors of strings that `encode` returned."""
         return [self._files[id(text)].fd for text in texts]
 
     def _hold(self, text: str) -> None:
@@ -73,7 +73,7 @@ class Files:
             file.users += 1
 
     def release(self, texts: list[str]) -> None:
-        """Whoever encoded these no longer needs them."""
+        """Close the files of these strings where no other REPL uses them."""
         with self._lock:
             for text in texts:
                 file = self._files[id(text)]

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import array
 import errno
-import importlib.util
 import logging
-import math
 import os
-import resource
 import socket
 import subprocess
 import sys
 from collections import deque
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Literal, Self
 
 import anyio
 
 from ..errors import SandboxError
-from . import kernel, zygote
+from . import helper, kernel, zygote
 from .link import Worker
 from .sandbox import WorkerSandbox
 from .watchdog import resident_bytes
@@ -31,23 +27,24 @@ _PATIENCE = 10.0
 """Seconds to wait for a worker while new ones are refused."""
 _LONGEST_PAUSE = 1.0
 """Seconds between attempts to start workers, at most."""
-WORKER_PACKAGES = ("msgpack", "RestrictedPython")
+_MOST_REVIVALS = 5
+"""Zygotes in a row that may be killed before they give a worker."""
 _REQUIRED = {"kernel": kernel.KERNEL_LAYERS}
 
 
 class ProcessSandbox(WorkerSandbox):
-    """A locked process for each REPL, forked from a zygote that shares nothing with this process.
+    """An isolated process for each REPL, forked from a helper process (zygote) that shares nothing with this process.
 
-    `spares` workers are kept forked and locked ahead of need. `policy=False` leaves the kernel as the only boundary: the
-    code is then plain Python (meant for tests of that boundary). It refuses to start, with SandboxError, where a layer of
-    the kernel does not hold; `require=None` allows that.
+    `spares` workers are started in advance. `policy=False` turns the restricted Python off, so that only the kernel
+    isolates the code (meant for tests). If a layer of the kernel is not available, entering the sandbox raises
+    SandboxError; `require=None` allows it.
     """
 
     def __init__(self, *, require: Literal["kernel"] | None = "kernel", spares: int = 8, policy: bool = True) -> None:
         super().__init__()
         self._required = _REQUIRED[require] if require is not None else frozenset()
         self._spare_target = spares
-        self._policy = policy
+        self._restricted = policy
         self._owner = 0
         self._zygote: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -57,8 +54,12 @@ class ProcessSandbox(WorkerSandbox):
         self._failure: str | None = None
         self._lost = False
         """Whether the failure is that the zygote ended by itself."""
-        self._proven = False
-        """Whether the zygote there is has given a worker."""
+        self._revivals = 0
+        """How often a lost zygote is replaced before the next worker comes; never before the first worker."""
+        self._generation = 0
+        """Counts how often all spares were thrown away."""
+        self._stale = 0
+        """Workers under way from the zygote that were forked before the spares were thrown away."""
         self._revival = anyio.Lock()
         self._refusal: _Refusal | None = None
         """Why no worker could be started lately."""
@@ -69,7 +70,7 @@ class ProcessSandbox(WorkerSandbox):
         self._start()
         try:
             tasks = await self._begin()
-            tasks.start_soon(self._receive_workers)
+            tasks.start_soon(self._receive_workers, self._socket)
             with anyio.fail_after(_START_SECONDS):
                 first = await self._take()
                 self._spares.appendleft(first)  # so that it is released whatever comes
@@ -91,49 +92,16 @@ class ProcessSandbox(WorkerSandbox):
         """The program that starts the zygote: Python with these arguments."""
         return [sys.executable, *arguments]
 
-    def _pid(self, pidfd: int, said: int) -> int:
-        """Process id of a worker as this process sees it; `said` is the id as the zygote sees it."""
-        return said
+    def _pid(self, pidfd: int, reported: int) -> int:
+        """Process id of a worker as this process sees it; `reported` is the id as the zygote sees it."""
+        return reported
 
     def _start(self) -> None:
         """Start a zygote. Raises SandboxError."""
         if problem := kernel.why_root_cannot_start():
             raise SandboxError(problem)
         self._owner = os.getpid()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:  # two descriptors for each REPL; the usual soft limit of 1,024 would end at 500
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        paths = {str(Path(place).parent) for name in WORKER_PACKAGES for place in _locations(name)}
-        with ExitStack() as stack:
-            try:
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                stack.enter_context(theirs)
-                stack.callback(ours.close)
-                ours.setblocking(False)
-                # So that it notices our end even where a fork of ours keeps the other end of its socket open.
-                host = os.pidfd_open(os.getpid())
-                stack.callback(os.close, host)
-                self._zygote = subprocess.Popen(
-                    self._command(
-                        [
-                            *("-I", "-S", "-X", "utf8", "-c", zygote.BOOT),
-                            *(str(Path(__file__).parent), ":".join(sorted(paths)), str(theirs.fileno()), str(host)),
-                            "policy" if self._policy else "raw",
-                        ]
-                    ),
-                    env={},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), host),
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise SandboxError(f"the sandbox's helper process cannot be started ({error.strerror})") from error
-            self._socket = ours
-            stack.pop_all()
-            theirs.close()
-            os.close(host)
+        self._zygote, self._socket = helper.start(self._command, restricted=self._restricted)
 
     async def __aexit__(self, *exc: object) -> None:
         self._fail("the sandbox is closed")
@@ -145,7 +113,7 @@ class ProcessSandbox(WorkerSandbox):
             self._hang_up()
             if self._zygote is not None:
                 with anyio.CancelScope(shield=True):
-                    await _wait(self._zygote)
+                    await helper.wait(self._zygote)
             self._files.close()
 
     def _hang_up(self) -> None:
@@ -156,7 +124,7 @@ class ProcessSandbox(WorkerSandbox):
             self._socket = None
 
     def _holding(self, layers: frozenset[str]) -> frozenset[str]:
-        return layers | {"process"} | ({"policy"} if self._policy else set())
+        return layers | {"process"} | ({"policy"} if self._restricted else set())
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
@@ -167,18 +135,18 @@ class ProcessSandbox(WorkerSandbox):
 
     def _order(self) -> None:
         """Ask the zygote for as many workers as are waited for, and the spares."""
-        wanted = len(self._waiting) + self._spare_target - len(self._spares) - self._coming
+        count = len(self._waiting) + self._spare_target - len(self._spares) - self._coming
         if self._refusal is not None and self._refusal.resting:
             return
-        if wanted > 0 and self._socket is not None and self._failure is None:
+        if count > 0 and self._socket is not None and self._failure is None:
             try:
-                self._socket.send(zygote.REQUEST.pack(min(wanted, 0xFFFF)))
+                self._socket.send(zygote.REQUEST.pack(min(count, 0xFFFF)))
             except BlockingIOError:
                 pass  # the zygote has orders enough; the next worker that comes brings us here again
             except OSError as error:
                 self._lose(f"the sandbox's zygote is gone ({error.strerror})")
             else:
-                self._coming += wanted
+                self._coming += count
 
     def _lose(self, reason: str) -> None:
         self._lost = self._lost or self._failure is None  # it is noticed at both ends of the socket
@@ -187,22 +155,35 @@ class ProcessSandbox(WorkerSandbox):
     async def _revive(self) -> None:
         """Start another zygote where one that worked was killed (by the kernel's out-of-memory killer, say).
 
-        Its workers died with it. One that never gave a worker would not do better a second time. Raises SandboxError.
+        Its workers died with it. A new one may be killed as well before it gives a worker, so it is tried a few times. One
+        that ends by itself before that would not do better a second time. Raises SandboxError.
         """
         async with self._revival:
-            if not (self._lost and self._proven) or self._tasks is None or self._zygote is None:
+            if not self._can_revive or self._tasks is None or self._zygote is None:
                 return
-            await _wait(self._zygote)
+            await helper.wait(self._zygote)
             while self._spares:
                 self._spares.popleft().kill()
             self._hang_up()
+            gave_a_worker = self._revivals == _MOST_REVIVALS
+            if not gave_a_worker and self._zygote.returncode >= 0:
+                self._revivals = 0
+                return
             self._start()  # where it fails, everything stands as it was: the next one to ask tries again
-            self._coming, self._failure, self._lost, self._proven = 0, None, False, False
-            self._tasks.start_soon(self._receive_workers)
+            self._coming = self._stale = 0
+            self._failure, self._lost = None, False
+            self._revivals -= 1
+            self._tasks.start_soon(self._receive_workers, self._socket)
 
-    async def _receive_workers(self) -> None:
-        zygote_socket = self._socket
-        assert zygote_socket is not None
+    @property
+    def _can_revive(self) -> bool:
+        """Whether the zygote is lost and may be replaced."""
+        return self._lost and self._revivals > 0
+
+    async def _receive_workers(self, zygote_socket: socket.socket | None) -> None:
+        """Take in what one zygote gives. It may be lost, and replaced, before this begins."""
+        if zygote_socket is None or zygote_socket is not self._socket:
+            return
         room = socket.CMSG_SPACE(2 * array.array("i").itemsize)
         while True:
             try:
@@ -223,15 +204,21 @@ class ProcessSandbox(WorkerSandbox):
                 self._lose("the sandbox's zygote has ended")
                 return
             self._coming -= 1
+            stale = self._stale > 0
+            self._stale = max(0, self._stale - 1)
             (pid,) = zygote.BORN.unpack(data)
             if pid <= 0 or len(fds) != 2:  # a worker whose descriptors got lost sees its socket closed, and ends
                 for fd in fds:
                     os.close(fd)
                 self._refused(-pid if pid <= 0 else errno.EMFILE)
                 continue
-            self._proven = True
+            self._revivals = _MOST_REVIVALS
             self._refusal = None
-            self._put_back(Worker(socket.socket(fileno=fds[0]), fds[1], self._pid(fds[1], pid)))
+            worker = Worker(socket.socket(fileno=fds[0]), fds[1], self._pid(fds[1], pid), generation=self._generation)
+            if stale:
+                worker.kill()
+            else:
+                self._put_back(worker)
             self._order()
 
     def _refused(self, number: int) -> None:
@@ -265,6 +252,17 @@ class ProcessSandbox(WorkerSandbox):
             self._spares.append(worker)
         else:  # it was ordered for one who has gone
             worker.kill()
+
+    def _throw_spares_away(self) -> None:
+        """A worker was killed, and whoever did that may have killed all of them: one that is still to die looks alive.
+
+        From here on only workers count that are forked after this. The zygote gives them in the order of their birth, so
+        the next ones to come are older.
+        """
+        self._generation += 1
+        self._stale = self._coming
+        while self._spares:
+            self._spares.popleft().kill()
 
     async def _take(self) -> Worker:
         if self._owner != os.getpid():
@@ -302,14 +300,16 @@ class ProcessSandbox(WorkerSandbox):
             raise SandboxError(self._failure or "no worker")
         return waiter.worker
 
-    async def worker(self) -> Worker:
-        """A locked worker that nobody uses yet. Raises SandboxError."""
+    async def worker(self, dead: Worker | None = None) -> Worker:
+        """A locked worker that nobody uses yet; see `WorkerSandbox.worker`. Raises SandboxError."""
+        if dead is not None and dead.generation == self._generation:
+            self._throw_spares_away()
         problem = ""
         for _ in range(self._spare_target + 3):  # all spares may have died at once
             try:
                 worker = await self._take()
             except SandboxError as error:
-                if self._lost and self._proven:
+                if self._can_revive:
                     problem = str(error)
                     continue
                 raise
@@ -335,14 +335,7 @@ class ProcessSandbox(WorkerSandbox):
     def _unusable(self) -> str | None:
         if self._tasks is None:
             return "enter the sandbox first: `async with ProcessSandbox() as sandbox:`"
-        return None if self._lost and self._proven else self._failure
-
-
-def _locations(package: str) -> list[str]:
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
-        raise SandboxError(f"the package {package} is missing: pip install {package}")
-    return list(spec.submodule_search_locations)
+        return None if self._can_revive else self._failure
 
 
 class _Refusal:
@@ -360,25 +353,3 @@ class _Waiter:
     def __init__(self) -> None:
         self.event = anyio.Event()
         self.worker: Worker | None = None
-
-
-async def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the zygote, which ends by itself when its socket is closed."""
-    for seconds in (5.0, math.inf):
-        with anyio.move_on_after(seconds):
-            while process.poll() is None:
-                await _ended(process)
-            return
-        process.kill()
-
-
-async def _ended(process: subprocess.Popen[bytes]) -> None:
-    try:
-        fd = os.pidfd_open(process.pid)
-    except OSError:  # no descriptor left
-        await anyio.sleep(0.01)
-        return
-    try:
-        await anyio.wait_readable(fd)
-    finally:
-        os.close(fd)

@@ -11,17 +11,17 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Self
 
-from .calls import Disconnected, TimedOut
 from .link import Worker
 from .protocol import pack
 from .sandbox import WorkerSandbox
+from .worker.errors import Disconnected, TimedOut
 
 if TYPE_CHECKING:
-    from .interpreter import Interpreter
+    from .worker.cell import Cell
 
 
 class TrustedCodeWarning(UserWarning):
-    """Cells run inside this process: nothing stands between the agent's code and your files, keys and network."""
+    """Cells run inside this process: nothing isolates the agent's code from your files, keys and network."""
 
 
 _warned = False
@@ -39,7 +39,7 @@ def _warn_once() -> None:
 
 
 class InProcessSandbox(WorkerSandbox):
-    """Cells behave as in the `process` sandbox, but run in threads of this process under the policy alone."""
+    """Cells behave as in the `process` sandbox, but run in threads of this process, kept in by the language alone."""
 
     def __init__(self) -> None:
         _warn_once()
@@ -56,7 +56,7 @@ class InProcessSandbox(WorkerSandbox):
         finally:
             self._files.close()
 
-    async def worker(self) -> Worker:
+    async def worker(self, dead: Worker | None = None) -> Worker:
         """A thread that runs cells, behind the same socket as a process."""
         ours, theirs = socket.socketpair()
         threading.Thread(target=_serve, args=(theirs,), name="rao-cells", daemon=True).start()
@@ -76,14 +76,14 @@ class _ThreadLimiter:
     """Interrupts the thread's bytecode from a timer thread; memory and CPU cannot be limited."""
 
     def __init__(self) -> None:
-        self.interpreter: Interpreter | None = None
+        self.cell: Cell | None = None
         self._thread = threading.get_ident()
         self._over = threading.Event()
 
     def allow(self, memory: int, cpu: float | None = None) -> None:
         """A thread's memory and CPU cannot be limited."""
 
-    def start(self, seconds: float) -> None:
+    def start(self, seconds: float, used: float) -> None:
         """Watch the cell."""
         self._over = threading.Event()
         threading.Thread(target=self._watch, args=(self._over, seconds), name="rao-limit", daemon=True).start()
@@ -98,33 +98,34 @@ class _ThreadLimiter:
     def hurry(self) -> None:
         """`finish` raises in the thread itself; nothing else to do."""
 
-    def stop(self) -> None:
+    def stop(self, used: float) -> None:
         """The cell is over."""
         self._over.set()
 
     def _watch(self, over: threading.Event, seconds: float) -> None:
-        from .worker import in_agent_code
+        from .worker.limits import in_agent_code
 
-        interpreter = self.interpreter
+        cell = self.cell
         left = seconds
-        while interpreter is not None and not over.wait(max(left, 0.02)):
-            left = interpreter.remaining()
-            if left <= 0 and not over.is_set() and not interpreter.finished:
+        while cell is not None and not over.wait(max(left, 0.02)):
+            left = cell.remaining()
+            if left <= 0 and not over.is_set() and not cell.finished:
                 # Where the thread stands now is where it raises: it holds still while this thread holds the GIL.
                 if in_agent_code(sys._current_frames().get(self._thread)):
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(TimedOut))
                 else:
-                    interpreter.overdue = True
+                    cell.overdue = True
 
 
 def _serve(sock: socket.socket) -> None:
-    from . import incoming, worker  # here, for all that it imports is of no use to a host whose workers are processes
+    from .worker import incoming  # here, for all that it imports is of no use to a host whose workers are processes
+    from .worker import main as worker
 
     loop = worker.make_loop()
     try:
         with sock, contextlib.suppress(Disconnected, ConnectionError, TimedOut):
             connection = incoming.Connection(sock)
             connection.send(pack(["ready", []]))
-            worker.serve(connection, loop, _ThreadLimiter(), policy=True, process=False)
+            worker.serve(connection, loop, _ThreadLimiter(), restricted=True, process=False)
     finally:
         loop.close()

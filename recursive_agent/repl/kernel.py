@@ -1,4 +1,4 @@
-"""The boundary: what the kernel is asked to refuse to a worker, and whether it really does.
+"""The boundary: locks a worker with the layers of the kernel, and tests whether each of them holds.
 
 Everything here works without privileges and without user namespaces. Each layer is probed after it was asked for; a layer
 counts as enforced only when the probe was refused.
@@ -117,9 +117,9 @@ def die_with(parent: int) -> bool:
     """Ask for SIGKILL when `parent`, the zygote, ends. After `drop_privileges`, which would clear it."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(_PR_SET_DUMPABLE, 0)
-    wanted = ctypes.c_int()
-    _libc.prctl(_PR_GET_PDEATHSIG, ctypes.addressof(wanted), 0, 0, 0)
-    return wanted.value == signal.SIGKILL and os.getppid() == parent
+    number = ctypes.c_int()
+    _libc.prctl(_PR_GET_PDEATHSIG, ctypes.addressof(number), 0, 0, 0)
+    return number.value == signal.SIGKILL and os.getppid() == parent
 
 
 def no_new_privileges() -> bool:
@@ -218,8 +218,8 @@ class _Program(ctypes.Structure):
 
 def seccomp(machine: Machine, program: bytes) -> bool:
     """Install the filter, for good. True when a call off the list is then refused."""
-    wanted = _Program(len(program) // 8, program)
-    if _syscall(ctypes.c_long(machine.seccomp), _SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(wanted)) != 0:
+    filter_program = _Program(len(program) // 8, program)
+    if _syscall(ctypes.c_long(machine.seccomp), _SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(filter_program)) != 0:
         return False
     try:
         os.close(os.dup(0))
@@ -271,7 +271,7 @@ def advice(missing: Iterable[str]) -> str:
 
 
 def warning(missing: Iterable[str]) -> str:
-    """What is said of every run on such a machine, where it was allowed."""
+    """The warning of every run on such a machine, where it was allowed."""
     missing = sorted(missing)
     return f"agents' code is not locked in: this machine does not enforce {', '.join(missing)} ({advice(missing)})"
 

@@ -10,6 +10,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from time import monotonic
 from typing import ClassVar
 
@@ -24,13 +25,15 @@ from .protocol import CHUNK, FrameReader, ProtocolError
 _READY_BYTES = 64 * 1024
 _TURN = 0.002
 """Seconds after which others get their turn, while messages of one worker are waiting."""
+_TOGETHER = 64
+"""Frames that one system call sends at most."""
 _PIECE = 1024
 """Bytes from which a part of a message is worth its while."""
 _buffer = memoryview(bytearray(CHUNK))
 
 
 class WorkerGone(Exception):
-    """The worker has ended, or speaks nonsense; the message says which."""
+    """The worker has ended or has broken the protocol; the message says which."""
 
 
 class Pace:
@@ -67,28 +70,37 @@ class Pace:
         return wait
 
     def spend(self, seconds: float) -> None:
-        """Count what reading a message took."""
+        """Count the time that reading a message took."""
         self._tokens -= seconds * self.SHARE * self.RATE
 
 
 class Worker:
     """A worker process: its socket, its pidfd. Sending never waits; what the socket does not take is sent later."""
 
-    def __init__(self, sock: socket.socket, pidfd: int | None, pid: int) -> None:
+    def __init__(self, sock: socket.socket, pidfd: int | None, pid: int, *, generation: int = 0) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.pid = pid
+        self.generation = generation
+        """For its sandbox: how often that had thrown all its spares away when this one came."""
         self.gone = False
         self.reason: str | None = None
         """Why we killed it, where it was for something it did."""
         self.watched = pidfd is not None
         """Whether it is a process of its own."""
         self._pidfd = pidfd
+        self._news = select.poll()
+        """Of its socket and of its end."""
+        self._news.register(sock, select.POLLIN)
+        if pidfd is not None:
+            self._news.register(pidfd, select.POLLIN)
         self._reader = FrameReader(_READY_BYTES)
         self._pace = Pace()
         self._turn = 0.0
         self._unsent: deque[memoryview] = deque()
         self.unsent_bytes = 0
+        self._sending = False
+        """Whether a task sees to what is unsent."""
         self._layers: frozenset[str] | None = None
 
     async def ready(self) -> frozenset[str]:
@@ -99,7 +111,7 @@ class Worker:
             except (WorkerGone, ProtocolError) as error:
                 raise SandboxError(f"a worker ended before it was ready ({error})") from error
             if not isinstance(message, Ready):
-                reason = message.reason if isinstance(message, Failed) else "it said something else"
+                reason = message.reason if isinstance(message, Failed) else "its first message was of another kind"
                 raise SandboxError(f"a worker could not be locked: {reason}")
             self._layers = message.layers
         return self._layers
@@ -151,8 +163,13 @@ class Worker:
 
     def ended(self) -> bool:
         """Whether the worker has ended while nobody was looking."""
-        if self.gone or (self._pidfd is not None and _is_readable(self._pidfd)):
-            return True  # what it said before may still wait in the socket
+        if self.gone:
+            return True
+        news = self._news.poll(0)
+        if not news:
+            return False
+        if any(fd == self._pidfd for fd, _ in news):
+            return True  # its last messages may still wait in the socket
         try:
             return self.sock.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
@@ -160,12 +177,15 @@ class Worker:
         except OSError:
             return True
 
-    def send(self, frame: bytes, tasks: anyio.abc.TaskGroup, fds: Sequence[int] = ()) -> None:
-        """Send a frame (with descriptors). One for a worker that is gone is dropped: `receive` tells."""
+    def send(self, frame: bytes, tasks: anyio.abc.TaskGroup, fds: Sequence[int] = (), *, more: bool = False) -> None:
+        """Send a frame (with descriptors). One for a worker that is gone is dropped: `receive` tells.
+
+        With `more`, others may follow before the event loop's next turn: all are sent together.
+        """
         if self.gone:
             return
         sent = 0
-        if not self._unsent:
+        if not self._unsent and not more:
             try:
                 if fds:
                     passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
@@ -179,23 +199,37 @@ class Worker:
         if sent < len(frame):
             self._unsent.append(memoryview(frame)[sent:])
             self.unsent_bytes += len(frame) - sent
-            if len(self._unsent) == 1:
+            if not more and len(self._unsent) > 1:
+                with contextlib.suppress(OSError):
+                    self._send_some()
+            if self._unsent and not self._sending:
+                self._sending = True
                 tasks.start_soon(self._send_rest)
+
+    def _send_some(self) -> None:
+        """Send what the socket takes at once. Raises OSError."""
+        sent = self.sock.sendmsg(list(islice(self._unsent, _TOGETHER)))
+        self.unsent_bytes -= sent
+        while sent:
+            first = self._unsent[0]
+            if sent < len(first):
+                self._unsent[0] = first[sent:]
+                return
+            sent -= len(first)
+            self._unsent.popleft()
 
     async def _send_rest(self) -> None:
         try:
             while self._unsent and not self.gone:
-                await anyio.wait_writable(self.sock)
                 with contextlib.suppress(BlockingIOError):
-                    rest = self._unsent[0]
-                    sent = self.sock.send(rest)
-                    self.unsent_bytes -= sent
-                    if sent < len(rest):
-                        self._unsent[0] = rest[sent:]
-                    else:
-                        self._unsent.popleft()
+                    self._send_some()
+                if self._unsent:
+                    await anyio.wait_writable(self.sock)
         except (OSError, anyio.ClosedResourceError):
             self._unsent.clear()
+            self.unsent_bytes = 0
+        finally:
+            self._sending = False
 
     def kill(self, reason: str | None = None) -> None:
         """SIGKILL, and close the descriptors."""
@@ -210,9 +244,3 @@ class Worker:
         with contextlib.suppress(Exception):  # outside an event loop there is nobody to tell
             anyio.notify_closing(self.sock)
         self.sock.close()
-
-
-def _is_readable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))

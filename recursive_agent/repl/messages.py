@@ -1,19 +1,19 @@
-"""What a worker may say: a closed set of messages, checked field by field before anything is done with one.
+"""The messages of a worker: a closed set, each checked field by field before it is used.
 
 A worker is an attacker: the code in it may have left the language policy. So its bytes are measured before they are
-decoded (`protocol.measure`), decoded into plain data, and read here into one of these classes; whatever is not exactly
+decoded (`protocol.counted`), decoded into plain data, and read here into one of these classes; whatever is not exactly
 one of them is a ProtocolError, and the worker is killed. Nothing of a message is evaluated, imported, formatted or made a
 type in this process. The values inside (`args`, `kwargs`, `value`) are plain data of bounded size and depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from .base import CellStatus
-from .protocol import MAX_DEPTH, MESSAGE_OBJECTS, ProtocolError, counted, unpack
+from .base import CellStatus, HostRequest
+from .protocol import MAX_DEPTH, MESSAGE_OBJECTS, ProtocolError, counted, is_harmless, unpack
 
 LAUNCH = "launch_subagent"
 LAUNCH_ARGUMENTS = frozenset({"goal", "context", "returns", "max_steps", "max_tokens"})
@@ -22,6 +22,9 @@ _MOST_NAMES = 1_000
 _NAME_CHARS = 200
 _REASON_CHARS = 2_000
 _LARGEST_NUMBER = 2**62
+_DEPTH = MAX_DEPTH + 4
+"""Nesting of a message: what the agent sends stands a few levels down in it."""
+_CONTAINERS = frozenset({list, dict})
 _VALUE_BYTES, _CONTAINER_BYTES = 32, 64
 """What a value, and a list or dict besides, takes in memory at least: an empty dict is one byte of a message."""
 
@@ -46,19 +49,6 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """The agent's code calls a function of the host."""
-
-    id: int
-    name: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    cell: int
-    size: int
-    """Bytes of memory that it takes here, about; at least those of the message."""
-
-
-@dataclass(frozen=True, slots=True)
 class Cancel:
     """The agent's code gave a call up."""
 
@@ -72,8 +62,7 @@ class Finish:
     value: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(NamedTuple):
     """A cell has ended."""
 
     status: CellStatus
@@ -86,6 +75,8 @@ class Done:
     cpu: float
 
 
+Call = HostRequest
+"""The agent's code calls a function of the host."""
 Message = Ready | Failed | Opened | Call | Cancel | Finish | Done
 
 
@@ -99,32 +90,34 @@ def read(
     """The message of a frame's body. Raises ProtocolError for anything but a well-formed one.
 
     `objects` bounds the values in it, `text` the characters of a cell's output and of its error. `extension` answers for
-    references to texts that the worker was given.
+    references to texts of the context.
     """
-    values, containers = counted(body, objects, MAX_DEPTH + 4)  # what the agent sends stands a few levels down
+    counts = None if is_harmless(body, objects, _DEPTH) else counted(body, objects, _DEPTH)
     kind, *fields = unpack(body, extension, errors="strict")
+    if kind == "call":
+        return _call(fields, body, counts)
     reader = _READERS.get(kind)
     if reader is None:
         raise ProtocolError("a message of an unknown kind")
-    return reader(fields, len(body) + _VALUE_BYTES * values + _CONTAINER_BYTES * containers, text)
+    return reader(fields, text)
 
 
-def _ready(fields: list[Any], size: int, text: int) -> Ready:
+def _ready(fields: list[Any], text: int) -> Ready:
     (layers,) = _exactly(1, fields)
     return Ready(frozenset(_names(layers)) & _LAYERS)
 
 
-def _failed(fields: list[Any], size: int, text: int) -> Failed:
+def _failed(fields: list[Any], text: int) -> Failed:
     (reason,) = _exactly(1, fields)
     return Failed(_text(reason, _REASON_CHARS))
 
 
-def _opened(fields: list[Any], size: int, text: int) -> Opened:
+def _opened(fields: list[Any], text: int) -> Opened:
     _exactly(0, fields)
     return Opened()
 
 
-def _call(fields: list[Any], size: int, text: int) -> Call:
+def _call(fields: list[Any], body: bytes, counts: tuple[int, int] | None) -> Call:
     number, name, args, kwargs, cell = _exactly(5, fields)
     if type(args) is not list or type(kwargs) is not dict or any(type(key) is not str for key in kwargs):
         raise ProtocolError("a malformed call")
@@ -132,48 +125,55 @@ def _call(fields: list[Any], size: int, text: int) -> Call:
         raise ProtocolError("a malformed call")
     if name == LAUNCH and (args or not kwargs.keys() <= LAUNCH_ARGUMENTS):
         raise ProtocolError("a malformed launch")
-    return Call(_number(number, 1), name, tuple(args), kwargs, _number(cell, 0), size)
+    size = _memory(body, args, kwargs, counts)
+    return Call(id=_number(number, 1), name=name, args=tuple(args), kwargs=kwargs, cell=_number(cell, 0), size=size)
 
 
-def _cancel(fields: list[Any], size: int, text: int) -> Cancel:
+def _memory(body: bytes, args: list[Any], kwargs: dict[str, Any], counts: tuple[int, int] | None) -> int:
+    """Bytes of memory that a call takes, about, from the values and the lists and dicts in it."""
+    if counts is not None:
+        values, containers = counts
+    elif _CONTAINERS.isdisjoint(map(type, args)) and _CONTAINERS.isdisjoint(map(type, kwargs.values())):
+        values, containers = 7 + len(args) + 2 * len(kwargs), 3  # the message with its five fields, and what is in two
+    else:
+        values, containers = counted(body, len(body), len(body))
+    return len(body) + _VALUE_BYTES * values + _CONTAINER_BYTES * containers
+
+
+def _cancel(fields: list[Any], text: int) -> Cancel:
     (number,) = _exactly(1, fields)
     return Cancel(_number(number, 1))
 
 
-def _finish(fields: list[Any], size: int, text: int) -> Finish:
+def _finish(fields: list[Any], text: int) -> Finish:
     (value,) = _exactly(1, fields)
     return Finish(value)
 
 
 _STATUSES = {status.value: status for status in CellStatus if status is not CellStatus.KILLED}
-_REQUIRED = frozenset({"status", "output", "error", "unawaited", "running", "wall", "cpu"})
 
 
-def _done(fields: list[Any], size: int, text: int) -> Done:
-    (told,) = _exactly(1, fields)
-    if type(told) is not dict or not _REQUIRED <= told.keys() <= _REQUIRED | {"refused"}:
-        raise ProtocolError("a malformed end of a cell")
-    status = _STATUSES.get(told["status"]) if type(told["status"]) is str else None
-    if status is None:
+def _done(fields: list[Any], text: int) -> Done:
+    status, output, error, refused, unawaited, running, wall, cpu = _exactly(8, fields)
+    known = _STATUSES.get(status) if type(status) is str else None
+    if known is None:
         raise ProtocolError("a cell that ended in an unknown way")
-    error, refused = told["error"], told.get("refused")
     return Done(
-        status=status,
-        output=_text(told["output"], text),
+        status=known,
+        output=_text(output, text),
         error=None if error is None else _text(error, text),
         refused=None if refused is None else _text(refused, _REASON_CHARS),
-        unawaited=_names(told["unawaited"]),
-        running=_names(told["running"]),
-        wall=_seconds(told["wall"]),
-        cpu=_seconds(told["cpu"]),
+        unawaited=_names(unawaited),
+        running=_names(running),
+        wall=_seconds(wall),
+        cpu=_seconds(cpu),
     )
 
 
-_READERS: dict[str, Callable[[list[Any], int, int], Message]] = {
+_READERS: dict[str, Callable[[list[Any], int], Message]] = {
     "ready": _ready,
     "failed": _failed,
     "opened": _opened,
-    "call": _call,
     "cancel": _cancel,
     "finish": _finish,
     "done": _done,
@@ -207,4 +207,4 @@ def _text(value: Any, most: int) -> str:
 def _names(value: Any) -> tuple[str, ...]:
     if type(value) is not list or len(value) > _MOST_NAMES:
         raise ProtocolError("a list of names that is none, or too long")
-    return tuple(_text(name, _NAME_CHARS) for name in value)
+    return tuple(_text(name, _NAME_CHARS) for name in value) if value else ()

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..errors import SandboxError
-from .host import WORKER_PACKAGES, ProcessSandbox
+from .helper import WORKER_PACKAGES
+from .host import ProcessSandbox
 
 LAYERS = ("mount", "pid", "ipc", "uts", "net")
 """The namespaces that the helper process and its workers have for themselves."""
@@ -28,7 +29,7 @@ _NOBODY = 1 << 30
 
 
 class NamespaceSandbox(ProcessSandbox):
-    """`ProcessSandbox` with a second wall: its helper process and so all workers see another machine.
+    """`ProcessSandbox` with a second wall: the helper process and all workers run in namespaces of their own.
 
     Their file system holds Python and nothing else, read-only; they have process ids, a host name, IPC and a network (with
     no interface that is up) of their own. All layers of `ProcessSandbox` hold as well. For code of strangers. Needs the
@@ -46,8 +47,8 @@ class NamespaceSandbox(ProcessSandbox):
             raise SandboxError(f'The sandbox "namespaces" cannot be used on this machine: {wall}.')
         return [*wall, _python(), *arguments]
 
-    def _pid(self, pidfd: int, said: int) -> int:
-        """The zygote says the id inside its namespace; the kernel tells that of ours."""
+    def _pid(self, pidfd: int, reported: int) -> int:
+        """The zygote reports the id inside its namespace; the kernel knows the id in ours."""
         try:
             with open(f"/proc/self/fdinfo/{pidfd}") as file:  # noqa: PTH123 - it is read for each worker
                 return next((int(line[4:]) for line in file if line.startswith("Pid:")), _NOBODY)
@@ -85,7 +86,7 @@ def why_unavailable() -> str | None:
 
 
 def _refusal(wall: list[str]) -> str | None:
-    """What a wall says that does not work; None for one that does."""
+    """The error of a wall that does not work; None for one that does."""
     probe = "import os; assert os.getpid() < 9 and len(open('/proc/self/statm').read())"
     try:
         done = subprocess.run(
@@ -132,7 +133,7 @@ def _bubblewrap() -> list[str] | None:
 
 
 def _own() -> list[str]:
-    """The same by a program of our own."""
+    """The same by `wall.py`."""
     files = _files()
     options = [option for place in (*files.shown, *files.packages) for option in ("--show", place)]
     options += [option for place in files.hidden for option in ("--hide", place)]
@@ -154,10 +155,10 @@ def _files() -> _Files:
     stdlib = Path(os.__file__).parent
     library, dynamic = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("DESTSHARED")
     shared = {str(path) for path in Path(library).glob("libpython*")} if library else set()
-    wanted = {*_SYSTEM, str(stdlib), *([dynamic] if dynamic else ()), *shared, _python()}
+    places = {*_SYSTEM, str(stdlib), *([dynamic] if dynamic else ()), *shared, _python()}
     return _Files(
         sorted(
-            place for place in wanted if Path(place).exists() and not any(_inside(place, other) for other in wanted)
+            place for place in places if Path(place).exists() and not any(_inside(place, other) for other in places)
         ),
         [str(stdlib / name) for name in ("site-packages", "dist-packages") if (stdlib / name).is_dir()],
         sorted({str(_HERE), *(place for name in WORKER_PACKAGES for place in _package(name))}),

@@ -215,6 +215,22 @@ def counted(body: bytes, most_objects: int, most_depth: int) -> tuple[int, int]:
         raise ProtocolError("malformed message: it ends too early") from None
 
 
+_SMALL = 4 * 1024
+_ASCII = bytes(range(0x80))
+
+
+def is_harmless(body: bytes, most_objects: int, most_depth: int) -> bool:
+    """Whether a small body keeps every limit of `counted` whatever is in it; False says nothing about it.
+
+    A value takes a byte at least. A list, a dict or an extension begins with a byte above 0x7F, so where few bytes are,
+    there are few of them, and few keys that are none of plain values. The number of msgpack's own extension is 0xFF.
+    """
+    size = len(body)
+    if size > _SMALL or size > most_objects or 0xFF in body:
+        return False
+    return size <= most_depth or len(body.translate(None, _ASCII)) <= most_depth
+
+
 def _as_key(key: Any) -> Any:
     return tuple(_as_key(part) for part in key) if isinstance(key, list) else key
 
@@ -228,7 +244,7 @@ class FrameReader:
         self._start = 0
 
     def add(self, data: bytes | memoryview) -> None:
-        """Take in `data`. What was given out before is let go of first."""
+        """Take in `data`. The bodies returned before are released first."""
         if self._start:
             del self._buffer[: self._start]
             self._start = 0

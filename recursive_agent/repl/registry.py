@@ -20,7 +20,7 @@ GROUP = "recursive_agent.sandboxes"
 
 
 class Unset(Enum):
-    """The value of a setting that nobody set."""
+    """The type of `UNSET`, the value of a setting that the caller left out."""
 
     UNSET = "unset"
 
@@ -31,7 +31,7 @@ Require: TypeAlias = Literal["kernel"] | None
 
 
 class SandboxFactory(Protocol):
-    """Makes a sandbox: what an entry point of the group `recursive_agent.sandboxes` gives. A class will do.
+    """Creates a sandbox: the value of an entry point of the group `recursive_agent.sandboxes`, such as a class.
 
     `require` is left out where the user did not set it, so its default decides; it should be `"kernel"`. With it, entering
     the sandbox raises SandboxError, which says what is missing and what to do, where the machine cannot keep the code of
@@ -67,7 +67,7 @@ def sandbox_names() -> list[str]:
 
 
 def find_sandbox(name: str) -> SandboxFactory:
-    """The factory of a name, or of `module:attribute`. Raises ConfigurationError, which lists what there is."""
+    """The factory of a name, or of `module:attribute`. Raises ConfigurationError, which lists the known names."""
     if name in BUILT_IN:
         return BUILT_IN[name]
     points = {point.name: point for point in metadata.entry_points(group=GROUP)}
@@ -86,48 +86,50 @@ def find_sandbox(name: str) -> SandboxFactory:
 
 
 def check_sandbox(name: str, require: Require | Unset) -> None:
-    """Raises ConfigurationError for a name that there is not, or that cannot do what is required; starts nothing."""
+    """Check a setting without starting anything. Raises ConfigurationError for an unknown name or an impossible `require`."""
     find_sandbox(name)
     if name == "inprocess":
         _check_inprocess(require)
 
 
 def make_sandbox(backend: str, *, require: Require | Unset = UNSET) -> Sandbox:
-    """The sandbox of that name, not yet entered.
+    """Create the sandbox of that name; enter it with `async with`.
 
     Unless `require` says otherwise, `process` and `namespaces` refuse to start, with SandboxError, on a machine whose kernel
-    does not lock the agents' code in. Raises ConfigurationError for a name that there is not, or that cannot do what is
-    required.
+    does not lock the agents' code in. Raises ConfigurationError for an unknown name, and for a sandbox that cannot do what
+    `require` asks.
     """
     factory = find_sandbox(backend)
-    given: dict[str, Require] = {} if isinstance(require, Unset) else {"require": require}
+    options: dict[str, Require] = {} if isinstance(require, Unset) else {"require": require}
     try:
-        inspect.signature(factory).bind(**given)
+        inspect.signature(factory).bind(**options)
     except TypeError as error:
         raise ConfigurationError(
             f"the sandbox {backend!r} does not take the keyword argument require: {error}"
         ) from None
-    made: object = factory(**given)
-    if not isinstance(made, Sandbox):
-        raise ConfigurationError(f"the sandbox {backend!r} gave {type(made).__name__}, which is no Sandbox")
-    return made
+    sandbox: object = factory(**options)
+    if not isinstance(sandbox, Sandbox):
+        raise ConfigurationError(
+            f"the factory of the sandbox {backend!r} must return a Sandbox, not an object of type {type(sandbox).__name__}"
+        )
+    return sandbox
 
 
 def _attribute(module: str, path: str) -> object:
-    found: object = importlib.import_module(module)
+    value: object = importlib.import_module(module)
     for part in path.split("."):
-        found = inspect.getattr_static(found, part)
-    return found
+        value = inspect.getattr_static(value, part)
+    return value
 
 
 def _load(name: str, load: Callable[[], object], mend: str) -> SandboxFactory:
     try:
-        found = load()
+        loaded = load()
     except Exception as error:  # whatever a package raises as it is imported
         raise ConfigurationError(
             f"the sandbox {name!r} cannot be loaded ({type(error).__name__}: {error}); {mend}"
         ) from error
-    if not callable(found):
-        raise ConfigurationError(f"the sandbox {name!r} is {found!r}; it must be a callable that returns a Sandbox")
-    factory: SandboxFactory = found
+    if not callable(loaded):
+        raise ConfigurationError(f"the sandbox {name!r} is {loaded!r}; it must be a callable that returns a Sandbox")
+    factory: SandboxFactory = loaded
     return factory

@@ -1,4 +1,4 @@
-"""What both sandboxes share: they open REPLs on workers, and know which are open."""
+"""The base of the sandboxes: opens REPLs on workers, and keeps the list of open ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import anyio.abc
 
 from ..errors import SandboxError
 from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
-from .connection import WorkerRepl
 from .files import Files
 from .link import Worker
 from .watchdog import Watchdog
+from .worker_repl import WorkerRepl
 
 
 class WorkerSandbox(ABC):
@@ -51,8 +51,11 @@ class WorkerSandbox(ABC):
             self._tasks = None
 
     @abstractmethod
-    async def worker(self) -> Worker:
-        """A worker that nobody uses yet, ready. Raises SandboxError."""
+    async def worker(self, dead: Worker | None = None) -> Worker:
+        """A worker that nobody uses yet, ready. Raises SandboxError.
+
+        `dead` is the worker in whose place it comes, where that one was killed from outside while it was set up.
+        """
 
     @abstractmethod
     def _unusable(self) -> str | None:

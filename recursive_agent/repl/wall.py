@@ -39,8 +39,8 @@ def _check(result: int, what: str) -> None:
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    said = None if data is None else data.encode()
-    result = _libc.mount(source.encode(), target.encode(), None if kind is None else kind.encode(), flags, said)
+    options = None if data is None else data.encode()
+    result = _libc.mount(source.encode(), target.encode(), None if kind is None else kind.encode(), flags, options)
     _check(result, f"mount {target}")
 
 

@@ -1,6 +1,6 @@
-"""What the host sees of its workers from outside: CPU and memory, whatever runs in them.
+"""Watches the CPU and memory of workers from outside, whatever runs in them.
 
-A worker that has left its policy no longer keeps its own limits. The kernel bounds its address space and the CPU of its
+A worker that has left the language no longer keeps its own limits. The kernel bounds its address space and the CPU of its
 whole life; the CPU of one cell, CPU between cells and the memory of many workers together are looked after here.
 """
 
@@ -47,11 +47,11 @@ class Watched(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """Of its worker, None where there is none."""
+        """Process id of its worker; None where there is none."""
 
     @property
     def pool(self) -> MemoryPool | None:
-        """What shares a limit of memory with it."""
+        """The pool whose memory limit it shares."""
 
     def check_cpu(self, used: float) -> None:
         """Take in that its worker has used so many seconds in all; kill it where that is too much."""
@@ -74,7 +74,7 @@ class Watchdog:
         self._some.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look again and again, until cancelled."""
         while True:
             await self._some.wait()
             await anyio.sleep(PERIOD)

@@ -19,26 +19,26 @@ import types
 import warnings
 
 REQUEST = struct.Struct("<H")
-"""How many workers the host wants."""
+"""The number of workers that the host asks for."""
 BORN = struct.Struct("<i")
 """Process id of a worker (its socket and its pidfd come along), or the negative error number where there is none."""
 
 BOOT = """\
 import sys, types
-directory, paths, fd, host, policy = sys.argv[1:]
+directory, paths, fd, host, language = sys.argv[1:]
 sys.path += paths.split(":")
 sys.modules.update(dict.fromkeys(("ssl", "_ssl", "_hashlib", "readline")))
 package = types.ModuleType("rao_repl")
 package.__path__ = [directory]
 sys.modules["rao_repl"] = package
 from rao_repl.zygote import main
-main(int(fd), int(host), policy == "policy")
+main(int(fd), int(host), language == "restricted")
 """
 """The program of `python -c`. ssl and OpenSSL's hashes stay out: nobody may use them and they are half of the memory."""
 
 
 def _preload() -> None:
-    """Import and call once whatever would later want a file."""
+    """Import and call once whatever opens a file at its first use."""
     import _strptime  # type: ignore[import-not-found]
     import asyncio
     import collections.abc
@@ -69,29 +69,33 @@ x
 """
 
 
-def rehearse(policy: bool) -> None:
-    """Live through some cells before the first fork: what Python sets up at first use is then shared, not made 500 times."""
+def rehearse(restricted: bool) -> None:
+    """Run some cells before the first fork: what Python sets up at first use is then shared by all workers."""
     import linecache
 
-    from .interpreter import Interpreter
     from .protocol import HEADER, pack, unpack
-    from .worker import make_loop
+    from .worker.cell import Cell
+    from .worker.interpreter import Interpreter
+    from .worker.main import make_loop
 
     loop = make_loop()
 
-    class Nothing:
-        def start(self, seconds: float) -> None: ...
+    class NoLimiter:
+        cell: Cell | None = None
+
+        def allow(self, memory: int, cpu: float | None = None) -> None: ...
+        def start(self, seconds: float, used: float) -> None: ...
         def relax(self) -> None: ...
         def tighten(self) -> bool:
             return False
 
         def hurry(self) -> None: ...
-        def stop(self) -> None: ...
+        def stop(self, used: float) -> None: ...
 
     def answer(frame: bytes) -> None:
         kind, *fields = unpack(frame[HEADER.size :])
         if kind == "call":
-            loop.call_soon(interpreter.deliver, fields[0], True, [1])
+            loop.call_soon(interpreter.calls.deliver, fields[0], True, [1])
 
     settings = {
         "functions": [["tool", ""]],
@@ -101,28 +105,33 @@ def rehearse(policy: bool) -> None:
         "message_bytes": 9999,
     }
     for _ in range(4):
-        interpreter = Interpreter(loop, answer, Nothing(), policy=policy)
+        interpreter = Interpreter(loop, answer, NoLimiter(), restricted=restricted)
         interpreter.open(settings, {}, [])
         for code in (_REHEARSAL, "x = 1\nx", "1 / 0", "import os", "finish({'a': [1, None]})") * 3:
-            pack(["done", interpreter.run_cell(code)])
+            pack(["done", *interpreter.run_cell(code)])
     loop.close()
     linecache.clearcache()
 
 
-def main(fd: int, host_pidfd: int, policy: bool) -> None:
+def main(fd: int, host_pidfd: int, restricted: bool) -> None:
     """Serve the host until it goes away, then end; every worker ends with it (PDEATHSIG).
 
     The host is gone when its end of the socket is closed, and also when the process of `host_pidfd` has ended: a fork of
     the host may keep the socket open for ever.
     """
-    from . import kernel, worker
+    from . import kernel
+    from .worker import caches, unicode_errors
+    from .worker import main as worker
 
     kernel.offer_to_oom_killer(kernel.ZYGOTE_OOM_SCORE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=fd)
     sys.argv[1:] = []
     _preload()
-    rehearse(policy)
+    rehearse(restricted)
+    if restricted:
+        caches.keep_plain_keys()  # now that all that the library imports when it is first used is there
+        unicode_errors.check_positions()
     warnings.simplefilter("default")
     sys.modules["__main__"] = types.ModuleType("__main__")
     os.chdir("/")
@@ -141,19 +150,19 @@ def main(fd: int, host_pidfd: int, policy: bool) -> None:
             os._exit(0)
         for _ in range(REQUEST.unpack(request)[0]):
             try:
-                _fork_worker(host, me, policy, worker)
+                _fork_worker(host, me, restricted, worker)
             except OSError as error:  # no process, no memory or no descriptor left: the host will ask again
                 _tell(host, -(error.errno or errno.EAGAIN))
 
 
-def _fork_worker(host: socket.socket, me: int, policy: bool, worker: types.ModuleType) -> None:
+def _fork_worker(host: socket.socket, me: int, restricted: bool, worker: types.ModuleType) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         try:
             pid = os.fork()
             if pid == 0:
-                _become_worker(theirs, me, policy, worker)
+                _become_worker(theirs, me, restricted, worker)
             pidfd = os.pidfd_open(pid)  # before it can be reaped, so the number is its own
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
@@ -171,13 +180,13 @@ def _tell(host: socket.socket, number: int, fds: tuple[int, ...] = ()) -> None:
         os._exit(0)
 
 
-def _become_worker(sock: socket.socket, parent: int, policy: bool, worker: types.ModuleType) -> None:
+def _become_worker(sock: socket.socket, parent: int, restricted: bool, worker: types.ModuleType) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
     own = 3
     os.dup2(sock.detach(), own, inheritable=False)
     os.closerange(own + 1, 1 << 20)
-    worker.main(socket.socket(fileno=own), parent, policy=policy)
+    worker.main(socket.socket(fileno=own), parent, restricted=restricted)
 
 
 def _reap(number: int, frame: object) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
+from ..model.texts import find_stop
 from .http import Exchange, HttpServer
 from .ledger import Entry, Ledger
 from .protocol import Choice, error_body, response_body, stream_bodies, usage_body
@@ -169,12 +170,12 @@ class ScriptedEndpoint:
             self._refuse(exchange, 404, f"The model `{model}` does not exist.", "NotFoundError")
             return
         ids = self._prompt_ids(kind, body)
-        wanted = body.get("max_completion_tokens") or body.get("max_tokens")
-        if (message := self._overflow(kind, len(ids), wanted)) is not None:
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        if (message := self._overflow(kind, len(ids), limit)) is not None:
             self._refuse(exchange, 400, message, "BadRequestError")
             return
         entry = self.ledger.open(kind, model, len(ids))
-        request = self._request(kind, body, ids, entry.index, wanted)
+        request = self._request(kind, body, ids, entry.index, limit)
         self.requests.append(request)
         try:
             await self._answer(exchange, request, entry)
@@ -196,8 +197,8 @@ class ScriptedEndpoint:
         prompt = body.get("prompt", "")
         return list(prompt) if isinstance(prompt, list) else self.tokenizer.encode(str(prompt))
 
-    def _overflow(self, kind: str, prompt: int, wanted: int | None) -> str | None:
-        window, answer = self.max_model_len, wanted or 1
+    def _overflow(self, kind: str, prompt: int, limit: int | None) -> str | None:
+        window, answer = self.max_model_len, limit or 1
         if window is None or prompt + answer <= window:
             return None
         # As vLLM does, which stops counting a text once it is too long.
@@ -209,7 +210,7 @@ class ScriptedEndpoint:
             "Please reduce the length of the input prompt or the number of requested output tokens."
         )
 
-    def _request(self, kind: Any, body: dict[str, Any], ids: list[int], index: int, wanted: int | None) -> Request:
+    def _request(self, kind: Any, body: dict[str, Any], ids: list[int], index: int, limit: int | None) -> Request:
         room = (self.max_model_len or 1 << 20) - len(ids)
         stop = body.get("stop") or ()
         messages = body.get("messages") if kind == "chat" else self.tokenizer.parse(ids)
@@ -220,7 +221,7 @@ class ScriptedEndpoint:
             messages=tuple(messages or ()),
             prompt_token_ids=tuple(ids),
             prompt=self.tokenizer.decode(ids),
-            max_tokens=wanted or room,
+            max_tokens=limit or room,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             seed=body.get("seed"),
             stream=bool(body.get("stream")),
@@ -327,11 +328,10 @@ class ScriptedEndpoint:
             ids, finish = ids[: request.max_tokens], "length"
         whole = finish != "length"
         text = reply.text if whole and reply.token_ids is None else tokenizer.decode(ids)
-        found = [(text.find(stop), stop) for stop in request.stop if text and stop in text]
-        if text and found:
-            at, reason = min(found)
+        if text and (stop := find_stop(text, request.stop)) is not None:
+            reason = stop.text
             ids = ids[: _tokens_holding(tokenizer, ids, reason)]
-            text, finish = text[:at], "stop"
+            text, finish = text[: stop.start], "stop"
         logprobs = list(reply.logprobs) if reply.logprobs is not None else _logprobs(ids)
         if kind is FaultKind.NAN_LOGPROBS:
             logprobs = [float("nan")] * len(ids)

@@ -127,8 +127,8 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _logprobs(request: Request, choice: Choice, start: int, stop: int) -> dict[str, Any] | None:
-    wanted = request.body.get("logprobs")
-    if wanted is None or wanted is False:
+    alternatives = request.body.get("logprobs")
+    if alternatives is None or alternatives is False:
         return None
     tokens, logprobs = choice.tokens[start:stop], choice.logprobs[start:stop]
     if request.kind == "chat":

@@ -16,14 +16,14 @@ import anyio
 import msgpack
 
 from recursive_agent.errors import SandboxError
-from recursive_agent.launch import Wanted
+from recursive_agent.launch import LaunchRequest
 from recursive_agent.limits import CallBudget
 from recursive_agent.prompts import describe_data
 from recursive_agent.repl.base import CellResult, CellStatus, HostCallError, HostFunction, HostRequest, ReplLimits
-from recursive_agent.repl.connection import WorkerRepl
 from recursive_agent.repl.files import Files
 from recursive_agent.repl.link import Worker
 from recursive_agent.repl.protocol import HEADER, FrameReader
+from recursive_agent.repl.worker_repl import WorkerRepl
 from recursive_agent.returns import Returns
 from recursive_agent.status import Status
 from recursive_agent.trace.codec import Encoder
@@ -33,16 +33,17 @@ from recursive_agent.trace.schema import CellRan, HostCalled, NodeEnded
 LIMITS = ReplLimits(cell_timeout=5.0, message_bytes=1 << 20, message_objects=20_000, output_chars=500, most_calls=300)
 CONTEXT = {"text": "x" * (1 << 20), "numbers": [1, 2, 3]}
 KINDS = ("ready", "failed", "opened", "call", "cancel", "finish", "done", "run", "reply", "open", "")
-DONE = {
+DONE: dict[str, Any] = {
     "status": "ok",
     "output": "",
     "error": None,
+    "refused": None,
     "unawaited": [],
     "running": [],
     "wall": 0.1,
     "cpu": 0.1,
-    "refused": None,
 }
+"""The end of a cell by the names of its fields, in the order in which they are sent."""
 _TAGS = (
     0x90,
     0x80,
@@ -173,7 +174,7 @@ class HostileWorker:
             return _frame(_packed(["call", number, name, args, kwargs, 1]))
         if kind == 5:
             done = DONE | ({choose.of(list(DONE)): choose.value()} if choose.byte() & 1 else {})
-            return _frame(_packed(["done", done]))
+            return _frame(_packed(["done", *done.values()]))
         if kind == 6:
             return _frame(_packed(["finish", choose.value()]))
         if kind == 7:
@@ -243,7 +244,7 @@ class Host:
             if request.name == "boom":
                 raise KeyError("boom")
             if request.name == "launch_subagent":
-                launch = Wanted.read(request.kwargs)
+                launch = LaunchRequest.read(request.kwargs)
                 returns = Returns.elsewhere(launch.returns)
                 json.dumps(returns.schema)
                 describe_data(launch.context)
@@ -275,7 +276,10 @@ class Host:
         )
         if cell.status is CellStatus.FINISHED:
             describe_data(cell.value)
-            self._record(NodeEnded(time=now, node="0", status=Status.FINISHED, result=Returns(None).plain(cell.value)))
+            with contextlib.suppress(ValueError):  # a value nested too deeply is refused, as a node refuses it
+                self._record(
+                    NodeEnded(time=now, node="0", status=Status.FINISHED, result=Returns(None).plain(cell.value))
+                )
 
     def _record(self, event: Any) -> None:
         line = self._encoder.encode(event)
@@ -297,7 +301,7 @@ async def session(data: bytes, cells: int = 3) -> float:
 
     async with anyio.create_task_group() as peers, anyio.create_task_group() as tasks:
 
-        async def take() -> Worker:
+        async def take(dead: Worker | None = None) -> Worker:
             peer = HostileWorker(choices)
             peers.start_soon(peer.misbehave)
             return peer.worker

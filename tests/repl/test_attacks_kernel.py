@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (the code of a cell stands on one line)
-"""With the policy taken away, plain Python in a locked worker asks the kernel for everything it should not have."""
+"""Plain Python in a locked worker asks the kernel for everything it should not have."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_the_kernel_refuses(name: str, raw: Attack, canaries: Canaries) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_the_policy_refuses_before_the_kernel_is_asked(name: str, policed: Attack, canaries: Canaries) -> None:
+def test_the_language_refuses_before_the_kernel_is_asked(name: str, policed: Attack, canaries: Canaries) -> None:
     result = policed(_script(name, canaries))
     assert result.status == "error"
     assert not result.output

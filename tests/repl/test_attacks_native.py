@@ -14,9 +14,9 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from recursive_agent.repl import CellResult, ProcessSandbox, Repl, ReplLimits
-from recursive_agent.repl.connection import WorkerRepl
 from recursive_agent.repl.kernel import MOST_DESCRIPTORS, WORKER_OOM_SCORE, ZYGOTE_OOM_SCORE
 from recursive_agent.repl.syscalls import MACHINES
+from recursive_agent.repl.worker_repl import WorkerRepl
 from tests.waiting import PATIENCE
 
 from .conftest import PATIENT, Canaries, answer

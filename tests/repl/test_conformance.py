@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from recursive_agent.repl import InProcessSandbox, NamespaceSandbox, ProcessSandbox, Repl, Sandbox, TrustedCodeWarning
-from recursive_agent.repl.connection import WorkerRepl
 from recursive_agent.repl.namespaces import why_unavailable
+from recursive_agent.repl.worker_repl import WorkerRepl
 from recursive_agent.testing.sandbox_conformance import CLAIMS, SandboxConformance
 from tests.waiting import until
 

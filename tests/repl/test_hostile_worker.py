@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recursive_agent.repl.base import DEFAULT_LIMITS, HostFunction, HostRequest, ReplLimits
-from recursive_agent.repl.connection import WorkerRepl
 from recursive_agent.repl.files import Files
 from recursive_agent.repl.link import Pace, Worker
 from recursive_agent.repl.protocol import HEADER
+from recursive_agent.repl.worker_repl import WorkerRepl
 from tests.waiting import PATIENCE, until
 
 from .hostile import DONE, session
@@ -34,7 +34,7 @@ def frame(*message: Any) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-OPENED, ENDED = frame("opened"), frame("done", DONE)
+OPENED, ENDED = frame("opened"), frame("done", *DONE.values())
 
 
 @asynccontextmanager
@@ -60,7 +60,7 @@ async def repl_on(
         except (OSError, anyio.ClosedResourceError):
             pass
 
-    async def take() -> Worker:
+    async def take(dead: Worker | None = None) -> Worker:
         return Worker(theirs, None, 0)
 
     async with anyio.create_task_group() as tasks:
@@ -123,19 +123,19 @@ async def test_a_call_number_is_used_once_and_in_order() -> None:
 @pytest.mark.anyio
 async def test_only_functions_that_it_was_given_can_be_called() -> None:
     async with repl_on(frame("call", 1, "eval", ["1"], {}, 1) + ENDED, nothing) as (repl, _):
-        assert "was not given" in str((await repl.run("1")).error)
+        assert "may not call" in str((await repl.run("1")).error)
 
 
 @pytest.mark.anyio
 async def test_a_result_and_a_refusal_of_it_do_not_go_together() -> None:
     for said in (
-        frame("finish", 1) + frame("done", DONE | {"status": "finished", "refused": "no"}),
-        frame("finish", 1) + frame("done", DONE),
-        frame("done", DONE | {"status": "finished"}),
+        frame("finish", 1) + frame("done", *(DONE | {"status": "finished", "refused": "no"}).values()),
+        frame("finish", 1) + frame("done", *DONE.values()),
+        frame("done", *(DONE | {"status": "finished"}).values()),
     ):
         async with repl_on(said, nothing) as (repl, _):
             assert (await repl.run("1")).status in ("killed", "finished")
-    async with repl_on(frame("done", DONE | {"refused": "value is no list"}), nothing) as (repl, _):
+    async with repl_on(frame("done", *(DONE | {"refused": "value is no list"}).values()), nothing) as (repl, _):
         result = await repl.run("1")
         assert (result.status, result.refused) == ("ok", "value is no list")
 
@@ -151,7 +151,7 @@ async def test_calls_of_a_worker_are_bounded_in_all() -> None:
     async with repl_on(said + ENDED, count, ReplLimits(most_calls=50)) as (repl, _):
         result = await repl.run("1")
         assert "more calls than allowed" in str(result.error)
-        await until(lambda: not repl._answering)
+        await until(lambda: not repl._answers._answering)
         assert len(seen) <= 50
 
 
@@ -180,7 +180,7 @@ async def test_a_flood_of_small_messages_is_taken_at_a_pace_and_lets_others_run(
 async def test_what_a_worker_says_of_its_cell_is_no_more_than_can_be() -> None:
     """Names go into the next prompt, which the whole tree pays for; times into reports."""
     names = ["tool", "launch_subagent", "x" * 200, "a\nfinish() was refused"] * 250
-    said = frame("done", DONE | {"unawaited": names, "running": names, "wall": 9e8, "cpu": 9e8})
+    said = frame("done", *(DONE | {"unawaited": names, "running": names, "wall": 9e8, "cpu": 9e8}).values())
     async with repl_on(said, nothing) as (repl, _):
         result = await repl.run("1")
     assert result.unawaited == result.running == ("tool", "launch_subagent") * 50
@@ -291,7 +291,7 @@ async def test_answers_that_a_worker_does_not_read_are_dropped_beyond_a_bound() 
     async with repl_on(said, large, ReplLimits(memory_mb=64)) as (repl, _):
         async with anyio.create_task_group() as group:
             group.start_soon(repl.run, "1")
-            await until(lambda: repl._made_calls == 30 and not repl._answering)
+            await until(lambda: repl._answers._total == 30 and not repl._answers._answering)
             worker = repl._worker
             assert worker is not None
             assert worker.unsent_bytes <= 80 << 20  # of 450
@@ -301,7 +301,7 @@ async def test_answers_that_a_worker_does_not_read_are_dropped_beyond_a_bound() 
 @pytest.mark.anyio
 async def test_shared_texts_cannot_be_multiplied() -> None:
     text = "x" * (2 << 20)
-    once = frame("finish", [msgpack.ExtType(3, b"\x00")] * 3) + frame("done", DONE | {"status": "finished"})
+    once = frame("finish", [msgpack.ExtType(3, b"\x00")] * 3) + frame("done", *(DONE | {"status": "finished"}).values())
     async with repl_on(once, nothing, context=text) as (repl, _):
         assert (await repl.run("1")).value == [text] * 3
     often = frame("finish", [msgpack.ExtType(3, b"\x00")] * 10_000)
@@ -321,7 +321,7 @@ async def test_a_large_message_does_not_stop_the_event_loop() -> None:
             longest = max(longest, time.perf_counter() - before)
 
     rows = [{"a": i, "b": "é"} for i in range(19_000)]
-    said = frame("finish", rows) + frame("done", DONE | {"status": "finished"})
+    said = frame("finish", rows) + frame("done", *(DONE | {"status": "finished"}).values())
     async with anyio.create_task_group() as group:
         async with repl_on(said, nothing) as (repl, _):
             group.start_soon(heartbeat)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from recursive_agent.errors import SandboxError
 from recursive_agent.repl import HostFunction, HostRequest, ProcessSandbox, make_sandbox
+from recursive_agent.repl.link import Worker
 from tests.waiting import PATIENCE, until
 
 from .conftest import answer
@@ -56,6 +58,49 @@ async def test_a_spare_that_was_killed_is_passed_over() -> None:
         repl = await sandbox.open(call=answer)
         assert (await repl.run("1")).output == "1\n"
         await repl.aclose()
+
+
+class _Doomed(ProcessSandbox):
+    """Some of its workers look alive when they are taken, and are dead a moment later, as when all are killed at once."""
+
+    doomed: frozenset[int] = frozenset()
+
+    async def worker(self, dead: Worker | None = None) -> Worker:
+        worker = await super().worker(dead)
+        if worker.pid in self.doomed:
+            os.kill(worker.pid, signal.SIGKILL)
+        return worker
+
+    @property
+    def born(self) -> frozenset[int]:
+        assert self._zygote is not None
+        return frozenset(child.pid for child in psutil.Process(self._zygote.pid).children())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("where", ["waiting", "under way"])
+async def test_however_many_spares_are_killed_at_once_an_interpreter_comes(where: str) -> None:
+    async with _Doomed(spares=6) as sandbox:
+        await until(lambda: len(sandbox._spares) == 6 and not sandbox._coming)
+        if where == "under way":
+            old = sandbox.born
+            while sandbox._spares:
+                sandbox._spares.pop().kill()
+            sandbox._order()
+            end = time.monotonic() + PATIENCE
+            while len(sandbox.born - old) < sandbox._coming:  # not awaited: what comes must not be received yet
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            sandbox.doomed = sandbox.born
+        else:
+            sandbox.doomed = frozenset(spare.pid for spare in sandbox._spares)
+        with anyio.fail_after(PATIENCE):
+            repls = [await sandbox.open(call=answer) for _ in range(3)]
+            for repl in repls:
+                assert (await repl.run("6 * 7")).output == "42\n"
+        assert sandbox._generation == 1  # the others knew that the spares were new
+        for repl in repls:
+            await repl.aclose()
 
 
 def _descriptors() -> int:
@@ -135,6 +180,44 @@ async def test_a_killed_zygote_is_replaced() -> None:
                 assert (await after.run("6 * 7")).output == "42\n"
                 await after.aclose()
     assert not _helpers()
+
+
+class _Unlucky(ProcessSandbox):
+    """Its next zygotes are killed before they can give a worker."""
+
+    deaths = 0
+
+    def _start(self) -> None:
+        super()._start()
+        if self.deaths:
+            self.deaths -= 1
+            assert self._zygote is not None
+            self._zygote.kill()
+
+
+@pytest.mark.anyio
+async def test_a_zygote_that_is_killed_before_it_gave_a_worker_is_replaced_too() -> None:
+    async with _Unlucky(spares=2) as sandbox:
+        repls = [await sandbox.open(call=answer) for _ in range(3)]
+        sandbox.deaths = 2
+        await _kill_helpers()
+        with anyio.fail_after(PATIENCE):
+            for repl in repls:
+                await repl.run("1")  # its worker died with the zygote, which may be seen only now
+                assert (await repl.run("6 * 7")).output.endswith("42\n")
+                await repl.aclose()
+        assert sandbox.deaths == 0
+
+
+@pytest.mark.anyio
+async def test_zygotes_that_are_always_killed_are_given_up() -> None:
+    async with _Unlucky(spares=0) as sandbox:
+        sandbox.deaths = 1000
+        await _kill_helpers()
+        with anyio.fail_after(PATIENCE):
+            with pytest.raises(SandboxError, match="zygote"):
+                await sandbox.open(call=answer)
+        assert sandbox.deaths >= 990
 
 
 @pytest.mark.anyio

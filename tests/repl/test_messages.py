@@ -31,6 +31,7 @@ DONE: dict[str, Any] = {
     "status": "ok",
     "output": "hi",
     "error": None,
+    "refused": None,
     "unawaited": ["tool"],
     "running": [],
     "wall": 0.5,
@@ -42,6 +43,11 @@ def body(*message: Any) -> bytes:
     return msgpack.packb(list(message))
 
 
+def done_with(**fields: Any) -> bytes:
+    """The end of a cell, with other fields."""
+    return body("done", *(DONE | fields).values())
+
+
 def test_every_message_of_the_set_is_read() -> None:
     assert read(body("ready", ["seccomp", "rlimits", "process", "made up"])) == Ready(frozenset({"seccomp", "rlimits"}))
     assert read(body("failed", "no")) == Failed("no")
@@ -49,10 +55,10 @@ def test_every_message_of_the_set_is_read() -> None:
     call = body("call", 1, "tool", [1, "a"], {"k": None}, 2)
     read_call = read(call)
     assert isinstance(read_call, Call)
-    assert read_call == Call(1, "tool", (1, "a"), {"k": None}, 2, read_call.size)
+    assert read_call == Call(id=1, name="tool", args=(1, "a"), kwargs={"k": None}, cell=2, size=read_call.size)
     assert read(body("cancel", 7)) == Cancel(7)
     assert read(body("finish", {"a": [1.5]})) == Finish({"a": [1.5]})
-    done = read(body("done", DONE), text=10)
+    done = read(done_with(), text=10)
     assert isinstance(done, Done)
     assert (done.status, done.output, done.unawaited, done.cpu) == (CellStatus.OK, "hi", ("tool",), 1.0)
 
@@ -100,23 +106,24 @@ MALFORMED = {
     "finish_nothing": body("finish"),
     "finish_two": body("finish", 1, 2),
     "done_list": body("done", [1]),
-    "done_missing": body("done", {"status": "ok"}),
-    "done_more": body("done", DONE | {"extra": 1}),
-    "done_status": body("done", DONE | {"status": "great"}),
-    "done_killed": body("done", DONE | {"status": "killed"}),
-    "done_status_list": body("done", DONE | {"status": ["ok"]}),
-    "done_output_bytes": body("done", DONE | {"output": b"x"}),
-    "done_error_list": body("done", DONE | {"error": []}),
-    "done_refused_number": body("done", DONE | {"refused": 1}),
-    "done_nan": body("done", DONE | {"cpu": float("nan")}),
-    "done_infinity": body("done", DONE | {"wall": float("inf")}),
-    "done_negative": body("done", DONE | {"wall": -1.0}),
-    "done_time_bool": body("done", DONE | {"cpu": True}),
-    "done_time_huge": body("done", DONE | {"cpu": 2**64 - 1}),
-    "done_time_ext": body("done", DONE | {"cpu": msgpack.ExtType(BIG_INT, b"\xff" * 100 + b"\x7f")}),
-    "done_names_text": body("done", DONE | {"running": "abc"}),
-    "done_names_nested": body("done", DONE | {"running": [["a"]]}),
-    "done_names_many": body("done", DONE | {"unawaited": ["x"] * 5000}),
+    "done_dict": body("done", DONE),
+    "done_missing": body("done", "ok"),
+    "done_more": done_with(extra=1),
+    "done_status": done_with(status="great"),
+    "done_killed": done_with(status="killed"),
+    "done_status_list": done_with(status=["ok"]),
+    "done_output_bytes": done_with(output=b"x"),
+    "done_error_list": done_with(error=[]),
+    "done_refused_number": done_with(refused=1),
+    "done_nan": done_with(cpu=float("nan")),
+    "done_infinity": done_with(wall=float("inf")),
+    "done_negative": done_with(wall=-1.0),
+    "done_time_bool": done_with(cpu=True),
+    "done_time_huge": done_with(cpu=2**64 - 1),
+    "done_time_ext": done_with(cpu=msgpack.ExtType(BIG_INT, b"\xff" * 100 + b"\x7f")),
+    "done_names_text": done_with(running="abc"),
+    "done_names_nested": done_with(running=[["a"]]),
+    "done_names_many": done_with(unawaited=["x"] * 5000),
     "invalid_text": b"\x92\xa6finish\xa2\xc3\x28",
     "surrogate": b"\x92\xa6finish\xa3\xed\xa0\x80",
     "extension": body("finish", msgpack.ExtType(77, b"")),

@@ -1,4 +1,4 @@
-"""The `namespaces` sandbox: what its workers see of the machine, with the policy taken away, and how it lives and dies."""
+"""The `namespaces` sandbox: what its workers see of the machine, in plain Python, and how it lives and dies."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from recursive_agent import Agent
 from recursive_agent.errors import SandboxError
 from recursive_agent.repl import NamespaceSandbox, namespaces
-from recursive_agent.repl.connection import WorkerRepl
 from recursive_agent.repl.kernel import KERNEL_LAYERS
+from recursive_agent.repl.worker_repl import WorkerRepl
 from recursive_agent.testing import ScriptedEndpoint, replies
 from tests.waiting import PATIENCE, until
 

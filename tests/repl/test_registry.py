@@ -107,7 +107,7 @@ def test_a_sandbox_that_cannot_do_what_is_required_says_so(cages: Any) -> None:
     ("name", "message"),
     [
         ("deaf", "require"),
-        ("seven", "no Sandbox"),
+        ("seven", "must return a Sandbox"),
         ("number", "callable"),
         ("broken", "reinstall the package rao-test-cages"),
         ("rao_test_cages:Missing", "install the package"),

@@ -15,7 +15,7 @@ import pytest
 from recursive_agent.errors import SandboxError
 from recursive_agent.repl import HostFunction, ProcessSandbox, ReplLimits, zygote
 from recursive_agent.repl.base import MemoryPool
-from recursive_agent.repl.connection import WorkerRepl
+from recursive_agent.repl.worker_repl import WorkerRepl
 from tests.waiting import PATIENCE, until
 
 from .conftest import answer
