@@ -23,7 +23,7 @@ from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from ..errors import TraceError, described
-from ..model.base import Message, ToolCall
+from ..messages import Message, ToolCall
 from ..status import Status
 from ..usage import Usage
 from . import schema
@@ -38,6 +38,7 @@ from .values import (
     bytes_pieces,
     json_pieces,
     pack,
+    pack_number,
     spelled,
     string_pieces,
     to_json,
@@ -121,17 +122,25 @@ class Encoder:
         self._detail, self._heavy = detail, heavy
         self._fresh, self._undo_prompt = [], None
         self._pending.clear()
+        outline = detail is Detail.OUTLINE
+        if outline and not isinstance(event, _OUTLINE):
+            return []
         line: dict[str, Any] = {"schema_version": SCHEMA_VERSION} if isinstance(event, RunStarted) else {}
         line["kind"] = event.kind
         for name, kind, default in _FIELDS[event.kind]:
-            if not self._wants(event, name):
+            if outline and name in _LARGE_FIELDS:
                 continue
             value = getattr(event, name)
             if value is default or (default is not MISSING and type(value) is type(default) and value == default):
                 continue
-            line[name] = self._field(event, name, kind, value)
-        if detail is Detail.OUTLINE and not isinstance(event, _OUTLINE):
-            return []
+            if value is None and (kind == "Any" or kind.endswith("| None")):
+                line[name] = None
+            elif name == "prompt_token_ids" and isinstance(event, ModelCalled):
+                line[name] = self._prompt(event)
+            else:
+                line[name] = self._context(value) if name == "context" else _PACKERS[kind](self, value)
+        if not heavy and not self._pending:
+            return [to_json(line) + b"\n"]
         body = json_pieces(line) if heavy else (to_json(line),)
         return [*chain.from_iterable(self._pending), *body, b"\n"]
 
@@ -146,40 +155,6 @@ class Encoder:
             else:
                 self._prompts[node] = before
 
-    def _wants(self, event: Event, name: str) -> bool:
-        return self._detail is not Detail.OUTLINE or (isinstance(event, _OUTLINE) and name not in _LARGE_FIELDS)
-
-    def _field(self, event: Event, name: str, kind: str, value: Any) -> Any:
-        if name == "prompt_token_ids" and isinstance(event, ModelCalled):
-            return self._prompt(event)
-        if name == "context":
-            return self._context(value)
-        if value is None and (kind == "Any" or kind.endswith("| None")):
-            return None
-        match kind:
-            case "Sequence[int] | None":
-                return _write_array("i", value)
-            case "Sequence[float] | None":
-                return _write_array("f", value)
-            case "Usage":
-                return _usage(value)
-            case "Sequence[Message]":
-                return [self._message(message) for message in value]
-            case "Sequence[ToolCall]":
-                return [self._call(call) for call in value]
-            case "Sequence[Any]":
-                return [self._pack(item) for item in value]
-            case "str" | "str | None":
-                return self._text(_as_text(value), whole=self._detail is not Detail.OUTLINE)
-            case "int" | "int | None":
-                return self._pack(_as_whole(value))
-            case "float" | "float | None":
-                return self._pack(_as_number(value))
-            case "Mapping[str, Any]":
-                return self._pack({_as_text(key): item for key, item in dict(value).items()})
-            case _:
-                return self._pack(value)
-
     def _pack(self, value: Any) -> Any:
         full = self._detail is Detail.FULL
         return pack(value, self._text, self._data, most=MAX_VALUES if full else _SMALL_VALUES)
@@ -192,6 +167,12 @@ class Encoder:
         if len(data) <= PIECE:
             return self._redactor.data(data)
         return self._blob(list(bytes_pieces(self._redactor.data_pieces(data))))
+
+    def _string(self, value: Any) -> Any:
+        """A field that is text; only an outline cuts it."""
+        if type(value) is str and len(value) <= _SMALL_CHARS:
+            return self._redactor.text(value)
+        return self._text(_as_text(value), whole=self._detail is not Detail.OUTLINE)
 
     def _text(self, text: str, *, whole: bool = False) -> Any:
         """`text` or a marker for it. What is `whole` is never cut, for others learn from it."""
@@ -233,7 +214,7 @@ class Encoder:
     def _message(self, message: Message) -> dict[str, Any]:
         packed: dict[str, Any] = {
             "role": self._text(_as_text(message.role)),
-            "content": self._text(_as_text(message.content), whole=True),
+            "content": self._string(message.content),
         }
         if message.tool_calls:
             packed["tool_calls"] = [self._call(call) for call in message.tool_calls]
@@ -262,6 +243,26 @@ class Encoder:
         self._prompts[event.node] = prompt + answer
         return [kept, _base64(prompt[kept:])]
 
+
+_Packer = Callable[[Encoder, Any], Any]
+_PACKERS: dict[str, _Packer] = {
+    "str": Encoder._string,
+    "int": lambda _, value: pack_number(_as_whole(value)),
+    "float": lambda _, value: pack_number(_as_number(value)),
+    "Any": Encoder._pack,
+    "Status": Encoder._pack,
+    "Usage": lambda _, value: _usage(value),
+    "Mapping[str, Any]": lambda encoder, value: encoder._pack(
+        {_as_text(key): item for key, item in dict(value).items()}
+    ),
+    "Sequence[Any]": lambda encoder, value: [encoder._pack(item) for item in value],
+    "Sequence[int]": lambda _, value: _write_array("i", value),
+    "Sequence[float]": lambda _, value: _write_array("f", value),
+    "Sequence[Message]": lambda encoder, value: [encoder._message(message) for message in value],
+    "Sequence[ToolCall]": lambda encoder, value: [encoder._call(call) for call in value],
+}
+"""By the annotation in schema.py, as `_READERS`."""
+_PACKERS |= {f"{kind} | None": pack for kind, pack in _PACKERS.items()}
 
 _OUTLINE = (RunStarted, NodeStarted, NodeEnded, RunEnded, Scored)
 _LARGE_FIELDS = frozenset({"context", "returns", "result", "settings", "limits"})
@@ -398,9 +399,11 @@ def _usage(usage: Usage) -> dict[str, Any]:
     packed = {}
     for name, kind in _USAGE.items():
         value = getattr(usage, name)
+        if type(value) is int and not value:
+            continue
         number = _as_whole(value) if kind == "int" else _as_number(value)
         if number:
-            packed[name] = pack(number, str, bytes)
+            packed[name] = pack_number(number)
     return packed
 
 
@@ -461,5 +464,5 @@ _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "Usage": _read_usage,
     "Status": lambda raw, _: Status(raw),
 }
-if _unreadable := {spec.type for specs in _FIELDS.values() for spec in specs} - set(_READERS):
-    raise TypeError(f"trace fields of unknown types: {_unreadable}")
+if _unknown := {spec.type for specs in _FIELDS.values() for spec in specs} - (_READERS.keys() & _PACKERS.keys()):
+    raise TypeError(f"trace fields of unknown types: {_unknown}")

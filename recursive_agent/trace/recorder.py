@@ -6,8 +6,8 @@ from collections import deque
 
 import anyio
 
-from ..detached import call_in_thread
 from ..errors import TraceError, described
+from ..threads import call_in_thread
 from .schema import Event
 from .store import TraceWriter
 from .weight import is_heavy_event

@@ -1,6 +1,6 @@
-"""The events of a run: what the trace file holds, what `Agent.stream` yields, what the tree is built from.
+"""The events of a run. The trace file holds them, `Agent.stream` yields them, and the tree is built from them.
 
-One kind of event for all three, so that they cannot disagree. `time` is seconds since the epoch when the event was made;
+All three use the same events, so that they cannot disagree. `time` is seconds since the epoch when the event was made;
 intervals are carried as `started` with the event's `time` as their end. Node ids are paths of launch order ("0", "0.2",
 "0.2.1"), so the same seed gives the same ids whatever the timing.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..model.base import Message, ToolCall
+from ..messages import Message, ToolCall
 from ..status import Status
 from ..usage import Usage
 
@@ -47,7 +47,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted(Event):
-    """An agent came into being. `step` and `call` say which step and host call of the parent launched it."""
+    """An agent started. `step` and `call` are the step and the host call of the parent that launched it."""
 
     kind: ClassVar[str] = "node_started"
     node: str
@@ -65,7 +65,7 @@ class NodeStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCalled(Event):
-    """One model call, answered. `messages` are those added since the node's previous call."""
+    """One model call with its answer. `messages` are those added since the node's previous call."""
 
     kind: ClassVar[str] = "model_called"
     node: str
@@ -84,12 +84,12 @@ class ModelCalled(Event):
     logprobs: Sequence[float] | None = None
     attempts: int = 1
     reasoning: str | None = None
-    """What the model thought before it answered; no part of `text`."""
+    """The model's reasoning before its answer; not a part of `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostCalled(Event):
-    """A tool call or a launch, answered (`error` is None) or failed."""
+    """A tool call or a launch that returned (`error` is None) or failed."""
 
     kind: ClassVar[str] = "host_called"
     node: str
@@ -107,7 +107,7 @@ class HostCalled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellRan(Event):
-    """One cell of code, run. `status` is a `CellStatus` value."""
+    """One cell of code that was run. `status` is a `CellStatus` value."""
 
     kind: ClassVar[str] = "cell_ran"
     node: str
@@ -141,12 +141,12 @@ class RunEnded(Event):
     status: Status
     usage: Usage
     incomplete: str | None = None
-    """What the trace leaves out and why; None where it holds everything."""
+    """Which parts of the run the trace does not hold, and why; None where it holds everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored(Event):
-    """s̃ of a node at its own goal, in [0, 1]; appended when known, the last one counts. None: cannot be known.
+    """Score s̃ of a node for its own goal, in [0, 1]; None if unknown. A later score of the same node replaces it.
 
     `status` is a `ScoreStatus` value of the scorer: `scored`, `unknown`, `judge_error`.
     """
@@ -160,10 +160,10 @@ class Scored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Event):
-    """Calls of all agents wait for the endpoint (its rate limit). For who watches a run; never in a trace."""
+    """Calls of all agents wait for the endpoint (its rate limit). It is shown during a run, and never in a trace."""
 
     kind: ClassVar[str] = "waiting"
     reason: str | None
-    """What the endpoint said; None where calls flow again."""
+    """The message of the endpoint; None when calls continue."""
     seconds: float | None = None
-    """How long, where that is known."""
+    """Length of the wait, if it is known."""

@@ -1,4 +1,4 @@
-"""Trace files: one JSONL file per run, appended as things happen, readable whenever the writer dies.
+"""A trace file: one JSONL file per run, appended as things happen, readable whenever the writer dies.
 
 Events leave one after the other on a descriptor opened with O_APPEND, each in one `os.write` or, where it is large, in a
 few; so a killed process leaves at most one torn line, the last, which readers drop. A writer holds a lock on its file
@@ -11,34 +11,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from ..errors import TraceError
-from ..status import Status
-from ..usage import Usage
+from ..sizes import no_collection
 from .codec import Decoder, Detail, Encoder, check_version
 from .redact import Redactor
 from .schema import Event, RunStarted
-from .tree import ExecutionTree
 from .weight import is_heavy_event
 
-SUFFIX = ".jsonl"
 _CHUNK = 1 << 16
 _MOST_AT_ONCE = 1 << 20
-
-
-def trace_path(directory: str | Path, run: str, started: float | None = None) -> Path:
-    """Where a run's trace goes: names sort by start (now, unless given) and end in the run's id."""
-    at = datetime.fromtimestamp(time.time() if started is None else started, UTC)
-    stamp = at.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
-    return Path(directory) / f"{stamp}-{re.sub(r'[^A-Za-z0-9_-]', '_', run)[:100]}{SUFFIX}"
 
 
 class TraceWriter:
@@ -87,9 +73,14 @@ class TraceWriter:
             raise TraceError(f"{self.path}: {self._ended}")
         if not self._size and not isinstance(event, RunStarted):
             raise TraceError(f"{self.path}: a trace begins with the start of a run, not with a {event.kind} event")
-        pieces = self._fitting(event, is_heavy_event(event) if heavy is None else heavy)
+        heavy = is_heavy_event(event) if heavy is None else heavy
+        if heavy:
+            with no_collection():
+                pieces = self._fitting(event, heavy)
+        else:
+            pieces = self._fitting(event, heavy)
         try:
-            for piece in _batches(pieces):
+            for piece in pieces if len(pieces) == 1 else _batches(pieces):
                 _write_all(self._fd, piece)
         except OSError as error:
             with suppress(OSError):  # a full disk must not leave a torn line for later events to follow
@@ -194,79 +185,6 @@ def in_progress(path: str | Path) -> bool:
         return not _lock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceSummary:
-    """One trace file of a folder, at a glance; `problem` says why a file cannot be read (the rest is then empty)."""
-
-    path: Path
-    run: str = ""
-    started: float = 0.0
-    duration: float = 0.0
-    status: Status = Status.RUNNING
-    complete: bool = False
-    goal: str = ""
-    model: str = ""
-    nodes: int = 0
-    depth: int = 0
-    usage: Usage = field(default_factory=Usage)
-    score: float | None = None
-    problem: str | None = None
-
-    @classmethod
-    def of(cls, path: Path) -> TraceSummary:
-        """The summary of one file; never raises TraceError."""
-        try:
-            tree = ExecutionTree.load(path)
-            root = tree.root
-        except TraceError as error:
-            return cls(path=path, problem=str(error))
-        return cls(
-            path=path,
-            run=tree.run,
-            started=tree.started,
-            duration=tree.duration,
-            status=root.status,
-            complete=tree.complete,
-            goal=root.goal,
-            model=tree.model,
-            nodes=len(tree.nodes),
-            depth=tree.max_depth,
-            usage=tree.usage,
-            score=root.score,
-        )
-
-
-def trace_files(directory: str | Path) -> list[Path]:
-    """The trace files right in a folder, oldest first. Raises TraceError where there is no such folder."""
-    try:
-        return sorted(path for path in Path(directory).iterdir() if path.suffix == SUFFIX and path.is_file())
-    except OSError as error:
-        raise TraceError(f"{directory}: the folder cannot be read ({error.strerror})") from error
-
-
-def find_trace(reference: str | Path, directory: str | Path) -> Path:
-    """The file that is meant: a file, the newest trace in a folder, or the one in `directory` with this in its name.
-
-    Raises TraceError, saying what to do, where there is none or where several runs match.
-    """
-    path = Path(reference)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        files = trace_files(path)
-        if not files:
-            raise TraceError(f"{path}: no trace in this folder (files end in {SUFFIX})")
-        return files[-1]
-    found = [file for file in trace_files(directory) if str(reference) in file.stem] if Path(directory).is_dir() else []
-    if not found:
-        raise TraceError(f"{reference}: neither a file nor a folder nor a run in {directory} (see `rao trace ls`)")
-    if len(found) > 1:
-        raise TraceError(
-            f"{reference}: {len(found)} runs match in {directory}; give more of the id (see `rao trace ls`)"
-        )
-    return found[0]
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, bytes, bool]]:

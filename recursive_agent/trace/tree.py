@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from ..errors import TraceError
-from ..model.base import Message
 from ..status import Status
 from ..usage import Usage
-from .paths import CriticalPath, critical_path, overlapping
+from .node import LAUNCH, Clock, LaunchPoint, Node, Step
 from .schema import (
     ROOT,
     CellRan,
@@ -32,116 +30,10 @@ from .schema import (
     Scored,
     Waiting,
 )
+from .store import read_events
+from .timing import CriticalPath, critical_path, overlapping
 
-LAUNCH = "launch_subagent"
-"""Name of the host function that launches a child."""
-
-
-class LaunchPoint(NamedTuple):
-    """Where in its parent a node was launched: the parent's step, and the host call of it."""
-
-    step: int
-    call: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Step:
-    """One step of a node: a model call, the cell it led to, the host calls of that cell in order of their end."""
-
-    number: int
-    model: ModelCalled | None = None
-    cell: CellRan | None = None
-    calls: list[HostCalled] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Clock:
-    """The latest time of a tree; shared by its nodes, so that a running node has a duration."""
-
-    now: float
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Node:
-    """One agent of a tree, as far as it came. Times in seconds since the epoch, durations in seconds."""
-
-    id: str
-    parent: str | None
-    """Id of the parent; None for the root."""
-    depth: int
-    goal: str
-    context: Any = field(default=None, repr=False)
-    returns: Any = None
-    """JSON schema of the result, or None."""
-    max_steps: int | None = None
-    max_tokens: int | None = None
-    launched_at: LaunchPoint | None = None
-    started: float
-    ended: float | None = None
-    status: Status = Status.RUNNING
-    result: Any = None
-    reason: str | None = None
-    usage: Usage = field(default_factory=Usage)
-    """The node's own model calls, those of its descendants left out."""
-    score: float | None = None
-    """s̃ in [0, 1]; None where it is not known (see `score_status`)."""
-    score_status: str | None = None
-    """None where nobody has scored the node yet."""
-    score_source: str | None = None
-    steps: list[Step] = field(default_factory=list, repr=False)
-    children: list[Node] = field(default_factory=list, repr=False)
-    """In launch order."""
-    _clock: _Clock = field(repr=False)
-
-    @property
-    def total_usage(self) -> Usage:
-        """Usage of the node and all its descendants."""
-        return reduce(add, (node.usage for node in self.walk()), Usage())
-
-    @property
-    def duration(self) -> float:
-        """From start to end; of a running node, to the last thing known of the tree."""
-        return max(0.0, self.end - self.started)
-
-    @property
-    def end(self) -> float:
-        """When the node ended; of a running node, the last time known of the tree."""
-        return self._clock.now if self.ended is None else self.ended
-
-    @property
-    def running(self) -> bool:
-        """Whether the end of the node has not been seen."""
-        return self.status is Status.RUNNING
-
-    @property
-    def finished(self) -> bool:
-        """Whether the node gave a result."""
-        return self.status.finished
-
-    def walk(self) -> Iterator[Node]:
-        """The node and its descendants, each before its children, siblings in launch order."""
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
-            yield node
-            waiting.extend(reversed(node.children))
-
-    def conversation(self) -> list[Message]:
-        """Every message of the node in order: what it was told, and what the model answered."""
-        messages: list[Message] = []
-        for step in self.steps:
-            if step.model is not None:
-                messages.extend(step.model.messages)
-                messages.append(Message("assistant", step.model.text, tuple(step.model.tool_calls)))
-        return messages
-
-    def step(self, number: int) -> Step:
-        """The step of this number (from 1), begun if it is new."""
-        for step in reversed(self.steps):
-            if step.number == number:
-                return step
-        self.steps.append(Step(number=number))
-        return self.steps[-1]
+__all__ = ["ExecutionTree", "LaunchPoint", "Node", "Step", "TreeBuilder"]
 
 
 class ExecutionTree:
@@ -158,10 +50,10 @@ class ExecutionTree:
         self.started = start.time
         self.ended: float | None = None
         self.incomplete: str | None = None
-        """What the trace leaves out and why, where a limit or the disk cut it short."""
+        """Which parts of the run the trace does not hold, and why; None where it holds everything."""
         self.nodes: dict[str, Node] = {}
         """All nodes by id, in launch order (a parent before its children)."""
-        self._clock = _Clock(start.time)
+        self._clock = Clock(start.time)
 
     def __repr__(self) -> str:
         status = self.nodes[ROOT].status if ROOT in self.nodes else Status.RUNNING
@@ -169,7 +61,7 @@ class ExecutionTree:
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> ExecutionTree:
-        """The tree of these events. Raises TraceError where they do not make one."""
+        """The tree of these events. Raises TraceError if they do not form one."""
         builder = TreeBuilder()
         for event in events:
             builder.add(event)
@@ -179,9 +71,7 @@ class ExecutionTree:
 
     @classmethod
     def load(cls, path: str | Path) -> ExecutionTree:
-        """The tree of a trace file. Raises TraceError, naming the file, where it cannot be read."""
-        from .store import read_events  # store names files by what is in them, and so knows this module
-
+        """The tree of a trace file. Raises TraceError, with the file's name, if it cannot be read."""
         try:
             return cls.from_events(read_events(path))
         except TraceError as error:
@@ -191,7 +81,7 @@ class ExecutionTree:
 
     @property
     def root(self) -> Node:
-        """The first node. Raises TraceError where the run stopped before it had one."""
+        """The first node. Raises TraceError if the run stopped before it started."""
         try:
             return self.nodes[ROOT]
         except KeyError:
@@ -204,7 +94,7 @@ class ExecutionTree:
 
     @property
     def complete(self) -> bool:
-        """Whether the end of the run was seen."""
+        """Whether the run has ended."""
         return self.ended is not None
 
     @property
@@ -224,12 +114,12 @@ class ExecutionTree:
 
     @property
     def launches(self) -> int:
-        """How many nodes were launched by another one."""
+        """How many nodes were launched by another node."""
         return max(0, len(self.nodes) - 1)
 
     @property
     def refused_launches(self) -> int:
-        """How many calls of `launch_subagent` gave no node (a limit, wrong arguments)."""
+        """How many calls of `launch_subagent` failed to start a node (because of a limit or wrong arguments)."""
         return sum(
             call.name == LAUNCH and call.child is None
             for node in self.nodes.values()
@@ -239,7 +129,7 @@ class ExecutionTree:
 
     @property
     def concurrent_share(self) -> float:
-        """Share, in [0, 1], of launched nodes that were alive together with a sibling for some time; 0 without any."""
+        """Share, in [0, 1], of launched nodes that ran at the same time as a sibling; 0 without launched nodes."""
         together = sum(
             sum(overlapping([(child.started, child.end) for child in node.children])) for node in self.nodes.values()
         )
@@ -247,7 +137,7 @@ class ExecutionTree:
 
     @property
     def critical_path(self) -> CriticalPath:
-        """The chain of work that bounds the run's time from below; see `critical_path` of `trace.paths`."""
+        """The chain of work that determines the minimum time of the run; see `critical_path` of `trace.timing`."""
         return critical_path(self.root)
 
     def walk(self) -> Iterator[Node]:
@@ -259,7 +149,7 @@ class ExecutionTree:
         return [node for node in self.nodes.values() if node.score is not None]
 
     def apply(self, event: Event) -> None:
-        """Take in the next event. Raises TraceError for one that cannot come here."""
+        """Add the next event. Raises TraceError for an event that is not possible here."""
         match event:
             case NodeStarted():
                 self._start(event)
@@ -331,7 +221,7 @@ class TreeBuilder:
         self.tree: ExecutionTree | None = None
 
     def add(self, event: Event) -> Self:
-        """Take in the next event. Raises TraceError for one that cannot come here."""
+        """Add the next event. Raises TraceError for an event that is not possible here."""
         if self.tree is not None:
             self.tree.apply(event)
         elif isinstance(event, RunStarted):

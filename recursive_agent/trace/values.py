@@ -141,6 +141,13 @@ def pack(
     return _Packer(text, data, most).pack(value, 0)
 
 
+def pack_number(value: float) -> Any:
+    """`pack` of a number, which holds no texts."""
+    if isinstance(value, int):
+        return _pack_int(int(value))
+    return float(value) if math.isfinite(value) else {"$float": str(float(value))}
+
+
 class _Packer:
     """Packs one value; counts its parts, and knows what it is inside of."""
 
@@ -156,10 +163,8 @@ class _Packer:
             return self._text(value)
         if value is None or kind is bool:
             return value
-        if isinstance(value, int):
-            return _pack_int(int(value))
-        if isinstance(value, float):
-            return float(value) if math.isfinite(value) else {"$float": str(float(value))}
+        if isinstance(value, int | float):
+            return pack_number(value)
         if isinstance(value, str):
             return self._text(str.__str__(value))
         if isinstance(value, bytes | bytearray | memoryview):

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from recursive_agent.errors import TraceError
 from recursive_agent.trace.codec import Decoder, Detail, Encoder
+from recursive_agent.trace.folder import TraceSummary
 from recursive_agent.trace.redact import Redactor
 from recursive_agent.trace.schema import Event, HostCalled, RunEnded
-from recursive_agent.trace.store import TraceSummary, TraceWriter, read_events
+from recursive_agent.trace.store import TraceWriter, read_events
 from recursive_agent.trace.tree import ExecutionTree
 from recursive_agent.trace.values import PIECE
 

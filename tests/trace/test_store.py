@@ -13,17 +13,9 @@ import pytest
 from recursive_agent.errors import TraceError
 from recursive_agent.status import Status
 from recursive_agent.trace import store
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.schema import Event, RunEnded, Scored
-from recursive_agent.trace.store import (
-    TraceSummary,
-    TraceWriter,
-    append_events,
-    find_trace,
-    in_progress,
-    read_events,
-    trace_files,
-    trace_path,
-)
+from recursive_agent.trace.store import TraceWriter, append_events, in_progress, read_events
 from recursive_agent.trace.tree import ExecutionTree
 from recursive_agent.usage import Usage
 
@@ -262,56 +254,6 @@ def test_a_file_system_without_locks_still_takes_traces(tmp_path: Path, monkeypa
     append_events(path, [SCORE])
     assert list(read_events(path)) == [*RUN, SCORE]
     assert not in_progress(path)
-
-
-def test_file_names_sort_by_time_and_stay_inside_their_folder(tmp_path: Path) -> None:
-    times = [0.0, 1.0005, 1.002, 1e9, 1.7e9]
-    names = [trace_path(tmp_path, chr(ord("z") - i), time).name for i, time in enumerate(times)]
-    assert names == sorted(names)
-    assert trace_path(tmp_path, "../../etc/x y", 0.0).parent == tmp_path
-    assert trace_path(tmp_path, "abc").name.endswith("-abc.jsonl")
-
-
-def test_a_summary_tells_a_trace_at_a_glance_and_what_is_wrong_with_a_bad_one(tmp_path: Path) -> None:
-    path = _write(tmp_path / "a.jsonl")
-    append_events(path, [SCORE])
-    summary = TraceSummary.of(path)
-    assert (
-        summary.run,
-        summary.status,
-        summary.goal,
-        summary.nodes,
-        summary.depth,
-        summary.score,
-        summary.problem,
-    ) == (
-        "r1",
-        Status.FINISHED,
-        "goal 0",
-        1,
-        0,
-        1.0,
-        None,
-    )
-    (tmp_path / "b.jsonl").write_bytes(b"")
-    assert "empty" in (TraceSummary.of(tmp_path / "b.jsonl").problem or "")
-
-
-def test_a_trace_is_found_by_file_folder_or_run(tmp_path: Path) -> None:
-    old, new = (_write(trace_path(tmp_path, run, time)) for run, time in (("abc1", 1.0), ("abd2", 2.0)))
-    assert find_trace(old, tmp_path) == old
-    assert find_trace(tmp_path, "elsewhere") == new
-    assert find_trace("abc1", tmp_path) == old
-    assert find_trace("abd", tmp_path) == new
-    with pytest.raises(TraceError, match="2 runs match"):
-        find_trace("ab", tmp_path)
-    with pytest.raises(TraceError, match="neither a file nor"):
-        find_trace("xyz", tmp_path)
-    with pytest.raises(TraceError, match="neither a file nor"):
-        find_trace("xyz", tmp_path / "none")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(TraceError, match="no trace in this folder"):
-        find_trace(tmp_path / "empty", tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,13 +1,12 @@
-"""Time in a tree: which nodes ran together, and the chain of work that no amount of concurrency could shorten."""
+"""Time in a tree: which nodes ran at the same time, and the critical path: work that concurrency cannot shorten."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from .tree import Node
+from .node import Node
 
 Interval = tuple[float, float]
 """Start and end, in seconds since the epoch."""
@@ -21,7 +20,7 @@ class CriticalPath(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """A piece of a node's work: `weight` seconds of it lie on the path; `child` where it is a descendant's work."""
+    """A piece of a node's work, of which `weight` seconds are on the path; `child` is set for the work of a child."""
 
     start: float
     end: float
