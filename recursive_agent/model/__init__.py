@@ -7,9 +7,23 @@ import random
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigurationError
-from .base import Completion, Conversation, Message, Model, NoAnswer, Sampling, ToolCall
+from .base import (
+    Completion,
+    Conversation,
+    Explaining,
+    Keyed,
+    Message,
+    Model,
+    NoAnswer,
+    OnWait,
+    Sampling,
+    Throttled,
+    ToolCall,
+    Trained,
+    Versioned,
+    Waiting,
+)
 from .endpoint import Endpoint, resolve_endpoint
-from .gate import OnWait, Throttled, Waiting
 from .retry import Retries
 
 if TYPE_CHECKING:
@@ -21,6 +35,8 @@ __all__ = [
     "Completion",
     "Conversation",
     "Endpoint",
+    "Explaining",
+    "Keyed",
     "Message",
     "Model",
     "NoAnswer",
@@ -29,6 +45,8 @@ __all__ = [
     "Sampling",
     "Throttled",
     "ToolCall",
+    "Trained",
+    "Versioned",
     "Waiting",
     "attempt_timeout",
     "connect",
@@ -52,9 +70,9 @@ def connect(
 ) -> ChatModel | TokensModel:
     """The model at an endpoint. Nothing is sent before the first call.
 
-    `timeout` (seconds, default 600) is for one attempt, `patience` for how long a call waits where the endpoint takes no
-    more of them (None: until the caller's own limits end it); `rng` draws the jitter between attempts, `renderer` applies
-    the chat template for `tokens` (default: the endpoint's /tokenize). Raises ConfigurationError.
+    `timeout` (seconds, default 600) limits each request. `patience` (seconds) limits how long a call waits while the endpoint
+    accepts no more calls (None: until the caller's own limits). `rng` draws the random part of the pause between retries.
+    `renderer` applies the chat template for `tokens` (default: the endpoint's /tokenize). Raises ConfigurationError.
     """
     from .chat import ChatModel
     from .tokens import TokensModel
@@ -69,5 +87,5 @@ def connect(
 
 
 def attempt_timeout(run: float | None) -> float:
-    """Seconds that one attempt may take where nobody says it: as long as the whole `run` may, and at least ten minutes."""
+    """Default time-out of one attempt, in seconds: as long as the whole `run` may take, and at least ten minutes."""
     return _ATTEMPT if run is None else max(_ATTEMPT, min(run, _LONGEST_ATTEMPT))

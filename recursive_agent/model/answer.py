@@ -1,4 +1,4 @@
-"""One answer of chat, read: text, drafts, tool calls, and why there is nothing where there is nothing."""
+"""Reads one answer of chat: text, drafts, tool calls, and why an answer is empty."""
 
 from __future__ import annotations
 
@@ -52,26 +52,26 @@ def read_choice(choice: Mapping[str, Any], *, place: int) -> Reading:
     """Read the choice of an answer, whatever is missing. `place` is the message's, for ids of calls that have none."""
     message = choice.get("message")
     message = message if isinstance(message, Mapping) else {}
-    content, parts = _content(message.get("content"))
-    parted = part(clean(content))
-    drafts = [text for text in (_field(message), parts, parted.draft) if text]
+    content = _content(message.get("content"))
+    parted = part(clean(content.text))
+    drafts = [text for text in (_field(message), content.drafts, parted.draft) if text]
     reasoning = "\n\n".join(dict.fromkeys(drafts)) or None
     calls, extras = _calls(message, place)
-    refusal = message.get("refusal")
-    refusal = clean(refusal)[:2000] if isinstance(refusal, str) and refusal.strip() else None
+    refusal = next((text for text in (message.get("refusal"), content.refusal) if _says(text)), None)
+    refusal = clean(refusal) if refusal is not None else None
     reason = choice.get("finish_reason")
     finish_reason = clean(reason)[:80] if isinstance(reason, str) and reason else ("stop" if choice else "empty")
     return Reading(
         text=parted.answer,
         reasoning=reasoning,
         calls=calls,
-        refusal=refusal,
+        refusal=refusal[:2000] if refusal is not None else None,
         finish_reason=_common(finish_reason),
         no_answer=None
         if parted.answer.strip() or calls
         else _why(finish_reason, refusal, choice, thought=reasoning is not None),
         echo=Echo(_extra(message, _READ), extras, null=message.get("content") is None),
-        size=len(content.encode("utf-8", "replace")) + sum(len(c.name) + len(c.arguments) for c in calls),
+        size=sampled([content.text, refusal]) + sum(len(c.name) + len(c.arguments) for c in calls),
     )
 
 
@@ -104,26 +104,50 @@ def _is_filtered(choice: Mapping[str, Any]) -> bool:
     )
 
 
-def _content(content: Any) -> tuple[str, str]:
-    """Text, and drafts that stand beside it as parts of a list."""
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A message's content: its text, and what stands beside that as parts of a list."""
+
+    text: str = ""
+    drafts: str = ""
+    refusal: str = ""
+
+
+def _content(content: Any) -> _Content:
     if isinstance(content, str):
-        return content, ""
+        return _Content(content)
     if isinstance(content, Mapping):
         content = [content]
     if not isinstance(content, list):
-        return "", ""
-    texts, drafts = [], []
+        return _Content()
+    texts, drafts, refusals = [], [], []
     for item in content:
         if isinstance(item, str):
             texts.append(item)
         elif isinstance(item, Mapping):
             kind = item.get("type")
-            if isinstance(kind, str) and ("think" in kind or "reason" in kind):
+            refusal = refusal_of(item)
+            if refusal is not None:
+                refusals.append(refusal)
+            elif isinstance(kind, str) and ("think" in kind or "reason" in kind):
                 drafts.append(_draft(item))
             else:
                 text = item.get("text")
-                texts.append(text if isinstance(text, str) else _content(text)[0] if isinstance(text, list) else "")
-    return "".join(texts), "\n\n".join(draft for draft in drafts if draft)
+                texts.append(text if isinstance(text, str) else _content(text).text if isinstance(text, list) else "")
+    return _Content("".join(texts), "\n\n".join(draft for draft in drafts if draft), "".join(refusals))
+
+
+def refusal_of(item: Mapping[str, Any]) -> str | None:
+    """The words of a part of a message's content that is a refusal; None for any other part."""
+    refusal = item.get("refusal")
+    if item.get("type") == "refusal":
+        words = next((text for text in (refusal, item.get("text"), item.get("content")) if _says(text)), "")
+        return words if isinstance(words, str) else ""
+    return refusal if isinstance(refusal, str) and refusal and not _says(item.get("text")) else None
+
+
+def _says(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _field(message: Mapping[str, Any]) -> str:

@@ -7,13 +7,35 @@ gets sampled ids with log-probs, so that what was sampled is known exactly.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from ..checkpoint import CheckpointSettings
+from ..messages import Message, Role, ToolCall
 from ..usage import Usage
 
-Role = Literal["system", "user", "assistant", "tool"]
+__all__ = [
+    "Completion",
+    "Conversation",
+    "Explaining",
+    "Keyed",
+    "Message",
+    "Model",
+    "NoAnswer",
+    "OnLost",
+    "OnText",
+    "OnWait",
+    "Role",
+    "Sampling",
+    "Throttled",
+    "ToolCall",
+    "Trained",
+    "Versioned",
+    "Waiting",
+]
+
 OnText = Callable[[str], None]
 """Called with each piece of text as it streams in."""
 OnLost = Callable[[int], Awaitable[None]]
@@ -22,7 +44,7 @@ attempt may have been billed for. May raise to stop the retries (the budget no l
 
 
 class NoAnswer(StrEnum):
-    """Why an answer holds neither text nor tool calls."""
+    """Why an answer contains neither text nor tool calls."""
 
     EMPTY = "empty"
     """Nothing came, and nothing says why."""
@@ -36,33 +58,14 @@ class NoAnswer(StrEnum):
     """The model thought, and ended its turn without an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A native tool call, `arguments` as the raw JSON text the model wrote."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a conversation."""
-
-    role: Role
-    content: str
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One answer of a model.
 
-    `text` is the answer itself; what the model thought before it is `reasoning`, wherever it stood (None: nothing). Where
-    there is neither text nor a tool call, `no_answer` says why.
-    `token_ids` and `logprobs` have one entry for each sampled token, end-of-turn token included where it was sampled.
-    `prompt_token_ids` is what the model was given. All three are None where the endpoint does not give them.
+    `text` is the answer itself; `reasoning` is the model's thinking before it (None: there is none). If there is neither text
+    nor a tool call, `no_answer` says why.
+    `token_ids` and `logprobs` have one entry for each sampled token, including a sampled end-of-turn token.
+    `prompt_token_ids` are the tokens of the prompt. All three are None if the endpoint does not return them.
     """
 
     text: str
@@ -105,22 +108,26 @@ class Conversation(Protocol):
     ) -> Completion:
         """One model call of at most `max_tokens` sampled tokens; the answer is appended to `messages`.
 
-        Raises a `ModelError` after every retry. A malformed or empty answer is no error: it comes back as a completion
-        with the text there was.
+        Raises a `ModelError` if every retry fails. A malformed or empty answer is not an error: the completion contains
+        the text that the model wrote.
         """
 
 
 @runtime_checkable
 class Model(Protocol):
-    """A language model somewhere."""
+    """A language model; pass one to `Agent` instead of a name.
+
+    A model needs only these members. It may also have the members of `Trained`, `Keyed`, `Versioned`, `Throttled` or
+    `Explaining`, to use the features that those describe.
+    """
 
     name: str
     interface: Literal["chat", "tokens"]
     sampling: Sampling
-    """What conversations sample with where they are not told otherwise."""
+    """What conversations sample with by default."""
 
     async def context_length(self) -> int | None:
-        """The model's context window in tokens, None where the endpoint does not say."""
+        """The model's context window in tokens; None if the endpoint does not report it."""
 
     def conversation(
         self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
@@ -132,8 +139,77 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Calls wait until the endpoint takes them again."""
+
+    reason: str
+    """What the endpoint said, as one line."""
+    seconds: float
+    """Until the next call goes out."""
+    since: float
+    """When the waiting began, in seconds since the epoch."""
+    calls: int
+    """How many calls wait."""
+
+    def __str__(self) -> str:
+        return f"waiting {self.seconds:.0f} s for the endpoint: {self.reason}"
+
+
+OnWait = Callable[[Waiting | None], None]
+"""Called when calls begin to wait (and again when the wait is prolonged), and with None when they flow again."""
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A model that was trained with one prompt: its agent takes prompt style and action format from `settings`."""
+
+    @property
+    def settings(self) -> CheckpointSettings | None:
+        """The contents of its checkpoint's `agent.json`; None leaves the choice to the agent."""
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A model with secrets that must not enter a trace."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that traces must not contain, such as the key or a password; they are redacted."""
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A model whose weights have a version name."""
+
+    @property
+    def version(self) -> str | None:
+        """Version of the weights that calls use now; None if they have none."""
+
+
+@runtime_checkable
+class Throttled(Protocol):
+    """A model that reports when calls wait for its endpoint."""
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What calls are waiting for; None if they are not waiting."""
+
+    def on_wait(self, listener: OnWait) -> AbstractContextManager[None]:
+        """While the block lasts, call `listener` when calls have to wait, and when they flow again."""
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A model that knows why its last call failed."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last attempt at a call failed; None after an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """Sampling settings of every call; unknown ones go through to the endpoint in `extra`.
+    """Sampling settings for every call; `extra` contains settings that rao does not know and passes on to the endpoint.
 
     `max_tokens` caps the answer of one call (the budget may lower it further).
     """
@@ -146,15 +222,15 @@ class Sampling:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | None) -> Sampling:
-        """From the user's plain mapping. Raises TypeError or ValueError on a value that makes no sense."""
+        """From the user's plain mapping. Raises TypeError or ValueError for an invalid value."""
         return cls().updated(settings)
 
     def updated(self, settings: Mapping[str, Any] | None) -> Sampling:
         """These settings with those of a plain mapping on top. Raises TypeError or ValueError as `of` does."""
-        given = dict(settings or {})
-        stop = given.pop("stop", self.stop)
-        temperature, top_p = given.pop("temperature", self.temperature), given.pop("top_p", self.top_p)
-        max_tokens = given.pop("max_tokens", self.max_tokens)
+        rest = dict(settings or {})
+        stop = rest.pop("stop", self.stop)
+        temperature, top_p = rest.pop("temperature", self.temperature), rest.pop("top_p", self.top_p)
+        max_tokens = rest.pop("max_tokens", self.max_tokens)
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise ValueError(f"max_tokens must be a whole number of at least 1, not {max_tokens!r}")
         for name, value, most in (("temperature", temperature, None), ("top_p", top_p, 1)):
@@ -167,5 +243,5 @@ class Sampling:
             top_p=top_p,
             max_tokens=max_tokens,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
-            extra={**self.extra, **given},
+            extra={**self.extra, **rest},
         )

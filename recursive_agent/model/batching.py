@@ -243,12 +243,12 @@ class BatchEngine(ABC):
             for row, (_, _, rest) in enumerate(opened):
                 at = lengths[row] - known[row]
                 ids[row, : taken[row]] = rest[at : at + taken[row]]
-            given = self.forward(Step(ids, lengths, taken), cache)
+            output = self.forward(Step(ids, lengths, taken), cache)
             if logits is None:
-                logits = given
+                logits = output
             else:  # rows whose tokens ended in an earlier pass keep the logits of that one
                 fresh = np.nonzero(taken)[0].tolist()
-                logits[fresh] = given[fresh]
+                logits[fresh] = output[fresh]
             lengths = lengths + taken
         self._enter([request for request, _, _ in opened], lengths, cache)
         self._sample(self._rows[-count:], logits)
@@ -304,12 +304,12 @@ class BatchEngine(ABC):
     def _reserve(self, rows: int, length: int) -> None:
         """Make the batch's cache hold `rows` rows of `length`; give memory back that a long conversation has left."""
         have_rows, _, have, _ = self._batch[0].shape
-        wanted = -(-max(1, length) // _GROW) * _GROW
-        if rows <= have_rows and length <= have <= max(2 * wanted, 4 * _GROW):
+        needed = -(-max(1, length) // _GROW) * _GROW
+        if rows <= have_rows and length <= have <= max(2 * needed, 4 * _GROW):
             return
         count = len(self._rows)
-        size = min(have, wanted)
-        grown = [self.empty(max(rows, have_rows), wanted) for _ in self._batch]
+        size = min(have, needed)
+        grown = [self.empty(max(rows, have_rows), needed) for _ in self._batch]
         for new, old in zip(grown, self._batch, strict=True):
             new[:count, :, :size] = old[:count, :, :size]
         self._batch = grown

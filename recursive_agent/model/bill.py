@@ -8,7 +8,7 @@ from typing import Any
 
 from ..usage import Usage
 
-_MOST = 10**9
+MOST_TOKENS = 10**9
 """More tokens than one call can have."""
 _LONGEST_TOKEN = 1024
 """Bytes of text that one token stands for at the most: far above the longest of any vocabulary (runs of blanks)."""
@@ -100,6 +100,6 @@ def _count(value: Any) -> int | None:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
         return None
     return value

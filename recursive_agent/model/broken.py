@@ -1,4 +1,4 @@
-"""Whatever the transport libraries raise, told as a `Failure` of one attempt."""
+"""Turns every exception of the transport libraries into a `Failure` of one attempt."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def broken(error: Exception, endpoint: Endpoint, proxy: Proxy | None, *, answere
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, ssl.SSLCertVerificationError) and not isinstance(link, aiohttp.ClientConnectorError):
-            said = scrub(link.verify_message or str(link), endpoint.api_key)
+            summary = scrub(link.verify_message or str(link), endpoint.api_key)
             return Misconfigured(
-                f"The certificate of {endpoint.shown_url} cannot be verified ({said}); set SSL_CERT_FILE to the certificates "
-                "of whoever signed it."
+                f"The certificate of {endpoint.shown_url} cannot be verified ({summary}); set SSL_CERT_FILE to the "
+                "certificates of whoever signed it."
             )
         if isinstance(link, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(link):
             return Misconfigured(
                 f"{endpoint.shown_url} does not speak TLS; use an http:// base URL"
                 f"{f', or check {proxy}' if proxy else ''}."
             )
-    said = scrub(_said(chain), endpoint.api_key)
+    summary = scrub(_summary(chain), endpoint.api_key)
     if proxy is not None:
-        said += f", through {proxy}"
+        summary += f", through {proxy}"
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.TooManyRedirects):
-        return Failure(said, retryable=False)
-    return Unreachable(said, lost=answered or not _never_left(error))
+        return Failure(summary, retryable=False)
+    return Unreachable(summary, lost=answered or not _never_left(error))
 
 
-def _said(chain: list[BaseException]) -> str:
+def _summary(chain: list[BaseException]) -> str:
     """The first of the errors that says something, with its kind."""
     kind = type(chain[1] if len(chain) > 1 and chain[1] is chain[0].__cause__ else chain[0]).__name__
     text = next((text for link in chain if (text := str(link).strip())), "no details")

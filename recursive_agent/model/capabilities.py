@@ -1,10 +1,10 @@
-"""What an endpoint really does, found out by asking it and reading the answers: a 200 proves nothing."""
+"""What an endpoint really does, found out by asking it; a 200 response is not taken as proof."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
@@ -12,6 +12,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 from ..errors import ModelError
 from ..usage import Usage
 from .endpoint import Endpoint
+from .probing import Findings, Probe
 
 MOST_REQUESTS = 9
 """Requests for an answer that one probe makes, not counting those that fail."""
@@ -21,9 +22,9 @@ MOST_TOKENS = 216
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What an endpoint does with one model: True (seen), False (tried, and it does not) or None (could not be told).
+    """What an endpoint supports for one model: True (tested, it does), False (tested, it does not) or None (unknown).
 
-    `problems` says for each field that is not True why, in one sentence. `usage` is what finding out has cost.
+    For each field that is not True, `problems` says why in one sentence. `usage` is the cost of the tests.
     """
 
     chat: bool | None
@@ -66,10 +67,10 @@ class Capabilities:
 
     @property
     def trainable(self) -> bool:
-        """Whether what is sampled there can be trained on: ids in, ids and log-probs out.
+        """Whether runs on this endpoint can be used for training: it accepts token ids, and returns token ids and log-probs.
 
-        Where `scaled_logprobs` is not True, only what is sampled at temperature 1. The chat template does not count, since
-        a checkpoint on this machine brings its own.
+        If `scaled_logprobs` is not True, sample at temperature 1 only. The endpoint's chat template does not matter here,
+        because a checkpoint on this machine has its own.
         """
         return all((self.token_prompts, self.token_ids, self.logprobs))
 
@@ -88,13 +89,13 @@ _flights: dict[tuple[EventLoopToken, Endpoint], _Flight] = {}
 
 
 async def probe(endpoint: Endpoint, *, fresh: bool = False, timeout: float = 60.0) -> Capabilities:
-    """What `endpoint` really does with its model; found out once in this process, with `fresh` once more.
+    """Test what `endpoint` supports for its model. The process caches the result; `fresh=True` tests again.
 
-    Makes at most MOST_REQUESTS requests for at most MOST_TOKENS sampled tokens, and some to /models and /tokenize; what
-    fails in passing is tried again once. `timeout` (seconds) is for one attempt. Callers at the same time share one probe.
-    What could not be told because the endpoint failed in passing is None, and found out anew next time.
+    Makes at most MOST_REQUESTS requests for at most MOST_TOKENS sampled tokens, and some to /models and /tokenize; it
+    repeats a temporary failure once. `timeout` (seconds) limits each request. Simultaneous callers share one probe. A field
+    that remains unknown because of temporary failures is None, and the next call tests it again.
 
-    Raises EndpointUnavailable, AuthenticationFailed or ModelNotFound where there is nothing to find out.
+    Raises EndpointUnavailable, AuthenticationFailed or ModelNotFound if the endpoint or the model cannot be reached.
     """
     key = (current_token(), endpoint)
     while True:
@@ -112,13 +113,11 @@ async def probe(endpoint: Endpoint, *, fresh: bool = False, timeout: float = 60.
 
 
 async def _fly(key: tuple[EventLoopToken, Endpoint], timeout: float) -> Capabilities:
-    from .probing import Probe
-
     flight = _flights[key] = _Flight()
     try:
-        found = Probe(key[1], timeout=timeout)
-        flight.found = await found.capabilities()
-        if not found.failed_in_passing:
+        findings = await Probe(key[1], timeout=timeout).findings()
+        flight.found = _capabilities(findings)
+        if not findings.failed_in_passing:
             _known[key[1]] = flight.found
         return flight.found
     except ModelError as error:
@@ -127,3 +126,11 @@ async def _fly(key: tuple[EventLoopToken, Endpoint], timeout: float) -> Capabili
     finally:
         del _flights[key]
         flight.done.set()
+
+
+def _capabilities(findings: Findings) -> Capabilities:
+    names = [item.name for item in fields(Capabilities) if item.name not in ("problems", "usage")]
+    for name in names:
+        if name not in findings.values:
+            findings.note(name, None, "it was not reached")
+    return Capabilities(**findings.values, problems=findings.problems, usage=findings.usage)

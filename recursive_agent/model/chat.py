@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..usage import Usage
@@ -13,24 +13,20 @@ from . import dialect
 from .answer import Echo, Reading, names_of, read_choice, sampled
 from .base import Completion, Message, OnLost, OnText, Sampling
 from .bill import billed
+from .counting import PromptCounter
 from .dialect import Trouble
 from .endpoint import OPENAI_URL, Endpoint
 from .failures import Rejected
 from .layout import Layout, extra_size, laid_out
+from .prompt_size import MESSAGE_OVERHEAD, PromptSizes
 from .remote import RemoteModel, Stopwatch, first_choice
 from .retry import Exhausted, Retries, call_with_retries
 from .texts import clean
 
 _log = logging.getLogger(__name__)
 
-_FIXED_OVERHEAD = 256
-"""Tokens a template may add of its own once: a default system prompt, the date, the generation prompt."""
-_MESSAGE_OVERHEAD = 16
-"""Tokens a template may add around one message."""
 _SHORTEST_ANSWER = 16
 """Tokens below which an answer is not worth guessing for."""
-_TOOLS_OVERHEAD = 512
-"""Tokens a template may use to explain tool calls."""
 _MOST_CORRECTIONS = 40
 """Times that one attempt is worded otherwise: refusals cost nothing, and each correction is made once or halves a number."""
 _DROPPED = ("seed", "stream_options", "temperature", "top_p", "stop")
@@ -56,6 +52,9 @@ class ChatModel(RemoteModel):
         self.window_hint: int | None = None
         """The context window as a refusal named it."""
         self.layout = Layout()
+        self.sizes = PromptSizes()
+        """What its bills say about the tokens of texts."""
+        self.counter = PromptCounter(endpoint, self.wire)
         # OpenAI's reasoning models know only the new name, most other servers only the old one.
         self._limit_name = "max_completion_tokens" if endpoint.base_url == OPENAI_URL else "max_tokens"
         self._renamed = False
@@ -182,23 +181,30 @@ class ChatConversation:
         self._model = model
         self._sampling = sampling
         self._tools = [dict(tool) for tool in tools]
-        self._known = _FIXED_OVERHEAD
-        """Upper bound of the tokens of the first `_counted` messages, tools included."""
-        if self._tools:
-            self._known += _TOOLS_OVERHEAD + len(json.dumps(self._tools, indent=4))
-        self._counted = 0
+        self._known = 0
+        """Upper bound of the tokens of the first `_settled` messages, tools included."""
+        self._settled = 0
         self._bytes = 0
         """Bytes of the texts of the first `_measured` messages."""
         self._measured = 0
         self._echoes: dict[int, Echo] = {}
+        self._next: _Prompt | None = None
 
     def add(self, *messages: Message) -> None:
         """Append messages."""
         self.messages.extend(messages)
 
     async def prompt_tokens(self) -> int:
-        """Upper bound: a token of a byte-level vocabulary is at least one byte of UTF-8; what was billed is known."""
-        return self._bound()
+        """Upper bound: the endpoint's own count where it gives one, otherwise what was billed and what is new since."""
+        prompt = self._prompt()
+        if prompt.counted is None:
+            sent = prompt.messages
+            body = {**self._model.body(self._sampling, seed=None), "messages": self._laid_out(sent)}
+            if self._tools:
+                body["tools"] = self._tools
+            prompt.layout = copy.deepcopy(self._model.layout)
+            prompt.counted = await self._model.counter.count(body, self._measure(sent))
+        return prompt.bound
 
     async def complete(
         self,
@@ -211,21 +217,19 @@ class ChatConversation:
         """One model call; see `Conversation.complete`."""
         model, watch = self._model, Stopwatch()
         max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
-        sent, bound = len(self.messages), self._bound()
-        if self._counted and model.window_hint is not None:
-            # After an answer the bound is tight, so this spares a refusal without giving away much.
+        prompt = self._prompt()
+        sent, bound = prompt.messages, prompt.bound
+        if (self._settled or prompt.counted is not None) and model.window_hint is not None:
+            # The bound is tight, so this spares a refusal without giving away much.
             max_tokens = min(max_tokens, max(model.window_hint - bound, _SHORTEST_ANSWER))
         body = model.body(self._sampling, seed=seed)
         if self._tools:
             body["tools"] = self._tools
 
-        def messages() -> list[dict[str, Any]]:
-            return laid_out(self.messages[:sent], self._echoes, model.layout, tools=bool(self._tools))
-
         echoed = names_of(self._echoes.values()) if self._echoes else ()
         try:
             answered = await call_with_retries(
-                lambda: model.answer(body, max_tokens, on_text, messages=messages, echoed=echoed),
+                lambda: model.answer(body, max_tokens, on_text, messages=lambda: self._laid_out(sent), echoed=echoed),
                 model.retries,
                 bound=bound + max_tokens,
                 on_lost=on_lost,
@@ -243,7 +247,7 @@ class ChatConversation:
             bound=bound + max_tokens,
         )
         self.messages.insert(sent, Message("assistant", reading.text, reading.calls))
-        self._settle(usage, bound, sent, reading)
+        self._settle(usage, prompt, reading)
         named, fingerprint = data.get("model"), data.get("system_fingerprint")
         return Completion(
             text=reading.text,
@@ -259,8 +263,19 @@ class ChatConversation:
             no_answer=reading.no_answer,
         )
 
-    def _bound(self) -> int:
-        return self._known + sum(_size(message) for message in self.messages[self._counted :])
+    def _prompt(self) -> _Prompt:
+        """The next prompt. Its bound stays as it is, since it has been reserved, whatever is learnt meanwhile."""
+        count, sizes = len(self.messages), self._model.sizes
+        if self._next is None or self._next.messages != count:
+            if self._settled:
+                estimate = self._known + sum(sizes.message(message) for message in self.messages[self._settled :])
+            else:
+                estimate = sizes.opening(self.messages, self._tools)
+            self._next = _Prompt(count, estimate)
+        return self._next
+
+    def _laid_out(self, count: int) -> list[dict[str, Any]]:
+        return laid_out(self.messages[:count], self._echoes, self._model.layout, tools=bool(self._tools))
 
     def _measure(self, count: int) -> int:
         """Bytes of the texts of the first `count` messages."""
@@ -268,29 +283,44 @@ class ChatConversation:
         self._measured = count
         return self._bytes
 
-    def _settle(self, usage: Usage, bound: int, sent: int, reading: Reading) -> None:
-        """Tighten the bound to what the endpoint counted."""
-        answer = _size(self.messages[sent])
+    def _settle(self, usage: Usage, prompt: _Prompt, reading: Reading) -> None:
+        """Tighten the bound to what the endpoint counted, and learn from it for other conversations."""
+        sent, sizes = prompt.messages, self._model.sizes
+        answer = sizes.message(self.messages[sent])
         extra = 0
         if reading.echo.message or any(reading.echo.calls):
             self._echoes[sent] = reading.echo
             extra = extra_size(reading.echo)
         if usage.unconfirmed:
-            self._known = bound + answer + extra + sampled([reading.reasoning])
+            self._known = prompt.bound + answer + extra + sampled([reading.reasoning])
         else:
-            # Tool calls are written anew by the template, which may take more tokens than the model did.
-            calls = answer if self.messages[sent].tool_calls else 0
-            self._known = usage.prompt_tokens + max(usage.completion_tokens, calls) + _MESSAGE_OVERHEAD + extra
-        self._counted = sent + 1
+            sizes.check(prompt.estimate, usage.prompt_tokens)
+            if prompt.counted is not None and prompt.layout == self._model.layout:
+                self._model.counter.check(prompt.counted, usage.prompt_tokens)
+            if not self._settled:
+                sizes.learn(self.messages[:sent], self._tools, usage.prompt_tokens)
+            # The template writes answers anew. Tool calls, and texts in a small vocabulary, can take more tokens so than the
+            # model sampled.
+            anew = answer if self.messages[sent].tool_calls or not sizes.large else 0
+            self._known = usage.prompt_tokens + max(usage.completion_tokens, anew) + MESSAGE_OVERHEAD + extra
+        self._settled, self._next = sent + 1, None
+
+
+@dataclass(slots=True)
+class _Prompt:
+    """Upper bounds of a prompt of so many messages."""
+
+    messages: int
+    estimate: int
+    counted: int | None = None
+    """What the endpoint's own tokenizer counts, None where it was not asked, or did not say."""
+    layout: Layout | None = None
+    """How the messages were laid out for that."""
+
+    @property
+    def bound(self) -> int:
+        return self.estimate if self.counted is None else min(self.estimate, self.counted)
 
 
 def _half(max_tokens: int) -> int | None:
     return max_tokens // 2 if max_tokens // 2 >= _SHORTEST_ANSWER else None
-
-
-def _size(message: Message) -> int:
-    """Upper bound of a message's tokens."""
-    size = _MESSAGE_OVERHEAD + len(message.content.encode("utf-8", "surrogatepass"))
-    for call in message.tool_calls:
-        size += _MESSAGE_OVERHEAD + len(json.dumps([call.id, call.name, call.arguments])) * 2
-    return size + (len(message.tool_call_id) if message.tool_call_id else 0)

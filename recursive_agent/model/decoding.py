@@ -37,4 +37,4 @@ def _inflated(data: bytes, name: str, largest: int) -> bytes:
         if not inflater.eof:
             raise Undecodable(f"its {name} data end before their end")
         return text
-    raise Undecodable(f"it is no {name} data")
+    raise Undecodable(f"it is not {name} data")

@@ -15,7 +15,7 @@ from .error_body import LONGEST_READ, ErrorBody
 
 
 class Trouble(StrEnum):
-    """What an error means for whoever made the call."""
+    """What an error means for the caller."""
 
     OVERFLOW = "overflow"
     """The prompt, or prompt and answer together, do not fit the context window (or the most tokens of one request)."""

@@ -22,10 +22,10 @@ SHIPPED = Path(__file__).parents[1] / "policies" / "textcraft"
 class EmbeddedModel(LocalModel):
     """The policy in a checkpoint directory (default: the one shipped), as a `Model` with the interface `tokens`.
 
-    Conversations that wait at the same time are sampled in one batch. `sampling` overrides what `agent.json` says;
-    `seed` draws the seeds of calls that name none. At most `max_batch` calls are sampled at once, on `threads` threads;
-    `cache_mb` bounds what is remembered of conversations between their turns. Raises ConfigurationError where the
-    directory is no such checkpoint.
+    Conversations that wait at the same time are sampled in one batch. `sampling` overrides the settings in `agent.json`.
+    Calls without a seed get one drawn from `seed`. At most `max_batch` calls are sampled together, on `threads` threads.
+    `cache_mb` limits the memory that keeps conversations between their turns. Raises ConfigurationError if the directory
+    is not such a checkpoint.
     """
 
     engine: OnnxEngine
@@ -54,10 +54,10 @@ class EmbeddedModel(LocalModel):
         self.engine.version = self.settings.version or _fingerprint(self.directory)
 
     async def load(self, directory: str | Path, *, version: str) -> None:
-        """Go on with the weights of another checkpoint of the same shape and tokenizer, which are named `version`.
+        """Replace the weights with those of another checkpoint with the same shape and tokenizer; `version` is their name.
 
-        Calls in flight go on with them as well, and report the version they began with. Raises ConfigurationError, with the
-        old weights still in place, where the checkpoint cannot be loaded.
+        Calls that are running continue with the new weights, and report the version they began with. If the checkpoint cannot
+        be loaded, raises ConfigurationError and keeps the old weights.
         """
         path = Path(directory) / "model.onnx"
         await anyio.to_thread.run_sync(partial(self.engine.reload, path, version=version))

@@ -19,7 +19,7 @@ PLACEHOLDER_KEY = "none"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model at an OpenAI-compatible base URL. The key is no part of the repr."""
+    """A model at an OpenAI-compatible base URL. The repr leaves the key out."""
 
     model: str
     base_url: str
@@ -38,7 +38,7 @@ class Endpoint:
 
     @property
     def authorization(self) -> str:
-        """What the header of that name says: the key, or name and password of the base URL where there is no key."""
+        """The value of the Authorization header: the key, or name and password of the base URL where there is no key."""
         login, at, _ = urlsplit(self.base_url).netloc.rpartition("@")
         if at and self.api_key == PLACEHOLDER_KEY:
             return f"Basic {b64encode(unquote(login).encode()).decode()}"
@@ -50,6 +50,12 @@ class Endpoint:
         password = urlsplit(self.base_url).password
         return unquote(password) if password else None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The key and the password, where there are any (the placeholder is no secret, and an ordinary word)."""
+        key = () if self.api_key == PLACEHOLDER_KEY else (self.api_key,)
+        return key if self.password is None else (*key, self.password)
+
     def beside(self, path: str) -> str:
         """The URL of a path next to /v1 (`/tokenize` of vLLM, say)."""
         parts = urlsplit(self.base_url)
@@ -58,7 +64,7 @@ class Endpoint:
 
     @property
     def is_azure(self) -> bool:
-        """Whether it is Azure's, which wants the key in a header of its own."""
+        """Whether it belongs to Azure, which takes the key in another header."""
         return (urlsplit(self.base_url).hostname or "").endswith(".azure.com")
 
     @property
@@ -69,38 +75,40 @@ class Endpoint:
 
 
 def resolve_endpoint(model: str | None = None, base_url: str | None = None, api_key: str | None = None) -> Endpoint:
-    """Fill in what was not given from RAO_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY.
+    """The endpoint for these arguments; RAO_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY replace missing ones.
 
-    A local endpoint (loopback, private address, bare host name) needs no key. Raises ConfigurationError, in one
-    sentence that says what to do, where something is missing.
+    A local endpoint (loopback, private address, host name without a dot) needs no key. If something is missing, raises
+    ConfigurationError, which says what to do.
     """
     model = model or os.environ.get("RAO_MODEL")
     base_url = base_url or os.environ.get("OPENAI_BASE_URL")
     api_key = api_key or os.environ.get("OPENAI_API_KEY")
     if not model:
-        raise ConfigurationError("No model is named: pass model=… or set RAO_MODEL.")
+        raise ConfigurationError("No model is named: pass model (--model NAME), or set RAO_MODEL.")
     if not base_url:
         if not api_key:
             raise ConfigurationError(
-                "No endpoint is configured: pass base_url=… (http://localhost:8000/v1 for a local vLLM, say) or set "
-                "OPENAI_BASE_URL, or set OPENAI_API_KEY to use OpenAI."
+                "No endpoint is configured: pass base_url (--base-url URL, http://localhost:8000/v1 for a local vLLM) or "
+                "set OPENAI_BASE_URL; to use OpenAI, set OPENAI_API_KEY."
             )
         base_url = OPENAI_URL
     _check_url(base_url)
     if not api_key:
         if not _is_local(base_url) and "@" not in urlsplit(base_url.strip()).netloc:
             raise ConfigurationError(
-                f"No API key for {show_url(base_url)}: pass api_key=… or set OPENAI_API_KEY (any text will do where "
-                "the endpoint asks for none)."
+                f"No API key for {show_url(base_url)}: set OPENAI_API_KEY, or pass api_key in Python (any text if the "
+                "endpoint needs none)."
             )
         api_key = PLACEHOLDER_KEY
     if not (api_key.isascii() and api_key.isprintable()):
-        raise ConfigurationError("The API key holds characters that no HTTP header can carry; was it copied whole?")
+        raise ConfigurationError(
+            "The API key contains characters that HTTP headers do not allow; check that you copied all of it."
+        )
     return Endpoint(model, _trimmed(base_url), api_key)
 
 
 def show_url(url: str) -> str:
-    """A URL without credentials, query and fragment; what is no URL as it is, cut short."""
+    """A URL without credentials, query and fragment; other text unchanged, shortened."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -116,12 +124,15 @@ def _check_url(url: str) -> None:
         valid = False
     if not valid:
         raise ConfigurationError(
-            f"base_url must be an http:// or https:// URL such as http://localhost:8000/v1, not {show_url(url)!r}."
+            "base_url (--base-url, OPENAI_BASE_URL) must be an http:// or https:// URL such as http://localhost:8000/v1, "
+            f"not {show_url(url)!r}."
         )
     for path in _PATHS:
         if parts.path.rstrip("/").endswith(path):
             whole = parts._replace(path=parts.path.rstrip("/").removesuffix(path)).geturl()
-            raise ConfigurationError(f"base_url must end before {path}, which is added to it: use {show_url(whole)}.")
+            raise ConfigurationError(
+                f"base_url (--base-url, OPENAI_BASE_URL) must end before {path}, which is added to it: use {show_url(whole)}."
+            )
 
 
 def _trimmed(url: str) -> str:

@@ -116,8 +116,8 @@ def _detail(item: Any) -> str:
         return _text(item)
     place = item.get("loc")
     name = ".".join(str(part) for part in place if part != "body") if isinstance(place, list | tuple) else ""
-    said = _text(item.get("msg") or item.get("message") or item.get("detail") or "")
-    return f"{name}: {said}" if name else said or _text(item)
+    message_text = _text(item.get("msg") or item.get("message") or item.get("detail") or "")
+    return f"{name}: {message_text}" if name else message_text or _text(item)
 
 
 def _json_within(text: str) -> Any:

@@ -146,25 +146,29 @@ def _error_of(failure: Failure, endpoint: Endpoint, attempts: int) -> ModelError
             f"{at} gave no usable answer in {tried} (last: {failure.reason.rstrip('.')}); check that it is running and "
             "that the base URL is right."
         )
-    said = f"{failure.status or 'in its answer'}: {failure.message}".rstrip(".: ")
+    details = f"{failure.status or 'in its answer'}: {failure.message}".rstrip(".: ")
     match failure.trouble:
         case Trouble.OVERFLOW:
-            return ContextOverflow(f"The conversation does not fit the context window of {endpoint.model} ({said}).")
+            return ContextOverflow(f"The conversation does not fit the context window of {endpoint.model} ({details}).")
         case Trouble.ANSWER:
-            return BadRequest(f"{at} gives no answer as long as was asked for ({said}); lower sampling['max_tokens'].")
+            return BadRequest(
+                f"{at} gives no answer as long as was asked for ({details}); lower sampling['max_tokens']."
+            )
         case Trouble.QUOTA:
             return AuthenticationFailed(
-                f"The account at {at} has no quota left ({said}); add credit or use another key."
+                f"The account at {at} has no quota left ({details}); add credit or use another key."
             )
         case Trouble.KEY:
-            return AuthenticationFailed(f"{at} refused the API key ({said}); pass api_key=… or set OPENAI_API_KEY.")
+            return AuthenticationFailed(
+                f"{at} refused the API key ({details}); set OPENAI_API_KEY, or pass api_key in Python."
+            )
         case Trouble.FLAGGED:
             return BadRequest(
-                f"A content filter at {at} refused this prompt ({said}); word the goal or data otherwise."
+                f"A content filter at {at} refused this prompt ({details}); word the goal or data otherwise."
             )
         case Trouble.RATE:
             return EndpointUnavailable(
-                f"{at} takes no more calls for now: {tried} were turned away ({said}); try later, lower "
+                f"{at} takes no more calls for now: {tried} were turned away ({details}); try later, lower "
                 "Limits.max_concurrency, or ask the provider for a higher rate limit."
             )
         case Trouble.SERVER:
@@ -173,4 +177,4 @@ def _error_of(failure: Failure, endpoint: Endpoint, attempts: int) -> ModelError
             )
         case _:
             hint = "" if failure.status in (403, 404) else f"; check `sampling` and what {endpoint.model} supports"
-            return BadRequest(f"{at} refused the request ({said}){hint}.")
+            return BadRequest(f"{at} refused the request ({details}){hint}.")

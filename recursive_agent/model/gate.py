@@ -3,7 +3,7 @@
 Open, it lets every call through. A refusal closes it: for as long as the endpoint asks, or for a time that doubles with
 each round, nobody goes; then one call goes ahead as a probe, and the others follow as answers come in: twice as many with
 each round up to half of what was under way before, then slowly more. So a storm of parallel agents becomes a trickle,
-and no agent has to find out by itself what its sibling was told.
+and no agent has to find out by itself what its sibling has learnt.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import anyio
 
+from .base import OnWait, Waiting
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
 _GROWTH = 0.25
 """Calls more at once for each round of answers, beyond half of what was too many."""
@@ -28,48 +29,15 @@ _CALM = 120.0
 """Seconds without a refusal after which a gate is wide open again, where nobody waits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """Calls wait until the endpoint takes them again."""
-
-    reason: str
-    """What the endpoint said, as one line."""
-    seconds: float
-    """Until the next call goes out."""
-    since: float
-    """When the waiting began, in seconds since the epoch."""
-    calls: int
-    """How many calls wait."""
-
-    def __str__(self) -> str:
-        return f"waiting {self.seconds:.0f} s for the endpoint: {self.reason}"
-
-
-OnWait = Callable[[Waiting | None], None]
-"""Called when calls begin to wait (and again when the wait is prolonged), and with None when they flow again."""
-
-
-@runtime_checkable
-class Throttled(Protocol):
-    """A model that may have to wait for its endpoint, and says so."""
-
-    @property
-    def waiting(self) -> Waiting | None:
-        """What calls wait for now, None where they do not."""
-
-    def on_wait(self, listener: OnWait) -> AbstractContextManager[None]:
-        """Tell `listener` of waits meanwhile."""
-
-
 class Listeners:
-    """Who is told of waits."""
+    """The listeners that learn of waits."""
 
     def __init__(self) -> None:
         self._listeners: list[OnWait] = []
 
     @contextmanager
     def added(self, listener: OnWait) -> Iterator[None]:
-        """Tell `listener` too, meanwhile."""
+        """Add `listener` while the block lasts."""
         self._listeners.append(listener)
         try:
             yield
@@ -77,7 +45,7 @@ class Listeners:
             self._listeners.remove(listener)
 
     def tell(self, waiting: Waiting | None) -> None:
-        """Tell all of them."""
+        """Call every listener."""
         for listener in tuple(self._listeners):
             listener(waiting)
 

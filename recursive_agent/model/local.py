@@ -21,6 +21,7 @@ from .base import Completion, OnLost, OnText, Sampling
 from .batching import Request
 from .history import TokenHistory
 from .template import CheckpointRenderer
+from .texts import find_stop
 
 _SLICE = 0.02
 """Seconds of sampling between two looks at who was cancelled and who wants to see text."""
@@ -165,14 +166,13 @@ class LocalConversation(TokenHistory):
         )
 
     def _stopped(self, ids: list[int]) -> bool:
-        text = self._model.renderer.decode(ids)
-        return any(stop in text for stop in self._sampling.stop)
+        return find_stop(self._model.renderer.decode(ids), self._sampling.stop) is not None
 
     def _text(self, ids: list[int]) -> str:
         """The answer, up to the first stop string."""
         text = self._model.renderer.decode(ids)
-        cuts = [text.find(stop) for stop in self._sampling.stop if stop in text]
-        return text[: min(cuts)] if cuts else text
+        stop = find_stop(text, self._sampling.stop)
+        return text if stop is None else text[: stop.start]
 
 
 class _Shown:

@@ -1,4 +1,4 @@
-"""The engine that samples from an ONNX policy (see `rao_rl.export` for the graph), on one thread, without torch."""
+"""The engine that samples from an ONNX policy (see `rao_rl.weights.onnx` for the graph), on one thread, without torch."""
 
 from __future__ import annotations
 

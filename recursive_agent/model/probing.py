@@ -1,19 +1,19 @@
-"""The questions that tell what an endpoint does, and how its answers are judged; see `capabilities.probe`."""
+"""The questions that show what an endpoint does, and how its answers are judged; see `capabilities.probe`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
 
+from ..concurrency import task_group
 from ..errors import AuthenticationFailed, CapabilityMissing, ModelNotFound
 from ..usage import Usage
 from .base import Message, OnText
 from .bill import reported_usage
-from .capabilities import Capabilities
 from .chat import ChatModel
 from .endpoint import Endpoint
 from .failures import Failure, Rejected, Unreachable
@@ -51,26 +51,39 @@ _FORMED = json.dumps({"answer": _WORD}, separators=(",", ":"))
 _TOKEN_FIELDS = ("token_prompts", "token_ids", "logprobs", "scaled_logprobs")
 
 
+@dataclass(slots=True)
+class Findings:
+    """What a probe found, by the names of the fields of `Capabilities`; see there."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    failed_in_passing: bool = False
+    """Whether something could not be found out for a reason that may be gone next time."""
+
+    def note(self, name: str, value: Any, why: str = "") -> None:
+        """Keep the value of a field, and why it is not True."""
+        self.values[name] = value
+        if value is None or value is False:
+            self.problems[name] = why.rstrip(".")
+
+
 class Probe:
     """One look at an endpoint."""
 
     def __init__(self, endpoint: Endpoint, *, timeout: float) -> None:
         self._model = ChatModel(endpoint, timeout=timeout, retries=Retries(limit=1, patience=_PATIENCE))
         self._renderer = EndpointRenderer(self._tokenize, source=f"{endpoint.model} at {endpoint.shown_url}")
-        self._found: dict[str, Any] = {}
-        self._problems: dict[str, str] = {}
-        self._usage = Usage()
+        self._findings = Findings()
         self._billed: int | None = None
         """Prompt tokens of the question, as the endpoint counts them."""
-        self.failed_in_passing = False
-        """Whether something could not be told for a reason that may be gone next time."""
 
-    async def capabilities(self) -> Capabilities:
+    async def findings(self) -> Findings:
         """Ask everything. Raises EndpointUnavailable, AuthenticationFailed or ModelNotFound."""
         try:
             await self._check(("context_length",), self._ask_models)
             await self._ask_question()
-            async with anyio.create_task_group() as group:
+            async with task_group() as group:
                 for names, check in (
                     (("streams", "usage_in_streams"), self._ask_stream),
                     (("completions",), self._ask_text),
@@ -82,10 +95,7 @@ class Probe:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._model.aclose()
-        for field in fields(Capabilities):
-            if field.name not in ("problems", "usage") and field.name not in self._found:
-                self._note(field.name, None, "it was not reached")
-        return Capabilities(**self._found, problems=self._problems, usage=self._usage)
+        return self._findings
 
     async def _check(self, names: Sequence[str], check: Callable[[], Awaitable[None]]) -> None:
         """Run a check of some fields; what keeps it from its end is the reason for those it had not reached."""
@@ -94,18 +104,13 @@ class Probe:
             await check()
         except Exhausted as exhausted:
             passing = _in_passing(exhausted.failure)
-            self.failed_in_passing |= passing
+            self._findings.failed_in_passing |= passing
             value, why = None if passing else False, exhausted.failure.reason
         except CapabilityMissing as error:
             value, why = False, str(error)
         for name in names:
-            if name not in self._found:
-                self._note(name, value, why)
-
-    def _note(self, name: str, value: Any, why: str = "") -> None:
-        self._found[name] = value
-        if value is None or value is False:
-            self._problems[name] = why.rstrip(".")
+            if name not in self._findings.values:
+                self._findings.note(name, value, why)
 
     async def _ask(
         self, attempt: Callable[[], Awaitable[dict[str, Any]]], prompt: object, tokens: int
@@ -115,10 +120,10 @@ class Probe:
         try:
             answered = await call_with_retries(attempt, self._model.retries, bound=bound, on_lost=None)
         except Exhausted as exhausted:
-            self._usage += Usage(unconfirmed=exhausted.unconfirmed)
+            self._findings.usage += Usage(unconfirmed=exhausted.unconfirmed)
             raise
         cost = reported_usage(answered.value) or Usage(calls=1, unconfirmed=bound)
-        self._usage += replace(cost, unconfirmed=cost.unconfirmed + answered.unconfirmed)
+        self._findings.usage += replace(cost, unconfirmed=cost.unconfirmed + answered.unconfirmed)
         return answered.value
 
     async def _chat(self, *, tokens: int = _SHORT, on_text: OnText | None = None, **settings: Any) -> dict[str, Any]:
@@ -145,7 +150,7 @@ class Probe:
             lambda: self._model.wire.get(MODELS, timeout=MODELS_TIMEOUT), self._model.retries, bound=0, on_lost=None
         )
         known = window_of(cards_of(answered.value), self._model.name)
-        self._note("context_length", known, "/models does not say it")
+        self._findings.note("context_length", known, "/models does not say it")
 
     # Chat
 
@@ -157,62 +162,66 @@ class Probe:
             error = await self._model.failed(exhausted)
             if _in_passing(exhausted.failure) or isinstance(error, AuthenticationFailed | ModelNotFound):
                 raise error from None
-            self._note("chat", False, exhausted.failure.reason)
+            self._findings.note("chat", False, exhausted.failure.reason)
             for name in ("usage_in_answers", "version"):
-                self._note(name, None, "there was no answer to look at")
+                self._findings.note(name, None, "there was no answer to look at")
             return
         problem = _emptiness(data)
-        self._note("chat", problem is None, problem or "")
+        self._findings.note("chat", problem is None, problem or "")
         if problem is None and (problem := _false_count(data)) is None:
             self._billed = data["usage"]["prompt_tokens"]
-        self._note("usage_in_answers", problem is None if self._found["chat"] else None, problem or "")
+        self._findings.note(
+            "usage_in_answers", problem is None if self._findings.values["chat"] else None, problem or ""
+        )
         version = data.get("system_fingerprint")
-        self._note("version", str(version) if version else None, "answers carry no system_fingerprint")
+        self._findings.note("version", str(version) if version else None, "answers carry no system_fingerprint")
 
     async def _ask_stream(self) -> None:
         pieces: list[str] = []
         data = await self._chat(on_text=pieces.append)
         problem = _emptiness(data)
         if problem is not None:
-            self._note("streams", False, problem)
+            self._findings.note("streams", False, problem)
             return
         if not pieces:
             whole = bool(_text(first_choice(data)))
             why = "a stream was asked for and the answer came in one piece" if whole else "no text came to see it by"
-            self._note("streams", False if whole else None, why)
+            self._findings.note("streams", False if whole else None, why)
         else:
-            self._note("streams", True)
+            self._findings.note("streams", True)
         problem = _false_count(data)
         if problem is None and self._billed not in (None, counted := data["usage"]["prompt_tokens"]):
             problem = f"{counted} prompt tokens in a stream, {self._billed} for the same prompt in a whole answer"
-        self._note("usage_in_streams", problem is None, problem or "")
+        self._findings.note("usage_in_streams", problem is None, problem or "")
 
     async def _ask_form(self) -> None:
         form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": _SCHEMA}}
         data = await self._chat(tokens=_FORM, response_format=form)
         text = _text(first_choice(data))
-        told = "".join(text.split())
-        if told == _FORMED or (len(told) > _FORMED.index(_WORD) and _FORMED.startswith(told)):
-            self._note("structured_output", True)  # whole, or cut at the limit on the only way there was
-        elif not told or _FORMED.startswith(told):
-            self._note("structured_output", None, "the answer ended before it could be seen")
+        compact = "".join(text.split())
+        if compact == _FORMED or (len(compact) > _FORMED.index(_WORD) and _FORMED.startswith(compact)):
+            self._findings.note("structured_output", True)  # whole, or cut at the limit on the only way there was
+        elif not compact or _FORMED.startswith(compact):
+            self._findings.note("structured_output", None, "the answer ended before it could be seen")
         else:
-            self._note("structured_output", False, "response_format was taken, and the answer does not fit the schema")
+            self._findings.note(
+                "structured_output", False, "response_format was taken, and the answer does not fit the schema"
+            )
 
     async def _ask_seeds(self) -> None:
         answers = [_text(first_choice(await self._chat(seed=seed, temperature=_LIVELY))) for seed in (1, 1, 2)]
         if answers[0] != answers[1]:
-            self._note("seed", False, "the same seed gave two different answers")
+            self._findings.note("seed", False, "the same seed gave two different answers")
         elif answers[1] == answers[2]:
-            self._note("seed", None, "all answers were the same, with other seeds as well")
+            self._findings.note("seed", None, "all answers were the same, with other seeds as well")
         else:
-            self._note("seed", True)
+            self._findings.note("seed", True)
 
     # Tokens
 
     async def _ask_text(self) -> None:
         problem = _emptiness(await self._complete(_TEXT, _CONTINUED, temperature=0))
-        self._note("completions", problem is None, problem or "")
+        self._findings.note("completions", problem is None, problem or "")
 
     async def _ask_tokens(self) -> None:
         prompt = list(_SOME_IDS)
@@ -221,12 +230,12 @@ class Probe:
             ids = await self._renderer.render([Message("user", _QUESTION)], generation_prompt=True)
             if not ids or self._billed not in (None, len(ids)):
                 billed = "" if self._billed is None else f", which was billed as {self._billed}"
-                self._note("tokenize", False, f"/tokenize gives {len(ids)} ids for a conversation{billed}")
+                self._findings.note("tokenize", False, f"/tokenize gives {len(ids)} ids for a conversation{billed}")
                 return
             prompt[:] = ids
-            self._note("tokenize", True)
+            self._findings.note("tokenize", True)
             await self._renderer.end_of_turn()
-            self._note("appends", True)
+            self._findings.note("appends", True)
 
         async def sample() -> None:
             await self._ask_samples(prompt)
@@ -246,16 +255,16 @@ class Probe:
                 raise
             count, tokens = _SAMPLES[1]
             data = await self._complete(prompt, tokens, temperature=_TEMPERATURES[0], **settings)
-        given = Samples.of(data)
-        self._note("token_prompts", *given.prompt_problem(prompt))
-        for name, problem in (("token_ids", given.ids_problem()), ("logprobs", given.logprobs_problem())):
-            self._note(name, problem is None, problem or "")
-        if not (self._found["token_ids"] and self._found["logprobs"]):
-            self._note("scaled_logprobs", None, "it takes token ids and log-probs to see it")
+        cold = Samples.of(data)
+        self._findings.note("token_prompts", *cold.prompt_problem(prompt))
+        for name, problem in (("token_ids", cold.ids_problem()), ("logprobs", cold.logprobs_problem())):
+            self._findings.note(name, problem is None, problem or "")
+        if not (self._findings.values["token_ids"] and self._findings.values["logprobs"]):
+            self._findings.note("scaled_logprobs", None, "it takes token ids and log-probs to see it")
             return
         more = {} if count == 1 else {"n": count}
         hot = Samples.of(await self._complete(prompt, tokens, temperature=_TEMPERATURES[1], **more, **settings))
-        self._note("scaled_logprobs", *given.scaling(hot))
+        self._findings.note("scaled_logprobs", *cold.scaling(hot))
 
 
 def _in_passing(failure: Failure) -> bool:

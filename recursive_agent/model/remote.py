@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from anyio.lowlevel import EventLoopToken, current_token
 
+from ..checkpoint import CheckpointSettings
 from ..errors import CapabilityMissing, ConfigurationError, ModelError, ModelNotFound
-from .base import OnText, Sampling
+from .base import OnText, OnWait, Sampling, Waiting
 from .dialect import Trouble
 from .endpoint import Endpoint
 from .failures import Failure, Rejected, explain
-from .gate import Gate, Listeners, OnWait, Waiting
+from .gate import Gate, Listeners
 from .retry import Exhausted, Retries
 from .stream import assemble
 from .wire import Wire
@@ -29,6 +30,8 @@ class RemoteModel:
 
     interface: Literal["chat", "tokens"]
     path: str
+    settings: CheckpointSettings | None = None
+    """The `agent.json` of the checkpoint that the endpoint serves, where it is known."""
 
     def __init__(self, endpoint: Endpoint, *, sampling: Sampling, timeout: float, retries: Retries) -> None:
         _check(sampling)
@@ -38,7 +41,7 @@ class RemoteModel:
         self.retries = retries
         self.wire = Wire(endpoint, timeout=timeout)
         self.answered = False
-        """Whether the endpoint has answered a call: what it refuses afterwards is no matter of the key or the model."""
+        """Whether the endpoint has answered a call: what it refuses afterwards is not because of the key or the model."""
         self._listeners = Listeners()
         self._gates: dict[EventLoopToken, Gate] = {}
         self._window: int | None = None
@@ -48,8 +51,13 @@ class RemoteModel:
         return f"{type(self).__name__}({self.name!r}, base_url={self.endpoint.shown_url!r})"
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that must not enter a trace."""
+        return self.endpoint.secrets
+
+    @property
     def gate(self) -> Gate:
-        """What all calls from this event loop go through, so that what one of them is told slows all of them."""
+        """All calls from this event loop go through it, so that a refusal of one slows all of them."""
         token = current_token()
         gate = self._gates.get(token)
         if gate is None:
@@ -67,7 +75,7 @@ class RemoteModel:
         return next((gate.trouble for gate in self._gates.values() if gate.trouble is not None), None)
 
     def on_wait(self, listener: OnWait) -> AbstractContextManager[None]:
-        """Tell `listener` meanwhile when calls have to wait for the endpoint, and (None) when they flow again."""
+        """While the block lasts, call `listener` when calls have to wait, and with None when they flow again."""
         return self._listeners.added(listener)
 
     async def context_length(self) -> int | None:
@@ -130,9 +138,10 @@ class RemoteModel:
             names = [str(card["id"])[:200] for card in await self._cards() if "id" in card]
         except Failure:
             hint = "" if at.endswith("/v1") else "; most endpoints want a base URL that ends in /v1"
-            said = failure.reason.rstrip(".")
+            failure_text = failure.reason.rstrip(".")
             return ModelNotFound(
-                f"{at} knows neither the model {self.name!r} nor a list of models ({said}){hint}.", unconfirmed=lost
+                f"{at} knows neither the model {self.name!r} nor a list of models ({failure_text}){hint}.",
+                unconfirmed=lost,
             )
         if self.name in names:
             return CapabilityMissing(
@@ -148,6 +157,15 @@ class RemoteModel:
 
     async def _cards(self) -> list[Mapping[str, Any]]:
         return cards_of(await self.wire.get(MODELS, timeout=MODELS_TIMEOUT))
+
+
+async def list_models(endpoint: Endpoint) -> list[Mapping[str, Any]]:
+    """The cards of all models that an endpoint lists. Raises Failure."""
+    wire = Wire(endpoint, timeout=MODELS_TIMEOUT)
+    try:
+        return cards_of(await wire.get(MODELS, timeout=MODELS_TIMEOUT))
+    finally:
+        await wire.aclose()
 
 
 class Stopwatch:

@@ -1,4 +1,4 @@
-"""Samples of one prompt as /v1/completions gave them, and what can be told from them; see `probing`."""
+"""Samples of one prompt from /v1/completions, and what they show about the endpoint; see `probing`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SURE = -0.05
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Samples of one prompt, with all that was said of them; None stands for what was not said, or not as it should."""
+    """Samples of one prompt with their metadata; None where the endpoint left it out or sent it in another form."""
 
     prompt: list[int] | None
     ids: list[list[int] | None]
@@ -32,12 +32,12 @@ class Samples:
         listed = data.get("choices")
         choices = [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
         first = choices[0] if choices else {}
-        said = [choice.get("logprobs") for choice in choices]
-        told = [of.get("token_logprobs") if isinstance(of, dict) else None for of in said]
+        parts = [choice.get("logprobs") for choice in choices]
+        logprob_lists = [of.get("token_logprobs") if isinstance(of, dict) else None for of in parts]
         return cls(
             prompt=_ids(first.get("prompt_token_ids", data.get("prompt_token_ids"))),
             ids=[_ids(choice.get("token_ids")) for choice in choices],
-            logprobs=[values if isinstance(values, list) else None for values in told],
+            logprobs=[values if isinstance(values, list) else None for values in logprob_lists],
             usage=reported_usage(data),
         )
 

@@ -17,11 +17,13 @@ class ServedCheckpoint(TokensModel):
 
         agent = Agent(ServedCheckpoint("better/", "http://localhost:8000/v1"))
 
-    Prompt style, action format, sampling and context window are those of its `agent.json`; its own tokenizer and chat
-    template make the prompts. `model` is the name it is served under (default: that in `agent.json`); `base_url` and
-    `api_key` default as those of `Agent`. Raises ConfigurationError where the directory is no checkpoint, or no endpoint
-    is named.
+    Its `agent.json` sets prompt style, action format, sampling and context window; its own tokenizer and chat template
+    create the prompts. `model` is the name that the endpoint uses (default: the name in `agent.json`); `base_url` and
+    `api_key` have the same defaults as in `Agent`. Raises ConfigurationError if the directory is not a checkpoint, or if
+    no endpoint is configured.
     """
+
+    settings: CheckpointSettings
 
     def __init__(
         self,
@@ -44,6 +46,6 @@ class ServedCheckpoint(TokensModel):
         )
 
     async def context_length(self) -> int | None:
-        """What the policy was trained for and the endpoint has room for; None where neither says."""
+        """The smaller of the checkpoint's and the endpoint's context window; None if neither is known."""
         lengths = [length for length in (self.settings.context_length, await super().context_length()) if length]
         return min(lengths, default=None)

@@ -10,7 +10,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class NoJson(ValueError):
-    """Data of an event that is no JSON."""
+    """Data of an event that is not JSON."""
 
 
 class Events:
@@ -83,12 +83,12 @@ class Events:
             event = _json(b"\n".join(self._data))
             self._data.clear()
             if event is None:
-                raise NoJson("the stream holds a line that is no JSON")
+                raise NoJson("the stream holds a line that is not JSON")
             yield event
 
 
 def _json(data: bytes) -> Any:
-    """The value, None where it is no JSON (or null)."""
+    """The value, None where it is not JSON (or null)."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

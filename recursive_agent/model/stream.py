@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from .answer import refusal_of
 from .base import OnText
 from .failures import Failure
 
@@ -106,16 +107,29 @@ class _Choice:
         if isinstance(call := delta.get("function_call"), dict):
             _extend(self._legacy, call, joined=("name", "arguments"))
         content = delta.get("content")
-        if isinstance(content, list):  # parts, some of which may be thinking
-            thinking = [part for part in content if isinstance(part, dict) and part.get("type") in _THINKING]
-            if thinking:
-                self._extra.setdefault("thinking_parts", []).extend(thinking)
-            content = "".join(
-                str(part.get("text") or "") for part in content if isinstance(part, dict) and part not in thinking
-            )
+        if isinstance(content, dict):
+            content = [content]
+        if isinstance(content, list):
+            content = "".join(map(self._add_part, content))
         rest = {key: value for key, value in delta.items() if key not in _READ}
         _extend(self._extra, rest, joined=tuple(key for key, value in rest.items() if isinstance(value, str)))
         return content
+
+    def _add_part(self, part: Any) -> str:
+        """Take a part of the content, which may be thinking, or a refusal; returns its text."""
+        if isinstance(part, str):
+            return part
+        if not isinstance(part, dict):
+            return ""
+        refusal = refusal_of(part)
+        if refusal is not None:
+            _extend(self._extra, {"refusal": refusal}, joined=("refusal",))
+            return ""
+        if part.get("type") in _THINKING:
+            self._extra.setdefault("thinking_parts", []).append(part)
+            return ""
+        text = part.get("text")
+        return text if isinstance(text, str) else ""
 
     def whole(self) -> dict[str, Any]:
         """The choice as a whole answer would have it."""

@@ -93,7 +93,7 @@ class DifferenceRenderer(ABC):
 
     def _refuse(self) -> NoReturn:
         raise CapabilityMissing(
-            f"The chat template of {self.source()} rewrites earlier turns (it drops their thinking, say) or marks no "
+            f"The chat template of {self.source()} changes earlier turns (by removing their reasoning, say) or marks no "
             "end of an answer, so a conversation cannot be continued token by token: use interface='chat', or serve "
             "the model with a template that only appends."
         )

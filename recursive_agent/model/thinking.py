@@ -1,4 +1,4 @@
-"""A model's drafts, told apart from its answer: tags in the text, however they are written or left out."""
+"""Separates a model's drafts from its answer: tags in the text, however they are written or left out."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ _QUOTES = "\"'`"
 _MOST = 100
 """Drafts, and tags that open none, that are looked at in one answer."""
 _HINTS = ("think", "thought", "reasoning", "reflection", "scratchpad", "unused9", "<|channel", "<channel|>")
+_ANY_TAG = re.compile(rf"<(?:/?(?:{_NAMES}|details)|\||channel|unused9)|\[/?THINK\]|◁", re.IGNORECASE)
+"""What some tag of `_PAIRS` begins with: one search, where each of them would take one."""
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})", re.MULTILINE)
 
 
@@ -50,7 +52,7 @@ def part(text: str) -> Parted:
     answer.
     """
     lowered = text.lower()
-    if not any(hint in lowered for hint in _HINTS):
+    if not any(hint in lowered for hint in _HINTS) or _ANY_TAG.search(text) is None:
         return Parted(text, "", open=False)
     drafts: list[str] = []
     for tags in _PAIRS:

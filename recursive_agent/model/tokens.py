@@ -43,7 +43,7 @@ class TokensModel(RemoteModel):
     ) -> None:
         super().__init__(endpoint, sampling=sampling or Sampling(), timeout=timeout, retries=retries or Retries())
         self.version: str | None = None
-        """Of the weights at the endpoint, where whoever pushes them sets it; otherwise its `system_fingerprint` is told."""
+        """The version of the weights, set by what pushes them; while None, completions carry `system_fingerprint`."""
         source = f"{self.name} at {endpoint.shown_url}"
         self.renderer: Renderer = renderer or EndpointRenderer(self._tokenize, source=source)
 
@@ -228,7 +228,10 @@ class _Attempts:
         self._inexact_answers += 1
         return Failure(what, lost=True, spent=spent, retryable=self._inexact_answers < 2)
 
-    def _incapable(self, what: str, spent: int | None) -> _Incapable:
+    def _incapable(self, what: str, spent: int | None) -> Failure:
+        """An answer without what exact training needs. From an endpoint that has given it before, it is one bad answer."""
+        if self._model.answered:
+            return self._inexact(f"it {what}", spent)
         return _Incapable(f"{self._model.endpoint.shown_url} {what}.", lost=True, retryable=False, spent=spent)
 
 

@@ -16,6 +16,7 @@ from recursive_agent.model.capabilities import MOST_REQUESTS, MOST_TOKENS, Capab
 from recursive_agent.model.samples import Samples
 from recursive_agent.testing import Answer, Fault, FaultKind, Reply, Request, ScriptedEndpoint, ScriptedTokenizer
 from recursive_agent.usage import Usage
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +140,7 @@ async def test_status_200_proves_nothing(question: str, fault: FaultKind, lacks:
 async def test_a_web_page_at_every_address_has_no_capability() -> None:
     found, endpoint = await look(Fault(FaultKind.HTML))
     assert missing(found) == FIELDS - {"usage_in_answers", "tokenize", "appends", "context_length", "version"}
-    assert "no JSON" in found.problems["chat"]
+    assert "not JSON" in found.problems["chat"]
     assert endpoint.ledger.total_tokens == found.usage.total_tokens == 0
 
 
@@ -356,8 +357,7 @@ async def test_whoever_waits_goes_on_where_the_one_that_asked_is_cancelled() -> 
 
         async with anyio.create_task_group() as group:
             group.start_soon(first)
-            while not endpoint.requests:
-                await anyio.sleep(0.01)
+            await until(lambda: endpoint.requests)
             group.start_soon(second)
             await anyio.wait_all_tasks_blocked()
             endpoint.script = Capable()

@@ -1,11 +1,13 @@
 """Drafts of reasoning models: kept, told apart, never taken for the answer."""
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recursive_agent.model import thinking
 from recursive_agent.model.base import NoAnswer
 from recursive_agent.model.thinking import part
 
@@ -185,10 +187,84 @@ async def test_why_there_is_no_answer_is_told(why: NoAnswer | None, answer: byte
     assert completion.refusal == ("I cannot help with that." if why is NoAnswer.REFUSED else None)
 
 
+WORDS = "I cannot help."
+REFUSALS: dict[str, Any] = {
+    "a part": [{"type": "refusal", "refusal": WORDS}],
+    "the one part, without a list": {"type": "refusal", "refusal": WORDS},
+    "several parts": [{"type": "refusal", "refusal": "I cannot"}, {"type": "refusal", "refusal": " help."}],
+    "beside an empty text": [{"type": "text", "text": ""}, {"type": "refusal", "refusal": WORDS}],
+    "beside a draft": [{"type": "thinking", "thinking": "hm"}, {"type": "refusal", "refusal": WORDS}],
+    "its words under another name": [{"type": "refusal", "text": WORDS}],
+    "without a type": [{"refusal": WORDS}],
+}
+
+
 @pytest.mark.anyio
-async def test_a_refusal_that_streams_is_put_together() -> None:
-    answer = events(delta(refusal="I cannot"), delta(refusal=" help."), last())
-    with answering(answer) as server:
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_a_refusal_may_be_a_part_of_the_content(name: str, streamed: bool) -> None:
+    content = REFUSALS[name]
+    with answering(
+        events(delta(content=content), last()) if streamed else chat(message={"content": content})
+    ) as server:
+        async with model_at(server.base_url) as model:
+            completion = await ask(model, streamed=streamed)
+    assert (completion.text, completion.no_answer, completion.refusal) == ("", NoAnswer.REFUSED, WORDS)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_text_beside_a_refusal_is_an_answer_and_both_are_kept(streamed: bool) -> None:
+    content = [{"type": "text", "text": "yes", "refusal": None}, {"type": "refusal", "refusal": WORDS}]
+    with answering(
+        events(delta(content=content), last()) if streamed else chat(message={"content": content})
+    ) as server:
+        async with model_at(server.base_url) as model:
+            completion = await ask(model, streamed=streamed)
+    assert (completion.text, completion.no_answer, completion.refusal) == ("yes", None, WORDS)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (delta(refusal="I cannot"), delta(refusal=" help.")),
+        (
+            delta(content=[{"type": "refusal", "refusal": "I cannot"}]),
+            delta(content=[{"type": "refusal", "refusal": " help."}]),
+        ),
+    ],
+)
+async def test_a_refusal_that_streams_is_put_together(pieces: Any) -> None:
+    with answering(events(*pieces, last())) as server:
         async with model_at(server.base_url) as model:
             completion = await ask(model, streamed=True)
     assert (completion.no_answer, completion.refusal) == (NoAnswer.REFUSED, "I cannot help.")
+
+
+_TAGS = re.compile(r"<[^<>\n]{1,40}>(?:final<\|message\|>)?|\[/?THINK\]|◁/?think▷", re.IGNORECASE)
+_PIECES = sorted({tag for text in PARTED.values() for tag in _TAGS.findall(text)})
+_WORDS = [
+    "I think so.\n",
+    "thought ",
+    "reasoning",
+    "\n",
+    "```python\nx < y[think]\n```\n",
+    "<",
+    "[",
+    "</",
+    '"',
+    "`",
+    "İ",
+    "unused94",
+]
+_MORE = ["<details>", '<details type="reasoning">', "</details>", "<unused94>thought", "<unused95>", "<Thinking >"]
+
+
+@given(st.lists(st.sampled_from([*_PIECES, *_WORDS, *_MORE]), max_size=8).map("".join))
+def test_a_text_without_a_tag_holds_no_draft(text: str) -> None:
+    """One search tells whether the tags have to be looked for one after the other; it overlooks none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thinking, "_ANY_TAG", re.compile(""))
+        expected = part(text)
+    assert part(text) == expected

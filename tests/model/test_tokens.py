@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from recursive_agent.errors import CapabilityMissing
+from recursive_agent.errors import CapabilityMissing, EndpointUnavailable
 from recursive_agent.model import Message
 from recursive_agent.testing import Reply, Request, ScriptedTokenizer, replies
 
@@ -143,6 +143,47 @@ async def test_an_answer_with_status_200_is_not_trusted(change: Any, says: str) 
             await conversation.complete(max_tokens=10)
         assert caught.value.unconfirmed == endpoint.ledger.total_tokens
         assert conversation.messages == [USER]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda body: body.replace(b'"prompt_token_ids":[', b'"prompt_token_ids":[1,'), "another prompt"),
+        (lambda body: body.replace(b'"token_logprobs":[', b'"token_logprobs":[-1.0,'), "belong together"),
+        (lambda body: body.replace(b'"token_ids":[', b'"token_ids":["a",'), "ignores return_token_ids"),
+        (lambda body: body.replace(b'"token_logprobs"', b'"nothing"'), "no log-probs"),
+    ],
+)
+@pytest.mark.parametrize("bad", [1, 2])
+async def test_of_an_endpoint_that_gave_exact_answers_an_inexact_one_fails_no_other_call(
+    change: Any, says: str, bad: int
+) -> None:
+    left = 0
+
+    def some(body: bytes) -> bytes:
+        nonlocal left
+        left -= 1
+        return change(body) if left >= 0 else body  # type: ignore[no-any-return]
+
+    async with serving("hello", interface="tokens") as (endpoint, model):
+        endpoint._server.handler = _Tampering(endpoint, some)
+        first, second, third = (model.conversation() for _ in range(3))
+        for conversation in (first, second, third):
+            conversation.add(USER)
+        await first.complete(max_tokens=10)
+        left = bad
+        if bad == 1:
+            completion = await second.complete(max_tokens=10)
+            assert (completion.text, completion.attempts) == ("hello", 2)
+            spent = completion.usage.total_tokens + completion.usage.unconfirmed
+            assert spent == 2 * endpoint.ledger.total_tokens // 3
+        else:
+            with pytest.raises(EndpointUnavailable, match=says) as caught:
+                await second.complete(max_tokens=10)
+            assert not caught.value.fatal
+            assert caught.value.unconfirmed == 2 * endpoint.ledger.total_tokens // 3
+        assert (await third.complete(max_tokens=10)).text == "hello"
 
 
 @pytest.mark.anyio
