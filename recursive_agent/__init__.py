@@ -1,12 +1,18 @@
-"""Recursive agents: write Python in a sandbox, launch copies of themselves, within one budget.
+"""Recursive agents: they write Python in a sandbox, launch copies of themselves, and share one budget.
 
-from recursive_agent import Agent
+    from recursive_agent import Agent
 
-result = await Agent(model="…", base_url="http://localhost:8000/v1").solve("…")
+    result = await Agent(model="…", base_url="http://localhost:8000/v1").solve("…")
+
+The names in `__all__` are public and stay. All other names may change.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .agent import Agent
+from .checkpoint import CheckpointSettings
 from .errors import (
     AuthenticationFailed,
     BadRequest,
@@ -22,38 +28,167 @@ from .errors import (
     SandboxError,
     TraceError,
 )
+from .goal import SolveOptions
 from .limits import Limits, Prices
+from .model import (
+    Completion,
+    Conversation,
+    Endpoint,
+    Explaining,
+    Keyed,
+    Message,
+    Model,
+    NoAnswer,
+    Sampling,
+    Throttled,
+    ToolCall,
+    Trained,
+    Versioned,
+    connect,
+    resolve_endpoint,
+)
+from .repl import (
+    CellResult,
+    CellStatus,
+    HostCallError,
+    HostFunction,
+    HostRequest,
+    InProcessSandbox,
+    NamespaceSandbox,
+    ProcessSandbox,
+    Repl,
+    ReplLimits,
+    Sandbox,
+    SandboxFactory,
+    TrustedCodeWarning,
+    make_sandbox,
+    sandbox_names,
+)
 from .result import Result
+from .scoring import Scorer
 from .status import Status
 from .stream import Stream
 from .tools import ToolContext, tool
-from .trace.tree import ExecutionTree, Node
+from .trace.node import Node, Step
+from .trace.schema import (
+    CellRan,
+    Event,
+    HostCalled,
+    ModelCalled,
+    NodeEnded,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+    Scored,
+    Waiting,
+)
+from .trace.tree import ExecutionTree
 from .usage import Usage
+
+if TYPE_CHECKING:
+    from .model.capabilities import Capabilities, probe
+    from .model.chat import ChatModel
+    from .model.embedded import SHIPPED, EmbeddedModel
+    from .model.served import ServedCheckpoint
+    from .model.tokens import TokensModel
+
+_LAZY = {
+    "Capabilities": "model.capabilities",
+    "ChatModel": "model.chat",
+    "EmbeddedModel": "model.embedded",
+    "SHIPPED": "model.embedded",
+    "ServedCheckpoint": "model.served",
+    "TokensModel": "model.tokens",
+    "probe": "model.capabilities",
+}
+"""Names whose modules take time to import, so that they are imported when the name is first used."""
 
 __all__ = [
     "Agent",
     "AuthenticationFailed",
     "BadRequest",
+    "Capabilities",
     "CapabilityMissing",
+    "CellRan",
+    "CellResult",
+    "CellStatus",
+    "ChatModel",
+    "CheckpointSettings",
+    "Completion",
     "ConfigurationError",
     "ContextOverflow",
+    "Conversation",
+    "EmbeddedModel",
+    "Endpoint",
     "EndpointUnavailable",
+    "Event",
     "ExecutionTree",
+    "Explaining",
+    "HostCallError",
+    "HostCalled",
+    "HostFunction",
+    "HostRequest",
+    "InProcessSandbox",
+    "Keyed",
     "Limits",
+    "Message",
+    "Model",
+    "ModelCalled",
     "ModelError",
     "ModelNotFound",
+    "NamespaceSandbox",
+    "NoAnswer",
     "Node",
+    "NodeEnded",
+    "NodeStarted",
     "NotFinished",
     "Prices",
+    "ProcessSandbox",
     "RaoError",
+    "Repl",
+    "ReplLimits",
     "Result",
+    "RunEnded",
     "RunFailed",
+    "RunStarted",
+    "SHIPPED",
+    "Sampling",
+    "Sandbox",
     "SandboxError",
+    "SandboxFactory",
+    "Scored",
+    "Scorer",
+    "ServedCheckpoint",
+    "SolveOptions",
     "Status",
+    "Step",
     "Stream",
+    "Throttled",
+    "TokensModel",
+    "ToolCall",
     "ToolContext",
     "TraceError",
+    "Trained",
+    "TrustedCodeWarning",
     "Usage",
+    "Versioned",
+    "Waiting",
     "__version__",
+    "connect",
+    "make_sandbox",
+    "probe",
+    "resolve_endpoint",
+    "sandbox_names",
     "tool",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,4 +1,4 @@
-"""Tasks outside any task group, on either event loop, and what they hold open.
+"""Tasks that hold something open, on either event loop.
 
 A task group (and so a sandbox) must be left by the task that entered it. Fixtures of pytest, cells of a notebook and
 generators that are simply left do not: for them a task of its own enters, holds and leaves.
@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
+
+from .concurrency import spawn
 
 T = TypeVar("T")
 
@@ -34,12 +36,7 @@ class BackgroundTask:
                 self.over = True
                 self.ended.set()
 
-        if isinstance(self._loop, asyncio.AbstractEventLoop):
-            self._handle = self._loop.create_task(body())  # kept: asyncio itself holds tasks only weakly
-        else:
-            import trio  # on its loop it is installed
-
-            trio.lowlevel.spawn_system_task(body)
+        self._spawned = spawn(body)
 
     @property
     def is_here(self) -> bool:
@@ -65,7 +62,7 @@ class BackgroundTask:
 
 
 class Held(Generic[T]):
-    """What `open(stack)` gives, held open by a task of its own until `aclose`; any task may call either."""
+    """The value of `open(stack)`, held open by a separate task until `aclose`; any task may open and close it."""
 
     def __init__(self, open_: Callable[[AsyncExitStack], Awaitable[T]]) -> None:
         self._open = open_

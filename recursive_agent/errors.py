@@ -1,46 +1,101 @@
 """Every exception of this package.
 
     RaoError
-    ├── ConfigurationError (ValueError)     the caller's settings do not make sense
-    ├── NotFinished                         `result.output` of a run that gave none
-    ├── SandboxError (RuntimeError)         the sandbox cannot be had as asked for
-    ├── TraceError (ValueError)             a trace file that cannot be read or begun
-    ├── RunFailed                           a run ended by what none of the others names: a fault in rao, or in a model,
-    │                                       a sandbox or another part that the caller wrote; `__cause__` says which
-    └── ModelError                          the endpoint, after every retry
-        ├── AuthenticationFailed            the key was refused
+    ├── ConfigurationError (ValueError)     a setting or argument is invalid
+    ├── NotFinished                         `result.output` was read, but the run did not finish
+    ├── SandboxError (RuntimeError)         the sandbox cannot start
+    ├── TraceError (ValueError)             a trace file cannot be read or created
+    ├── RunFailed                           any other exception ended the run: a bug in rao, or in a model, a sandbox or
+    │                                       another part that the caller wrote; see `__cause__`
+    └── ModelError                          the endpoint failed, after every retry
+        ├── AuthenticationFailed            the endpoint rejected the key
         ├── ModelNotFound                   the endpoint does not know the model
-        ├── BadRequest                      the endpoint refused the request as such
+        ├── BadRequest                      the endpoint rejected the request as invalid
         ├── ContextOverflow                 the prompt is longer than the context window (a status on a node)
-        ├── CapabilityMissing               the endpoint lacks what was asked of it (token ids, say)
+        ├── CapabilityMissing               the endpoint does not support what the agent needs (token ids, say)
         └── EndpointUnavailable             no answer after every retry (ConnectionError)
 
-What an *agent* does wrong is no exception but a `Status` on the result. Inside the REPL an agent sees `SubagentError`,
-`LaunchRefused` and `ToolError`; those classes live in the worker and carry the same names.
+If an *agent* fails, the result has a `Status`; no exception is raised. Inside the REPL, an agent sees `SubagentError`,
+`LaunchRefused` and `ToolError`; the worker defines these classes.
 
-`Agent.solve` raises these classes, and lets cancellation and the caller's own KeyboardInterrupt through; nothing else.
-Where a run had begun, `error.result` is the run as far as it came.
+`Agent.solve` raises only these classes, cancellation, and the caller's KeyboardInterrupt. If the run had started,
+`error.result` is a `Result` with the run up to the error. Its type here is a protocol, because this module cannot import
+the modules of results and traces.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .result import Result
+    from pathlib import Path
+
+    from .status import Status
+    from .trace.node import Node
+    from .usage import Usage
+
+
+class PartialTree(Protocol):
+    """The tree of a run as far as it came; see `ExecutionTree`, which it is."""
+
+    run: str
+    nodes: dict[str, Node]
+    limits: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def root(self) -> Node:
+        """The first agent."""
+
+    @property
+    def status(self) -> Status:
+        """The root's status."""
+
+    @property
+    def usage(self) -> Usage:
+        """What all agents used."""
+
+
+class PartialResult(Protocol):
+    """A run as far as it came; see `Result`, which it is."""
+
+    @property
+    def status(self) -> Status:
+        """How the root ended."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not finish."""
+
+    @property
+    def tree(self) -> PartialTree:
+        """The agents of the run."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the whole run used."""
+
+    @property
+    def trace_path(self) -> Path | None:
+        """The trace file, where there is one."""
+
+    @property
+    def trace_error(self) -> str | None:
+        """What that file lacks and why."""
 
 
 class RaoError(Exception):
     """Base of every exception raised by this package.
 
-    `result` is the run as far as it came, where `Agent.solve` raises the error after a run had begun; otherwise None.
+    If `Agent.solve` raises the error after the run has started, `result` contains the run up to the error; otherwise None.
     """
 
-    result: Result | None = None
+    result: PartialResult | None = None
 
 
 class ConfigurationError(RaoError, ValueError):
-    """The caller's settings do not make sense; the message says what to do."""
+    """A setting or an argument is invalid; the message says what to do."""
 
 
 class NotFinished(RaoError):
@@ -48,21 +103,21 @@ class NotFinished(RaoError):
 
 
 class SandboxError(RaoError, RuntimeError):
-    """The sandbox cannot be had as asked for."""
+    """The sandbox cannot start, or not with the required protection; the message says why."""
 
 
 class TraceError(RaoError, ValueError):
-    """A trace file that cannot be read or begun; the message names the file and the line."""
+    """A trace file cannot be read or created; the message names the file and the line."""
 
 
 class RunFailed(RaoError):
-    """A run was ended by an exception that no other class here names; `__cause__` is that exception."""
+    """An exception of another class ended the run; `__cause__` is that exception."""
 
 
 class ModelError(RaoError):
     """The endpoint failed.
 
-    `unconfirmed` is an upper bound of the tokens that answers lost on the way may have been billed for. `fatal` says that
+    `unconfirmed` is an upper bound of the tokens of lost answers, which the endpoint may have billed. `fatal` says that
     every further call would fail the same way (a refused key, say), so the whole tree stops.
     """
 
@@ -74,19 +129,19 @@ class ModelError(RaoError):
 
 
 class AuthenticationFailed(ModelError):
-    """The endpoint refused the key (401, 403)."""
+    """The endpoint rejected the key (status 401, 403)."""
 
     fatal = True
 
 
 class ModelNotFound(ModelError):
-    """The endpoint does not know the model (404)."""
+    """The endpoint does not know the model (status 404)."""
 
     fatal = True
 
 
 class BadRequest(ModelError):
-    """The endpoint refused the request as such (400, 422) and will refuse it again."""
+    """The endpoint rejected the request as invalid (status 400, 422); sending it again does not help."""
 
 
 class ContextOverflow(ModelError):
@@ -94,13 +149,13 @@ class ContextOverflow(ModelError):
 
 
 class CapabilityMissing(ModelError):
-    """The endpoint lacks something that was asked of it; the message names it and the way out."""
+    """The endpoint does not support something that the agent needs; the message names it and says what to do."""
 
     fatal = True
 
 
 class EndpointUnavailable(ModelError, ConnectionError):
-    """No usable answer after every retry."""
+    """The endpoint gave no usable answer, after every retry."""
 
 
 def message(error: BaseException) -> str:

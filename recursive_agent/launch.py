@@ -1,4 +1,4 @@
-"""What an agent is launched with, and what its parent may ask for."""
+"""What a launch asks for, and what comes of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from .limits import Account
 from .repl.base import HostCallError
 from .returns import Returns
+from .status import Status
 
 MOST_GOAL_CHARS = 100_000
 """Characters of a sub-agent's goal."""
@@ -36,7 +37,17 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Outcome:
+    """How an agent ended. `output` is the validated value, `result` the same as plain data."""
+
+    status: Status
+    output: Any = None
+    result: Any = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
     """The checked arguments of `launch_subagent`."""
 
     goal: str
@@ -47,9 +58,9 @@ class Wanted:
     max_tokens: int | None
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Wanted:
+    def read(cls, arguments: Mapping[str, Any]) -> LaunchRequest:
         """From the arguments as the agent gave them. Raises HostCallError with the reason to refuse them."""
-        goal = given.get("goal")
+        goal = arguments.get("goal")
         if type(goal) is not str or not goal.strip():
             raise HostCallError("LaunchRefused", "goal must be a text that says what to do")
         if len(goal) > MOST_GOAL_CHARS:
@@ -57,14 +68,16 @@ class Wanted:
                 "LaunchRefused",
                 f"the goal has {len(goal):,} characters, at most {MOST_GOAL_CHARS:,} are allowed: pass data as `context`",
             )
-        returns = given.get("returns")
+        returns = arguments.get("returns")
         if returns is not None and not _is_schema(returns):
             raise HostCallError("LaunchRefused", "returns must be a JSON schema of at most 64 KiB and 2,000 values")
-        return cls(goal, given.get("context"), returns, _count(given, "max_steps"), _count(given, "max_tokens"))
+        return cls(
+            goal, arguments.get("context"), returns, _count(arguments, "max_steps"), _count(arguments, "max_tokens")
+        )
 
 
-def _count(given: Mapping[str, Any], name: str) -> int | None:
-    value = given.get(name)
+def _count(arguments: Mapping[str, Any], name: str) -> int | None:
+    value = arguments.get(name)
     if value is None or (type(value) is int and 1 <= value < 2**53):
         return value
     raise HostCallError("LaunchRefused", f"{name} must be a whole number of at least 1")

@@ -23,10 +23,10 @@ from .usage import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """One budget for a whole tree of agents. None lifts a limit where it is allowed."""
+    """Limits of one run, most of them shared by all agents of its tree. Where None is allowed, it means no limit."""
 
     max_depth: int = 4
-    """A node may exist at depth ≤ max_depth; the root has depth 0."""
+    """Deepest level at which an agent may exist; the root has depth 0."""
     max_agents: int = 64
     """Agents in the tree, root included."""
     max_children: int = 16
@@ -44,24 +44,25 @@ class Limits:
     cell_memory_mb: int = 256
     """Memory of one agent's interpreter, in MiB."""
     max_concurrency: int = 16
-    """Model calls under way at once (never agents, so a deep tree cannot block on its own children)."""
+    """Model calls at the same time. (It does not limit agents, so parents that wait cannot block their children.)"""
     max_malformed: int = 3
-    """Answers in a row without anything to run before an agent is stopped."""
+    """Answers in a row without code after which an agent is stopped."""
     max_calls: int = 10_000
-    """Calls of tools and sub-agents that one agent may make; further ones are refused."""
+    """Calls of tools and sub-agents for each agent; further calls fail."""
     max_tree_calls: int = 100_000
     """The same for the whole tree."""
     max_call_mb: int = 64
-    """MiB of memory for the arguments that one agent may hand over with its calls; further ones are refused.
+    """MiB of memory for the arguments of all calls of one agent; further calls fail.
 
-    The record and the trace keep as much of what its tools answer; further answers reach the agent alone.
+    The same limit applies to the answers of its tools that the tree and the trace record; the agent still receives answers
+    beyond it.
     """
     max_tree_call_mb: int = 1_024
     """The same for the whole tree."""
     max_memory_mb: int = 4_096
-    """Memory of all interpreters of the tree together, in MiB; beyond it the largest one is stopped."""
+    """Memory of all interpreters of the tree together, in MiB; above it, the interpreter that uses most is stopped."""
     max_trace_mb: int = 1_024
-    """Size of the trace file, in MiB; beyond it large values are left out of it."""
+    """Size of the trace file, in MiB; above it, large values are no longer recorded."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -90,7 +91,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """Money per million tokens. `cached` defaults to the prompt's price."""
+    """Prices per million tokens. `cached` (tokens from the endpoint's cache) defaults to the price of `prompt`."""
 
     prompt: float
     completion: float
@@ -98,28 +99,28 @@ class Prices:
 
     @classmethod
     def of(cls, prices: Mapping[str, float] | Prices | None) -> Prices | None:
-        """From the user's mapping with keys `prompt`, `completion` and maybe `cached`."""
+        """Prices from a mapping with the keys `prompt`, `completion` and optionally `cached`."""
         if prices is None:
             return None
         try:
-            made = prices if isinstance(prices, Prices) else cls(**prices)
+            rates = prices if isinstance(prices, Prices) else cls(**prices)
         except TypeError:
             raise ConfigurationError(
-                f"prices must have the keys 'prompt', 'completion' and maybe 'cached' (per million tokens): {prices!r}"
+                f"prices must have the keys 'prompt', 'completion' and optionally 'cached' (per million tokens): {prices!r}"
             ) from None
-        numbers = (made.prompt, made.completion, made.cached or 0.0)
+        numbers = (rates.prompt, rates.completion, rates.cached or 0.0)
         if not all(isinstance(number, int | float) and 0 <= number < float("inf") for number in numbers):
             raise ConfigurationError(f"prices must be numbers of at least 0: {prices!r}")
-        return made
+        return rates
 
     def of_usage(self, usage: Usage) -> float:
-        """What confirmed tokens cost."""
+        """The cost of the tokens that the endpoint reported."""
         cached = self.prompt if self.cached is None else self.cached
         fresh = usage.prompt_tokens - usage.cached_tokens
         return (fresh * self.prompt + usage.cached_tokens * cached + usage.completion_tokens * self.completion) / 1e6
 
     def bound(self, prompt: int, completion: int) -> float:
-        """The most a call of this size can cost."""
+        """Upper bound of the cost of a call of this size."""
         dearest = max(self.prompt, self.cached or 0.0)
         return (prompt * dearest + completion * self.completion) / 1e6
 

@@ -106,13 +106,13 @@ class _Walk:
             return self._refused(value)
 
     def _mapping(self, value: Mapping[Any, Any], level: int) -> dict[Any, Any]:
-        made: dict[Any, Any] = {}
+        converted: dict[Any, Any] = {}
         for key, item in value.items():
             name = self._key(key, level)
-            if name in made:
+            if name in converted:
                 raise NotPlain(f"two keys of a {type(value).__name__} become the same key {name!r:.80}: rename one")
-            made[name] = self.plain(item, level + 1)
-        return made
+            converted[name] = self.plain(item, level + 1)
+        return converted
 
     def _key(self, key: Any, level: int) -> Any:
         if key is None or type(key) in (str, int, float, bool):
@@ -135,7 +135,7 @@ class _Walk:
 
     def _converted(self, convert: Callable[[Any], Any], value: Any, level: int) -> Any:
         try:
-            made = convert(value)
+            converted = convert(value)
         except NotPlain:
             raise
         except Exception as error:
@@ -144,14 +144,14 @@ class _Walk:
             raise NotPlain(
                 f"a value of type {_name(value)} could not be made plain data ({type(error).__name__}: {error})"
             ) from error
-        if type(made) is type(value):
-            return self._leaf(made)
-        return self.plain(made, level + 1)
+        if type(converted) is type(value):
+            return self._leaf(converted)
+        return self.plain(converted, level + 1)
 
     def _refused(self, value: Any) -> Any:
         if self._strict:
             raise NotPlain(
-                f"a value of type {_name(value)} is no plain data: give text, numbers, bytes, lists or dicts of them "
+                f"a value of type {_name(value)} is not plain data: give text, numbers, bytes, lists or dicts of them "
                 "(dataclasses and pydantic models are taken apart)"
             )
         return str(value)
@@ -233,10 +233,10 @@ def _array(value: Any) -> Any:
         return _without_nat(value.astype(str).tolist())
     if kind == "m":
         return _without_nat(value.astype("timedelta64[us]").tolist())
-    made = value.tolist()
-    if type(made) is type(value):  # a number that Python has no kind for
-        return complex(made) if kind == "c" else float(made)
-    return made
+    converted = value.tolist()
+    if type(converted) is type(value):  # a number that Python has no kind for
+        return complex(converted) if kind == "c" else float(converted)
+    return converted
 
 
 def _without_nat(value: Any) -> Any:
@@ -248,7 +248,7 @@ def _without_nat(value: Any) -> Any:
 def _frame(value: Any) -> Any:
     """A table of pandas as its rows; an index that says something is a column of them."""
     if getattr(value.columns, "nlevels", 1) > 1:
-        raise NotPlain("a DataFrame with several levels of columns is no table of rows: flatten the columns first")
+        raise NotPlain("a DataFrame with several levels of columns is not a table of rows: flatten the columns first")
     if not value.columns.is_unique:
         raise NotPlain("a DataFrame with two columns of one name would lose one: rename it")
     table = value if _is_plain_index(value.index) else value.reset_index()
@@ -271,10 +271,10 @@ def _is_plain_index(index: Any) -> bool:
 
 
 def _own_dict(value: Any) -> Any:
-    made = value.to_dict()
-    if not isinstance(made, Mapping):
-        raise TypeError(f"to_dict() gave a {type(made).__name__}")
-    return made
+    converted = value.to_dict()
+    if not isinstance(converted, Mapping):
+        raise TypeError(f"to_dict() gave a {type(converted).__name__}")
+    return converted
 
 
 def _sorted(items: list[Any]) -> list[Any]:

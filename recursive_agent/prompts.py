@@ -1,4 +1,4 @@
-"""What an agent is told: its opening messages, and what it is shown after each cell.
+"""The messages an agent gets: its opening messages, and what it is shown after each cell.
 
 Two styles over the same loop. `rich` is for general models; what all agents of a run share stands first, so that
 endpoints can cache it. `minimal` is the goal and the names of the functions, for specialists trained with exactly that.
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .actions import Action
+from .actions.fences import parsed
 from .checkpoint import ActionFormat, PromptStyle
-from .fences import parsed
 from .model.base import Message, ToolCall
 from .repl.base import CellResult, CellStatus
 from .tools import Tool
@@ -114,8 +114,8 @@ def _describe_tools(tools: Mapping[str, Tool]) -> str:
         lines.extend(f"      {line}" for line in tool.parameters)
     classes: dict[str, Sequence[str]] = {}
     for tool in tools.values():
-        for name, said in tool.classes.items():
-            classes.setdefault(name, said)
+        for name, definition in tool.classes.items():
+            classes.setdefault(name, definition)
     if classes:
         lines.append("What the types above hold (pass dicts and values; the classes themselves are not there):")
     for name, (first, *rest) in classes.items():

@@ -1,4 +1,4 @@
-"""What `solve` gives back."""
+"""The result of `solve`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run, ended: its status, its tree, and its output where there is one."""
+    """The result of one run: its status, its tree, and its output if it finished."""
 
     status: Status
     tree: ExecutionTree
     reason: str | None = None
-    """Why it did not finish; None where it did."""
+    """Why the run did not finish; None if it finished."""
     trace_path: Path | None = None
-    """The trace file, where a `trace_dir` was given."""
+    """Path of the trace file; None without `trace_dir`."""
     trace_error: str | None = None
-    """What that file lacks and why (a full disk, `Limits.max_trace_mb`); None where it holds the whole run."""
+    """What the trace file does not contain and why (a full disk, `Limits.max_trace_mb`); None if it is complete."""
     _output: Any = None
 
     @property
     def output(self) -> Any:
-        """The value `finish` gave, validated as `returns`. Raises NotFinished where the run gave none."""
+        """The value that the agent passed to `finish`, validated against `returns`. Raises NotFinished if it did not finish."""
         if not self.status.finished:
             raise NotFinished(f"the run ended without a result: {self.status.value} ({self.reason})")
         return self._output
 
     @property
     def usage(self) -> Usage:
-        """What the whole run used: the sum over its nodes."""
+        """Tokens, calls and cost of all agents of the run."""
         return self.tree.usage

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from .errors import ConfigurationError
 from .plain import plain
+from .sizes import no_collection
 
 if TYPE_CHECKING:
     from .schemas import Schema
@@ -22,7 +23,7 @@ _MOST_CHARS = 1_000
 class Returns:
     """A Python type, a pydantic model or a JSON schema that results must fit. `schema` is the JSON schema, or None.
 
-    This is for the caller's own wishes. What agents ask of each other is checked in their sandboxes: see `elsewhere`.
+    This is for what the caller asks. What agents ask of each other is checked in their sandboxes: see `elsewhere`.
     """
 
     def __init__(self, returns: Any) -> None:
@@ -38,15 +39,15 @@ class Returns:
                 self.schema = json.loads(json.dumps(dict(returns), allow_nan=False))  # as the agent is shown it
             except (TypeError, ValueError, RecursionError) as error:
                 raise ConfigurationError(
-                    f"returns is no JSON schema: {said(error)}; a dict of types is none: write a TypedDict, a dataclass or "
-                    "a pydantic model"
+                    f"returns is not a JSON schema: {error_text(error)}; for a dict of types write a TypedDict, a "
+                    "dataclass or a pydantic model"
                 ) from None
             if any(not isinstance(key, str) for key in returns):
-                raise ConfigurationError("returns is no JSON schema: its keys must be text")
+                raise ConfigurationError("returns is not a JSON schema: its keys must be text")
             try:
                 self._checker = Schema(self.schema or {})
             except ValueError as error:
-                raise ConfigurationError(f"returns is no valid JSON schema: {shortened(str(error))}") from None
+                raise ConfigurationError(f"returns is not a valid JSON schema: {shortened(str(error))}") from None
             return
         _refuse_text(returns)
         try:
@@ -54,15 +55,15 @@ class Returns:
             self.schema = self._adapter.json_schema()
         except Exception as error:  # a class of the caller's may raise anything while pydantic reads it
             raise ConfigurationError(
-                f"returns must be a type pydantic knows or a JSON schema, not {returns!r:.200}: {shortened(said(error))}"
+                f"returns must be a type pydantic knows or a JSON schema, not {returns!r:.200}: {shortened(error_text(error))}"
             ) from error
 
     @classmethod
     def elsewhere(cls, schema: Mapping[str, Any] | None) -> Returns:
-        """An agent's wish, which this process only hands on: nothing is built from it, and it checks nothing."""
-        made = cls(None)
-        made.schema = None if schema is None else dict(schema)
-        return made
+        """The schema that one agent asks of another: this process hands it on, builds nothing from it and checks nothing."""
+        result = cls(None)
+        result.schema = None if schema is None else dict(schema)
+        return result
 
     def validate(self, value: Any) -> Any:
         """`value` as the asked type. Raises ValueError with one readable reason, whatever a validator of the type raises."""
@@ -83,10 +84,12 @@ class Returns:
                 raise
             except BaseException as error:
                 problem = error
-            told = (
-                describe(problem) if isinstance(problem, ValidationError) else f"the check of it raised {said(problem)}"
+            sentence = (
+                describe(problem)
+                if isinstance(problem, ValidationError)
+                else f"the check of it raised {error_text(problem)}"
             )
-            raise ValueError(shortened(told)) from None
+            raise ValueError(shortened(sentence)) from None
         if self._checker is not None:
             try:
                 self._checker.check(value)
@@ -99,7 +102,8 @@ class Returns:
         if self._adapter is not None:
             with suppress(Exception):  # a serializer of the caller's: what was validated is there all the same
                 value = self._adapter.dump_python(value)
-        return plain(value)
+        with no_collection():
+            return plain(value)
 
 
 def _refuse_text(returns: Any) -> None:
@@ -140,7 +144,7 @@ def _whole(value: Any) -> Any:
     return list(value) if type(value).__name__ == "ValidatorIterator" else value
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception as `Type: message`, also where its message cannot be had."""
     try:
         text = str(error)
@@ -148,7 +152,7 @@ def said(error: BaseException) -> str:
         text = "(its message cannot be shown)"
     name = type(error).__name__
     if isinstance(error, BaseExceptionGroup):
-        text = f"{text}: {'; '.join(said(inner) for inner in error.exceptions[:3])}"
+        text = f"{text}: {'; '.join(error_text(inner) for inner in error.exceptions[:3])}"
     return shortened(f"{name}: {text}") if text else name
 
 

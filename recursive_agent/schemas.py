@@ -46,7 +46,7 @@ class Schema:
         except RecursionError:
             raise ValueError("the value is nested too deeply for its schema") from None
         except Unresolvable as error:
-            raise ValueError(f"the schema refers to what is not in it: {error}") from None
+            raise ValueError(f"the schema has a $ref to something that is not in it: {error}") from None
         except (TypeError, ArithmeticError) as error:  # keys that are no text, infinity: the library knows only JSON
             raise ValueError(f"the value is not like JSON ({error})") from None
         if worst is not None:

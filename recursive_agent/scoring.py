@@ -1,4 +1,4 @@
-"""From what a scorer says of a node to the event that goes into the trace; the same during a run and after it."""
+"""Ask a scorer about a node, and make the event that goes into the trace; the same during a run and after it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import Any, SupportsFloat
 
-from .detached import settled
+from .concurrency import Ended, settled
 from .errors import ConfigurationError, described
-from .threads import Ended, call_in_thread
+from .threads import settled_in_thread
 from .trace.schema import Scored
 from .trace.tree import Node
 
@@ -21,7 +21,7 @@ async def assess(score: Scorer, node: Node, source: str = "scorer") -> Scored:
     """Ask a scorer about a node. Where it raises, the score is not known (`judge_error`), and never 0.
 
     A function that is not async runs in a thread. Whoever cancels the call goes on, whether the scorer does or hangs.
-    Raises ConfigurationError where it gives something that is no score.
+    Raises ConfigurationError where it returns something that is not a score.
     """
     ended = await _ask(score, node)
     if ended.error is not None:  # a scorer is the caller's code: what it cannot say of one node is no reason to stop
@@ -32,45 +32,46 @@ async def assess(score: Scorer, node: Node, source: str = "scorer") -> Scored:
 async def _ask(score: Scorer, node: Node) -> Ended:
     if iscoroutinefunction(score) or iscoroutinefunction(type(score).__call__):
         return await settled(lambda: score(node))  # type: ignore[arg-type, return-value]
-    asked = _Asked(score, node)
+    question = _Question(score, node)
     try:
-        ended = await call_in_thread(asked.call)
-        return await settled(asked.awaited) if isawaitable(ended.value) else ended
+        ended = await settled_in_thread(question.ask)
+        return await settled(question.awaited) if isawaitable(ended.value) else ended
     finally:
-        asked.leave()
+        question.leave()
 
 
-class _Asked:
-    """A scorer that is no async function, and the awaitable it may give all the same: it is closed where nobody waits."""
+class _Question:
+    """A call of a scorer that is not an async function. If it returns an awaitable all the same, that is awaited, or closed
+    when the caller has gone."""
 
     def __init__(self, score: Scorer, node: Node) -> None:
         self._score = score
         self._node = node
-        self._given: Any = None
+        self._answer: Any = None
         self._left = False
 
-    def call(self) -> Any:
+    def ask(self) -> Any:
         """In a thread."""
-        given = self._given = self._score(self._node)
+        answer = self._answer = self._score(self._node)
         if self._left:  # meanwhile
             self.leave()
-        return given
+        return answer
 
     async def awaited(self) -> Any:
         """What it gave, awaited."""
-        given, self._given = self._given, None
-        return await given
+        answer, self._answer = self._answer, None
+        return await answer
 
     def leave(self) -> None:
         """Nobody waits any more."""
         self._left = True
-        given, self._given = self._given, None
-        if iscoroutine(given):
-            given.close()
+        answer, self._answer = self._answer, None
+        if iscoroutine(answer):
+            answer.close()
 
 
 def scored(node: Node, value: SupportsFloat | None, source: str) -> Scored:
-    """The event of a score, or of `unknown` for None. Raises ConfigurationError for what is neither."""
+    """The event of a score; `unknown` for None. Raises ConfigurationError for anything else."""
     if value is None:
         return Scored(time=time.time(), node=node.id, score=None, status="unknown", source=source)
     return Scored(time=time.time(), node=node.id, score=_checked(value), status="scored", source=source)
@@ -87,7 +88,7 @@ def _checked(value: object) -> float:
     except Exception:  # an array of several numbers, say
         number = None
     if number is None or not 0 <= number <= 1:
-        raise ConfigurationError(f"{_shown(value)} is no score: it must be a number between 0 and 1, or None")
+        raise ConfigurationError(f"{_shown(value)} is not a score: return a number between 0 and 1, or None")
     return number
 
 

@@ -63,14 +63,14 @@ def describe_function(
             hint, default = typing.Annotated[hint, default], _default_of(default)
         elif default is not inspect.Parameter.empty:
             default = _Text(_shown(default))
-        said = _notes(hint)
-        if said:
-            notes.append(f"{parameter.name}: {'; '.join(said)}")
+        texts = _notes(hint)
+        if texts:
+            notes.append(f"{parameter.name}: {'; '.join(texts)}")
         _collect(hint, found)
         shown.append(parameter.replace(annotation=_annotation(hint), default=default))
-    given = hints.get("return", signature.return_annotation)
-    _collect(given, found)
-    spelt = signature.replace(parameters=shown, return_annotation=_annotation(given))
+    returned = hints.get("return", signature.return_annotation)
+    _collect(returned, found)
+    spelt = signature.replace(parameters=shown, return_annotation=_annotation(returned))
     return Described(f"{name}{spelt}", notes, found)
 
 
@@ -140,7 +140,7 @@ def _notes(hint: Any) -> list[str]:
     """What stands beside a type in `Annotated[...]`: descriptions and bounds."""
     if get_origin(hint) is not typing.Annotated:
         return []
-    said = []
+    texts = []
     for item in get_args(hint)[1:]:
         text = (
             item
@@ -148,8 +148,8 @@ def _notes(hint: Any) -> list[str]:
             else getattr(item, "description", None) or getattr(item, "documentation", None)
         )
         if isinstance(text, str) and text.strip():
-            said.append(" ".join(text.split()))
-    return [*said, *_bounds(_schema(hint) or {})]
+            texts.append(" ".join(text.split()))
+    return [*texts, *_bounds(_schema(hint) or {})]
 
 
 # -- classes ----------------------------------------------------------------------------------------------------------
@@ -221,9 +221,9 @@ def _class(schema: Mapping[str, Any]) -> Iterator[str]:
         default = (
             f" = {_shown(field['default'])}" if "default" in field else ("" if name in required else " (optional)")
         )
-        said = [_first_line(field["description"])] if "description" in field else []
-        said += _bounds(field)
-        comment = f"  # {'; '.join(said)}" if said else ""
+        texts = [_first_line(field["description"])] if "description" in field else []
+        texts += _bounds(field)
+        comment = f"  # {'; '.join(texts)}" if texts else ""
         yield f"    {name}: {schema_name(field)}{default}{comment}"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 LARGE_PARTS = 2_000
@@ -22,18 +24,33 @@ def is_large(value: Any, parts: int = LARGE_PARTS, chars: int = LARGE_CHARS) -> 
             chars -= len(item)
         elif isinstance(item, int):
             chars -= item.bit_length() // 8
-        elif isinstance(item, Mapping):
-            if 2 * len(item) > parts:
-                return True
-            waiting.extend(item)
-            waiting.extend(item.values())
         elif isinstance(item, (list, tuple, set, frozenset)):
             if len(item) > parts:
                 return True
             waiting.extend(item)
+        elif item is not None and not isinstance(item, float) and isinstance(item, Mapping):  # the last takes longest
+            if 2 * len(item) > parts:
+                return True
+            waiting.extend(item)
+            waiting.extend(item.values())
         if parts < 0 or chars < 0:
             return True
     return False
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """While a large value is made: each 700 lists and dicts would set off a collection of garbage, and some of these
+    stop all threads for as long as it takes to go over every object of the process.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def least_bytes(value: Any) -> int:

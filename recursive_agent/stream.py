@@ -21,8 +21,8 @@ Runner = Callable[[Callable[[Event], None]], Awaitable[Result]]
 class Stream:
     """The events of one run, in order. The run starts with the first `async for` step, or on entering `async with`.
 
-    The run is a task of its own, because a generator that is simply left (a `break`) cannot stop a task group of its own;
-    this object can: it stops the run when it is closed and when nobody holds it any more.
+    This object stops the run when it is closed or garbage-collected. (A generator could not: after a `break`, it cannot stop
+    its own task group, so the run is a separate task.)
     """
 
     def __init__(self, run: Runner) -> None:
@@ -37,7 +37,7 @@ class Stream:
 
     @property
     def result(self) -> Result:
-        """The result, once the last event was taken. Raises NotFinished before that."""
+        """The result, after the last event. Raises NotFinished before that."""
         if self._result is None:
             raise NotFinished("the stream has no result yet; iterate to its end first")
         return self._result
@@ -70,7 +70,7 @@ class Stream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop the run if it goes on, and wait until nothing of it is left."""
+        """Stop the run if it is still going on, and wait until it has ended."""
         self._closed = True
         await self._stop()
 

@@ -1,4 +1,4 @@
-"""Sync functions of the caller, run on threads that never keep the program alive.
+"""Sync functions of the caller (tools, scorers, validators), run on threads that never keep the program alive.
 
 anyio's own worker threads are joined when Python exits, so that one call that hangs holds the process for ever. These are
 daemons: a call that is given up goes on in its thread until it returns, and ends with the program at the latest.
@@ -14,10 +14,14 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import RunVar, current_token
+
+from .concurrency import Ended
+
+T = TypeVar("T")
 
 MOST_AT_ONCE = 64
 """Calls at once in one event loop; further ones wait."""
@@ -35,16 +39,20 @@ _left: Counter[Hashable] = Counter()
 _lock = threading.Lock()
 
 
-@dataclass(slots=True)
-class Ended:
-    """How a call ended: with a value, or with any exception (also one that must not travel through an event loop)."""
+async def call_in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """`function(*arguments)` in a daemon thread. Where the waiting is cancelled, the thread is left behind."""
+    ended = await settled_in_thread(partial(function, *arguments))
+    if ended.error is not None:
+        try:
+            raise ended.error
+        finally:
+            ended.error = None  # no circle of frame and exception
+    value: T = ended.value
+    return value
 
-    value: Any = None
-    error: BaseException | None = None
 
-
-async def call_in_thread(function: Callable[[], Any], owner: tuple[Hashable, Hashable] | None = None) -> Ended:
-    """Call `function` in a thread, in a copy of the current context; what it raises is data.
+async def settled_in_thread(function: Callable[[], Any], owner: tuple[Hashable, Hashable] | None = None) -> Ended:
+    """How `function` ended in a daemon thread, in a copy of the current context; what it raises is data.
 
     Cancellation does not wait for it. `owner` is who calls, and what it belongs to; who gives up many calls that go on takes
     no threads from others. Raises RuntimeError when too many calls hang.

@@ -17,9 +17,9 @@ from pydantic import ConfigDict, ValidationError, validate_call
 
 from .errors import ConfigurationError
 from .plain import NotPlain, plain
-from .returns import describe, said, shortened
+from .returns import describe, error_text, shortened
 from .signatures import describe_function
-from .threads import call_in_thread
+from .threads import settled_in_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
 MOST_VALUES = 1_000_000
@@ -31,7 +31,7 @@ RESERVED = frozenset({"launch_subagent", "subagents", "finish", "context", "prin
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """Who calls: a tool with a parameter annotated `ToolContext` is given this (agents neither see nor pass it).
+    """The agent that calls a tool. rao passes it to a tool's parameter annotated `ToolContext`; agents neither see nor pass it.
 
     `node` is a path of launch order ("0.2.1" is a child of "0.2"), unique in its run.
     """
@@ -48,7 +48,7 @@ def tool(function: F) -> F: ...
 @overload
 def tool(*, name: str | None = None, description: str | None = None) -> Callable[[F], F]: ...
 def tool(function: Any = None, *, name: str | None = None, description: str | None = None) -> Any:
-    """Mark a function as a tool, optionally under another name or description. A bare function works as well."""
+    """Mark a function as a tool, to give it another name or description. Plain functions work without it."""
 
     def mark(target: F) -> F:
         target.__dict__["__rao_tool__"] = {"name": name, "description": description}
@@ -120,7 +120,7 @@ class Tool:
             self._call = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(_as_function(function))
         except Exception as error:  # a class of the caller's may raise anything while pydantic reads it
             raise ConfigurationError(
-                f"the tool {self.name} has annotations pydantic cannot read: {said(error)}"
+                f"the tool {self.name} has annotations pydantic cannot read: {error_text(error)}"
             ) from error
 
     @property
@@ -138,23 +138,23 @@ class Tool:
 
         Raises ToolFailed with what to tell the agent, whatever the tool raised: that costs this call alone.
         """
-        given = dict(kwargs)
+        arguments = dict(kwargs)
         if self._context_parameter is not None:
-            if self._context_parameter in given:
+            if self._context_parameter in arguments:
                 raise ToolFailed(f"{self.name}() got an unexpected argument {self._context_parameter!r}")
             if self._context_position is not None and len(args) >= self._context_position:
                 args = (*args[: self._context_position], context, *args[self._context_position :])
             else:
-                given[self._context_parameter] = context
+                arguments[self._context_parameter] = context
         try:
             if self._is_async:
-                return await self._given(await self._call(*args, **given))
+                return await self._answer(await self._call(*args, **arguments))
             owner = ((context.run, context.node), context.run)
-            ended = await call_in_thread(partial(self._in_thread, args, given), owner)
+            ended = await settled_in_thread(partial(self._in_thread, args, arguments), owner)
             if ended.error is not None:
                 raise self._failed(ended.error)
             later = ended.value
-            return await self._given(later.value) if isinstance(later, _Later) else later
+            return await self._answer(later.value) if isinstance(later, _Later) else later
         except ToolFailed:
             raise
         except Exception as error:
@@ -166,11 +166,11 @@ class Tool:
                 raise
             raise self._failed(error) from None
 
-    def _in_thread(self, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
-        value = self._call(*args, **given)
+    def _in_thread(self, args: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
+        value = self._call(*args, **arguments)
         return _Later(value) if inspect.isawaitable(value) or hasattr(type(value), "__aiter__") else self._plain(value)
 
-    async def _given(self, value: Any) -> Any:
+    async def _answer(self, value: Any) -> Any:
         """What a tool gave in the event loop, as plain data: awaited or collected where it must be."""
         if inspect.isawaitable(value):
             value = await value
@@ -179,7 +179,7 @@ class Tool:
         if value is None or type(value) in (bool, int, float, str, bytes):
             return value
         # A large value takes its time, and a generator may do anything: not in the event loop.
-        ended = await call_in_thread(partial(self._plain, value))
+        ended = await settled_in_thread(partial(self._plain, value))
         if ended.error is not None:
             raise self._failed(ended.error)
         return ended.value
@@ -209,7 +209,7 @@ class Tool:
             return ToolFailed(f"{self.name}(): {shortened(describe(error))}; the signature is {self.signature}")
         if isinstance(error, anyio.get_cancelled_exc_class()):
             return ToolFailed(f"{self.name}() was cancelled from within")
-        return ToolFailed(f"{self.name}() raised {said(error)}")
+        return ToolFailed(f"{self.name}() raised {error_text(error)}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled as the function it was made of; everything else is made again."""
@@ -275,8 +275,8 @@ def tool_set(functions: Iterable[Callable[..., Any]]) -> dict[str, Tool]:
         raise ConfigurationError(f"tools must be a list of functions, not {functions!r:.80}: write tools=[...]")
     tools: dict[str, Tool] = {}
     for function in functions:
-        made = Tool(function)
-        if made.name in tools:
-            raise ConfigurationError(f"two tools are called {made.name}; use @tool(name=...) to tell them apart")
-        tools[made.name] = made
+        entry = Tool(function)
+        if entry.name in tools:
+            raise ConfigurationError(f"two tools are called {entry.name}; use @tool(name=...) to tell them apart")
+        tools[entry.name] = entry
     return tools

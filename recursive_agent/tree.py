@@ -1,36 +1,30 @@
-"""One run: spawning, budgets, cancellation, events."""
+"""What the agents of one run share: configuration, sandbox, budgets, events, and who is alive."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
 from .checkpoint import ActionFormat, PromptStyle
-from .errors import ConfigurationError, RaoError, described, documented
-from .groups import the_cause
-from .launch import Launch
-from .limits import Account, Budget, ByteBudget, CallBudget, Limits, Prices, Slots
-from .model import gate as endpoint
-from .model.base import Model, Sampling
-from .node import AgentNode, Outcome
+from .errors import RaoError, described
+from .launch import Launch, Outcome
+from .limits import ByteBudget, CallBudget, Limits, Prices, Slots
+from .model import base as models
+from .model.base import Explaining, Model, Sampling, Throttled
 from .repl.base import MemoryPool, Sandbox
-from .returns import Returns
-from .scoring import Scorer, assess, unscored
 from .status import Status
 from .tools import Tool
 from .trace.recorder import Recorder
-from .trace.schema import ROOT, Event, RunEnded, RunStarted, Scored, Waiting
-from .trace.tree import ExecutionTree, Node
+from .trace.schema import ROOT, Event, RunEnded, RunStarted, Waiting
+from .trace.tree import ExecutionTree
 
 Sink = Callable[[Event], None]
-SCORING_SECONDS = 5.0
-"""How long scorers have at least, where the run itself has used up the time; never more than the run had."""
+"""Called with every event of a run, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +43,17 @@ class RunConfig:
     context_limit: int | None
 
 
+class LiveAgent(Protocol):
+    """An agent that has started and not ended, as its tree knows it."""
+
+    launch: Launch
+
+    def end_abandoned(self) -> None:
+        """End it in the record, whatever holds it up."""
+
+
 class Tree:
-    """The live side of a run; `record` is the ExecutionTree that its events make."""
+    """What the agents of a run share while it goes on; `record` is the ExecutionTree that its events make."""
 
     def __init__(
         self,
@@ -75,13 +78,16 @@ class Tree:
         self.answers = ByteBudget(limits.max_tree_call_mb)
         self.memory = MemoryPool(limits.max_memory_mb)
         self.failure: RaoError | None = None
-        self._sinks = list(sinks)
-        self._recorder = recorder
+        self.recorder = recorder
+        """Writes the events to the trace file, where there is one."""
         self.agents = 1
-        self._live: dict[str, AgentNode] = {}
+        """How many agents were launched so far, the root among them."""
+        self.scope = anyio.CancelScope()
+        """Around the root: `fail` cancels it, and its deadline is that of the run."""
+        self._sinks = list(sinks)
+        self._live: dict[str, LiveAgent] = {}
         self._over = False
-        self._scope = anyio.CancelScope()
-        self._epoch = time.time() - anyio.current_time()
+        self._epoch = time.time() - time.monotonic()
         start = RunStarted(
             time=self.now(),
             run=run,
@@ -98,33 +104,33 @@ class Tree:
         self._show(start)
 
     def now(self) -> float:
-        """Seconds since the epoch by a clock that never jumps: what the run took is right whoever sets the system's."""
-        return self._epoch + anyio.current_time()
+        """Seconds since the epoch by a monotonic clock, so that durations stay right when the system's clock is set."""
+        return self._epoch + time.monotonic()
 
     @property
     def trace_error(self) -> str | None:
         """What the trace lacks and why, or None."""
-        return None if self._recorder is None else self._recorder.problem
+        return None if self.recorder is None else self.recorder.problem
 
     def emit(self, event: Event) -> None:
-        """Take an event into the record and hand it to the trace and to whoever watches. Never raises, never waits."""
-        if self._over:  # an agent that was left behind says something after all
+        """Put an event into the record, the trace and the sinks. Never raises, never waits."""
+        if self._over:  # an agent that was left behind emits something after all
             return
         self.record.apply(event)
-        if self._recorder is not None:
-            self._recorder.put(event)
+        if self.recorder is not None:
+            self.recorder.put(event)
         self._show(event)
 
     async def emit_large(self, event: Event) -> None:
-        """`emit`, and where the event is a large one wait until it is in the trace: who makes many goes no faster than
-        they can be written. What is emitted is kept where the waiting is cancelled.
+        """`emit`, and wait until a large event is in the trace, so that an agent emits them no faster than they can be
+        written. The event stays in the record if the waiting is cancelled.
         """
         self.emit(event)
-        if self._recorder is not None and not self._over:
-            await self._recorder.written()
+        if self.recorder is not None and not self._over:
+            await self.recorder.written()
 
-    def _waits(self, waiting: endpoint.Waiting | None) -> None:
-        """Tell who watches that calls wait for the endpoint, or flow again."""
+    def _waits(self, waiting: models.Waiting | None) -> None:
+        """Tell the sinks that calls wait for the endpoint, or flow again."""
         if not self._over:
             reason, seconds = (None, None) if waiting is None else (waiting.reason, waiting.seconds)
             self._show(Waiting(time=self.now(), reason=reason, seconds=seconds))
@@ -133,78 +139,33 @@ class Tree:
         for sink in list(self._sinks):
             try:
                 sink(event)
-            except Exception:  # who watches a run must not end it
+            except Exception:  # a sink that fails must not end the run
                 self._sinks.remove(sink)
 
-    async def solve(self, goal: str, context: Any, returns: Returns, score: Scorer | None) -> Outcome:
-        """Run the root to its end, score the nodes, close the record.
+    def watching_waits(self) -> AbstractContextManager[None]:
+        """While the block lasts, tell the sinks when calls wait for the endpoint."""
+        model = self.config.model
+        return model.on_wait(self._waits) if isinstance(model, Throttled) else nullcontext()
 
-        Where `failure` is set afterwards, the run failed. Raises only cancellation from outside, and faults of ours.
-        """
-        try:
-            return await self._solve(goal, context, returns, score)
-        except BaseExceptionGroup as group:
-            raise the_cause(group) from None
-
-    async def _solve(self, goal: str, context: Any, returns: Returns, score: Scorer | None) -> Outcome:
-        limits = self.config.limits
-        tokens, cost = Budget(limits.max_tokens), Budget(limits.max_cost)
-        launch = Launch(
-            id=ROOT,
-            parent=None,
-            depth=0,
-            goal=goal,
-            context=context,
-            returns=returns,
-            account=Account(tokens, cost, self.config.prices, own_share=False),
-            max_steps=limits.max_steps,
-            max_tokens=limits.max_tokens,
-        )
-        async with anyio.create_task_group() as tasks:
-            if self._recorder is not None:
-                tasks.start_soon(self._recorder.run)
-            try:
-                outcome = await self._root(launch)
-                self._end_all()
-                if score is not None:
-                    await self._score(score)
-            finally:
-                await self._close()
-        return outcome
-
-    async def _root(self, launch: Launch) -> Outcome:
-        try:
-            with self._scope as scope:
-                if (timeout := self.config.limits.timeout) is not None:
-                    scope.deadline = anyio.current_time() + timeout
-                model = self.config.model
-                with model.on_wait(self._waits) if isinstance(model, endpoint.Throttled) else nullcontext():
-                    return await AgentNode(self, launch).run()
-        except Exception as error:  # a fault of ours, outside every agent's life
-            self.fail(documented(error))
-            raise
-        root = self.record.root
-        return Outcome(root.status, reason=root.reason)
-
-    def enter(self, node: AgentNode) -> None:
+    def enter(self, node: LiveAgent) -> None:
         """An agent begins to live."""
         self._live[node.launch.id] = node
 
-    def leave(self, node: AgentNode) -> None:
+    def leave(self, node: LiveAgent) -> None:
         """An agent has ended, as its last event says."""
         self._live.pop(node.launch.id, None)
 
-    def _end_all(self) -> None:
+    def end_all(self) -> None:
         """End in the record what was left behind: a call that takes no cancellation keeps an agent for ever."""
         for node in reversed(list(self._live.values())):
             node.end_abandoned()
 
-    async def _close(self) -> None:
-        """The last event, and everything on disk."""
-        self._end_all()
-        if self._recorder is not None:
+    async def close(self) -> None:
+        """Emit the last event, and write everything to disk. What is emitted afterwards is dropped."""
+        self.end_all()
+        if self.recorder is not None:
             with anyio.CancelScope(shield=True):
-                await self._recorder.settle()
+                await self.recorder.settle()
         root = self.record.nodes.get(ROOT)
         self.emit(
             RunEnded(
@@ -215,16 +176,16 @@ class Tree:
             )
         )
         self._over = True
-        if self._recorder is not None:
-            await self._recorder.close()
+        if self.recorder is not None:
+            await self.recorder.close()
 
-    def refusal(self, parent: AgentNode) -> str | None:
-        """Why `parent` may not launch another agent, or None."""
+    def refusal(self, depth: int, children: int) -> str | None:
+        """Why an agent at `depth` that has launched `children` others may not launch another one, or None."""
         limits = self.config.limits
-        if parent.launch.depth >= limits.max_depth:
+        if depth >= limits.max_depth:
             return f"the deepest level is {limits.max_depth} and you are at it; do the work yourself"
-        if parent.children >= limits.max_children:
-            return f"you have launched {parent.children} sub-agents, which is the limit"
+        if children >= limits.max_children:
+            return f"you have launched {children} sub-agents, which is the limit"
         if self.agents >= limits.max_agents:
             return f"the whole run may have {limits.max_agents} agents and has them; do the work yourself"
         return None
@@ -233,39 +194,22 @@ class Tree:
         """An error that ends the whole run: stop every node; `failure` is what the caller will see."""
         if self.failure is None:
             self.failure = error
-        self._scope.cancel()
+        self.scope.cancel()
 
     def explain_cancellation(self) -> Outcome | None:
         """How a node that is being cancelled ended, where the tree itself is the cause."""
         if self.failure is not None:
             return Outcome(Status.CANCELLED, reason=f"the run failed: {described(self.failure)}")
-        if anyio.current_time() >= self._scope.deadline:
+        if anyio.current_time() >= self.scope.deadline:
             reason = f"the run's {self.config.limits.timeout:g} seconds were used up"
             model = self.config.model
-            if isinstance(model, endpoint.Throttled) and model.waiting is not None:
+            if isinstance(model, Throttled) and model.waiting is not None:
                 reason = f"{reason} while calls waited for the endpoint: {model.waiting.reason}"
-            elif isinstance(trouble := getattr(model, "trouble", None), str):
-                reason = f"{reason}; the last attempt at a call failed: {trouble}"
+            elif isinstance(model, Explaining) and model.trouble is not None:
+                reason = f"{reason}; the last attempt at a call failed: {model.trouble}"
             return Outcome(Status.TREE_TIMEOUT, reason=reason)
         return None
 
     def tokens_below(self, node: str) -> int:
         """Confirmed tokens of a node and its descendants."""
         return self.record.nodes[node].total_usage.total_tokens
-
-    async def _score(self, score: Scorer) -> None:
-        """Score the nodes within the time that the run has left."""
-        deadline = math.inf
-        if (timeout := self.config.limits.timeout) is not None:
-            deadline = max(self._scope.deadline, anyio.current_time() + min(SCORING_SECONDS, timeout))
-        for node in list(self.record.nodes.values()):
-            with anyio.CancelScope(deadline=deadline) as scope:
-                self.emit(await self._scored(score, node))
-            if scope.cancelled_caught:
-                self.emit(unscored(node, TimeoutError("the time of the run was used up")))
-
-    async def _scored(self, score: Scorer, node: Node) -> Scored:
-        try:
-            return await assess(score, node)
-        except ConfigurationError as error:  # a score that is none must not lose the run
-            return unscored(node, error)

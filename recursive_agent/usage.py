@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens, calls and cost; adds up with `+`.
+    """Tokens, calls and cost; add usages with `+`.
 
-    `unconfirmed` counts tokens (an upper bound) that dropped responses may have been billed for: requests that left and
-    whose answer never arrived. They are no part of `prompt_tokens` and `completion_tokens`, which are what the endpoint
-    confirmed.
+    `unconfirmed` is an upper bound of the tokens of requests whose answer never arrived; the endpoint may have billed them.
+    `prompt_tokens` and `completion_tokens` do not include them: they count only tokens that the endpoint reported.
     """
 
     calls: int = 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import TaskGroup
 
-from .detached import settled
+from .concurrency import settled
 from .errors import SandboxError, described
 from .repl.base import Repl
 
@@ -43,13 +44,17 @@ class Workplace:
             ready.set()
 
     async def repl(self) -> Repl:
-        """The REPL. Raises SandboxError where there is none to be had."""
+        """The REPL. Raises SandboxError if none could be opened."""
         self.prepare()
         if self._ready is not None:
             await self._ready.wait()
-        if self._repl is None:
-            raise self._failure or SandboxError("the sandbox gave no interpreter")
-        return self._repl
+        if self._repl is not None:
+            return self._repl
+        if self._failure is None and anyio.current_effective_deadline() == -math.inf:
+            await (
+                anyio.sleep_forever()
+            )  # the opening was cancelled, and so is this; the cancellation is still to arrive
+        raise self._failure or SandboxError("the sandbox gave no interpreter")
 
     async def aclose(self) -> None:
         """Close the REPL if there is one, within `CLOSE_SECONDS`. Never raises: the agent has ended as it has."""

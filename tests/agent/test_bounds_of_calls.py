@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recursive_agent import Status
-from recursive_agent.launch import MOST_GOAL_CHARS, Wanted
+from recursive_agent.launch import MOST_GOAL_CHARS, LaunchRequest
 from recursive_agent.limits import CallBudget
 from recursive_agent.repl.base import HostCallError
 from recursive_agent.testing import Request, ScriptedEndpoint
@@ -118,7 +118,7 @@ for _ in range(40):
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_schema_that_is_no_bounded_json_refuses_the_launch(name: str) -> None:
     with pytest.raises(HostCallError, match="JSON schema") as refused:
-        Wanted.read({"goal": "x", "returns": SCHEMAS[name]})
+        LaunchRequest.read({"goal": "x", "returns": SCHEMAS[name]})
     assert refused.value.kind == "LaunchRefused"
 
 
@@ -127,14 +127,14 @@ def test_a_schema_that_is_no_bounded_json_refuses_the_launch(name: str) -> None:
 )
 def test_a_goal_that_is_none_refuses_the_launch(goal: Any) -> None:
     with pytest.raises(HostCallError, match="goal"):
-        Wanted.read({"goal": goal})
+        LaunchRequest.read({"goal": goal})
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "3", [], pytest.param(10**5000, id="huge")])
 @pytest.mark.parametrize("name", ["max_steps", "max_tokens"])
 def test_a_count_that_is_none_refuses_the_launch(name: str, value: Any) -> None:
     with pytest.raises(HostCallError, match=f"{name} must be a whole number"):
-        Wanted.read({"goal": "x", name: value})
+        LaunchRequest.read({"goal": "x", name: value})
 
 
 async def test_returns_of_a_launch_is_never_evaluated(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recursive_agent.actions import parse_action
-from recursive_agent.fences import blocks, is_code
+from recursive_agent.actions.fences import blocks, is_code
 from recursive_agent.model.base import Completion, ToolCall
 from recursive_agent.usage import Usage
 

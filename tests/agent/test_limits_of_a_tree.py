@@ -192,7 +192,7 @@ async def test_timeout_ends_every_node_and_the_tree_still_returns() -> None:
 
 
 async def test_cell_timeout_is_an_observation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recursive_agent.repl.connection.KILL_GRACE", PATIENCE)  # it is interrupted, however late
+    monkeypatch.setattr("recursive_agent.repl.worker_repl.KILL_GRACE", PATIENCE)  # it is interrupted, however late
     script = replies([py("while True: pass")], then=py("finish('went on')"))
     with ScriptedEndpoint(script) as endpoint, anyio.fail_after(2 * PATIENCE):
         result = await agent_on(endpoint, cell_timeout=0.5).solve("go")

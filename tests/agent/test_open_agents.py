@@ -366,7 +366,7 @@ async def test_an_attempt_may_take_as_long_as_the_run_or_as_is_said() -> None:
         with pytest.raises(ConfigurationError, match="request_timeout must be a number of seconds"):
             Agent("m", "http://127.0.0.1:9/v1", request_timeout=wrong)  # type: ignore[arg-type]
     model = connect(resolve_endpoint("m", "http://127.0.0.1:9/v1", None))
-    with pytest.raises(ConfigurationError, match="request_timeout is for an endpoint"):
+    with pytest.raises(ConfigurationError, match="request_timeout works only with a model name"):
         Agent(model, request_timeout=5)
 
 

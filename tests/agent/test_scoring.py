@@ -33,7 +33,7 @@ async def test_every_kind_of_number_becomes_a_float(given: Any, score: float) ->
 
 @pytest.mark.parametrize("given", [1.5, -0.1, float("nan"), float("inf"), "1", [1.0], np.zeros(2), object()])
 async def test_what_is_no_score_is_refused(given: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is no score: it must be a number between 0 and 1, or None"):
+    with pytest.raises(ConfigurationError, match="is not a score: return a number between 0 and 1, or None"):
         await assess(lambda _: given, node())
 
 

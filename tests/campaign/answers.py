@@ -18,6 +18,7 @@ class Line:
     """One request's connection, and the good answer that it would have got. `now` is the endpoint's clock (epoch)."""
 
     transport: asyncio.Transport
+    path: str
     body: Mapping[str, Any]
     amount: float
     now: float
@@ -122,8 +123,10 @@ _status("busy words", 429, "Rate limit reached. Please try again in 7.2s.", mend
 _status("busy nonsense", 429, "slow down", lambda line: "retry-after: soon, -3\r\n", mends=True, waits=True)
 for _code in (408, 500, 502, 503, 504, 529):
     _status(str(_code), _code, "scripted failure", mends=True)
-for _code in (400, 402, 403, 404, 413, 418, 422):
+for _code in (400, 403, 404, 413, 418, 422):
     _status(str(_code), _code, "scripted refusal")
+_status("402", 402, "no credit left", fatal=True)  # the account is everybody's
+_status("402 for this call", 402, "You requested up to 512 tokens, but can only afford 100.")
 _status("401", 401, "Incorrect API key provided: sk-secret-of-the-campaign", fatal=True)
 _status("flagged", 403, "Your input was flagged by moderation")
 _status("overflow", 400, "This model's maximum context length is 8192 tokens. However, your messages are longer.")
@@ -153,7 +156,17 @@ def _(line: Line) -> None:
 
 @kind("redirect to itself")
 def _(line: Line) -> None:
-    line.answer(b"", status="307 Temporary Redirect", head="location: /v1/chat/completions\r\n")
+    line.answer(b"", status="307 Temporary Redirect", head=f"location: {line.path}\r\n")
+
+
+ELSEWHERE = "redirect to the other api"
+
+
+@kind(ELSEWHERE)
+def _(line: Line) -> None:
+    """The endpoint refuses it there: what was sent is no request of that kind."""
+    other = "/v1/completions" if line.path.endswith("/chat/completions") else "/v1/chat/completions"
+    line.answer(b"", status="308 Permanent Redirect", head=f"location: {other}\r\n")
 
 
 # -- on the wire -----------------------------------------------------------------------------------------------------
@@ -365,6 +378,24 @@ _choice("calls is a text", [{"message": {"content": "", "tool_calls": "python"}}
 _choice("calls is an object", [{"message": {"content": "", "tool_calls": {"name": "python"}}}])
 _choice("text of the other api", [{"text": ["a"], "logprobs": 3, "token_ids": "abc", "prompt_token_ids": {}}])
 _edit("model is odd", lambda data: data.update(model=["m"], system_fingerprint={"a": 1}, id=None), good=True)
+
+
+def _exact(name: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    """What only the tokens interface reads: without it, or with other ids than those sent, an answer is none."""
+
+    def apply(data: dict[str, Any]) -> None:
+        edit(data["choices"][0])
+
+    _edit(f"exact: {name}", apply)
+
+
+_exact("no ids", lambda choice: choice.pop("token_ids", None))
+_exact("no prompt ids", lambda choice: choice.pop("prompt_token_ids", None))
+_exact("ids are text", lambda choice: choice.update(token_ids=["a"]))
+_exact("another prompt", lambda choice: choice.update(prompt_token_ids=[1, 2, 3]))
+_exact("no log-probs", lambda choice: choice.update(logprobs=None))
+_exact("fewer log-probs", lambda choice: choice.update(logprobs={"token_logprobs": [-0.5]}))
+_exact("a log-prob is null", lambda choice: choice.update(logprobs={"token_logprobs": [None]}, token_ids=[5]))
 
 
 def _usage(name: str, edit: Callable[[dict[str, Any]], Any]) -> None:

@@ -70,6 +70,7 @@ class _Draw:
             trace=self.flavour == "machine" or rng.random() < 0.8,
             returns=rng.choice(("str", "int", "list[str]")) if self.wild and rng.random() < 0.3 else "",
             prices=prices,
+            tokenize=seed % 2 == 0,
         )
 
     def _node(self, name: str, depth: int) -> NodePlan:

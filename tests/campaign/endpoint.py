@@ -104,11 +104,19 @@ class CampaignEndpoint:
     # -- one request -------------------------------------------------------------------------------------------------
 
     async def _handle(self, exchange: Exchange) -> None:
+        if exchange.path == "/tokenize" and self.plan.interface == "chat" and not self.plan.tokenize:
+            exchange.send_json(404, {"detail": "Not Found"})
+            return
         if exchange.method != "POST" or not exchange.path.endswith("/completions"):
             await self._plainly(exchange)
             return
         body = json.loads(exchange.body)
         kind = "chat" if exchange.path.endswith("/chat/completions") else "completions"
+        if (kind == "chat") != (self.plan.interface == "chat"):
+            if answers.ELSEWHERE not in {fault.kind for fault in self.plan.faults}:
+                self.strangers.append(exchange.path)
+            exchange.send_json(400, {"error": {"message": "this is no request of this API", "code": 400}})
+            return
         ids = self._scripted._prompt_ids(kind, body)
         request = self._scripted._request(
             kind, body, ids, 0, body.get("max_completion_tokens") or body.get("max_tokens")
@@ -162,7 +170,7 @@ class CampaignEndpoint:
             exchange.send_json(200, good)
             return
         kind = answers.KINDS[fault.kind]
-        line = answers.Line(exchange._transport, good, fault.amount, self._now())
+        line = answers.Line(exchange._transport, exchange.path, good, fault.amount, self._now())
         if kind.billed:
             entry.completion_tokens, entry.billed = completion, True
         if kind.good:

@@ -70,6 +70,8 @@ class Plan:
     trace: bool = True
     returns: str = ""
     prices: bool = False
+    tokenize: bool = True
+    """Whether the endpoint has a /tokenize."""
 
     def to_json(self) -> str:
         """One line that `from_json` reads; defaults are left out."""

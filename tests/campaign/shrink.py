@@ -56,7 +56,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
             )
         if node.end != "finish":
             yield replace(plan, root=_with(plan.root, replace(node, end="finish")))
-    plainer = {
+    plainer: dict[str, object] = {
+        "tokenize": True,
         "score": "",
         "entry": "solve",
         "machine": "shared",

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from textwrap import dedent
 
@@ -37,6 +38,9 @@ _TYPED = re.compile(r"\s*In ?\[\d*\]: ")
 """A prompt that is an annotation to Python."""
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 """Quotes as word processors, and some models, set them."""
+_COPIED = re.compile(r"\n*(?:[^\S\n]|>>>|In ?\[)")
+"""How code begins that copying may have indented, or given a prompt."""
+_ODD = re.compile("[\u00a0\ufeff\u200b‘’“”]")
 _CONTINUED = re.compile(r"[ \t]*(?:>>>|\.\.\.|In ?\[\d*\]:|\.{3,}:)(?: |$)")
 
 
@@ -71,7 +75,30 @@ def parsed(code: str) -> ast.Module | None:
 
 def is_code(code: str) -> bool:
     """Whether this is Python, and not blank."""
-    return bool(code.strip()) and parsed(code) is not None
+    return bool(code.strip()) and _parses(code.strip("\n"))
+
+
+@lru_cache(maxsize=8)
+def _parses(code: str) -> bool:  # the same few texts are judged again and again while one answer is read
+    return parsed(code) is not None
+
+
+def sole_code(text: str) -> str | None:
+    """The code of a text as most answers are: one block of Python, its label and both fences plain. None for any other.
+
+    It is the code that `blocks` finds too, at a small part of the price: where only one end is there, nothing needs to be
+    parsed to choose it.
+    """
+    pieces = text.split("```", 3)
+    if len(pieces) != 3 or "~~~" in text:
+        return None
+    before, block, after = pieces
+    label, _, code = block.partition("\n")
+    on_own_lines = before[-1:] in ("", "\n") and code[-1:] == "\n" and after[:1] in ("", "\n")
+    if not on_own_lines or label not in _LABELS:
+        return None
+    code = mended(code).strip("\n")
+    return code if code.strip() else None
 
 
 def blocks(text: str) -> list[Block]:
@@ -191,7 +218,7 @@ def _code_behind_label(info: str) -> str | None:
 
 def mended(code: str) -> str:
     """The code without what only copying put there, where it parses without: prompts, indentation, odd spaces."""
-    if not code.strip():
+    if not code.strip() or (_COPIED.match(code) is None and _ODD.search(code) is None):
         return code
     if _TYPED.match(code) and is_code(typed := _without_prompts(code)):
         return typed

@@ -64,8 +64,8 @@ def pythonic_call(tree: ast.Module | None) -> tuple[str, dict[str, Any]] | None:
         call = call.elts[0]
     if not isinstance(call, ast.Call):
         return None
-    name, given = ast.unparse(call.func), [*call.keywords]
-    values = {word.arg: word.value for word in given if word.arg} | ({"code": call.args[0]} if call.args else {})
+    name, named = ast.unparse(call.func), [*call.keywords]
+    values = {word.arg: word.value for word in named if word.arg} | ({"code": call.args[0]} if call.args else {})
     if len(values) != 1 or not all(isinstance(value, ast.Constant) for value in values.values()):
         return None
     return name, {key: value.value for key, value in values.items() if isinstance(value, ast.Constant)}

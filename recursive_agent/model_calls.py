@@ -1,0 +1,116 @@
+"""The model calls of one agent: each is paid for before it leaves, settled when it ends, and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import blake2b
+
+from .errors import ContextOverflow, ModelError
+from .launch import Launch
+from .limits import LimitReached, Reservation
+from .model.base import Completion, Conversation
+from .trace.schema import ModelCalled
+from .tree import Tree
+from .usage import Usage
+
+
+class ModelCalls:
+    """Asks the model for one agent, one call after the other."""
+
+    def __init__(self, tree: Tree, launch: Launch, conversation: Conversation) -> None:
+        self.usage = Usage()
+        """What the agent's own calls used."""
+        self._tree = tree
+        self._launch = launch
+        self._conversation = conversation
+        self._recorded = 0
+        """Messages that the trace holds already."""
+        self._reservation: Reservation | None = None
+        """What is held for the call under way."""
+
+    async def ask(self, step: int, *, on_leaving: Callable[[], None]) -> Completion:
+        """One model call, paid for. `on_leaving` is called when the call has its slot and goes out.
+
+        Raises LimitReached where the budget does not allow it, ContextOverflow, ModelError.
+        """
+        tree, conversation = self._tree, self._conversation
+        config = tree.config
+        prompt = await conversation.prompt_tokens()
+        answer = config.sampling.max_tokens
+        if config.context_limit is not None:
+            answer = min(answer, config.context_limit - prompt)
+            if answer < 1:
+                raise ContextOverflow(f"the prompt of {prompt:,} tokens leaves no room in {config.context_limit:,}")
+        messages = conversation.messages[self._recorded :]
+        reservation = self._reservation = await self._launch.account.reserve(prompt, answer)
+        left_at: float | None = None
+        try:
+            async with tree.slots.slot(begun=step > 1) as slot:
+
+                async def retry(tokens: int) -> None:
+                    async with slot.lent():
+                        await reservation.renew(tokens)
+
+                on_leaving()
+                left_at = tree.now()
+                completion = await conversation.complete(
+                    max_tokens=reservation.completion, seed=self._seed(step), on_lost=retry
+                )
+        except BaseException as error:
+            self._settle_failure(error, left=left_at is not None)
+            raise
+        self._reservation = None
+        lost = completion.usage.unconfirmed - reservation.lost
+        reservation.settle(completion.usage, unconfirmed=max(0, lost))
+        usage = completion.usage
+        if config.prices is not None:
+            usage = replace(usage, cost=config.prices.of_usage(usage))
+        self.usage += usage
+        await tree.emit_large(
+            ModelCalled(
+                time=tree.now(),
+                node=self._launch.id,
+                step=step,
+                started=left_at,
+                messages=messages,
+                text=completion.text,
+                finish_reason=completion.finish_reason,
+                usage=usage,
+                model=completion.model,
+                version=completion.version,
+                tool_calls=completion.tool_calls,
+                prompt_token_ids=completion.prompt_token_ids,
+                token_ids=completion.token_ids,
+                logprobs=completion.logprobs,
+                attempts=completion.attempts,
+                reasoning=completion.reasoning,
+            )
+        )
+        self._recorded = len(conversation.messages)
+        return completion
+
+    def abandon(self) -> None:
+        """Count all that the call under way may still be billed for, where there is one."""
+        self._settle_failure(None, left=True)
+
+    def _settle_failure(self, error: BaseException | None, *, left: bool) -> None:
+        """Bound what a call without an answer may have cost: what the error says, or all of it where it was cancelled."""
+        reservation, self._reservation = self._reservation, None
+        if reservation is None:  # it was settled when the agent was left behind
+            return
+        if isinstance(error, ModelError):
+            doubtful = max(0, error.unconfirmed - reservation.lost)
+        elif isinstance(error, LimitReached) or not left:
+            doubtful = 0
+        else:
+            doubtful = reservation.prompt + reservation.completion
+        reservation.settle(Usage(), unconfirmed=doubtful)
+        self.usage += Usage(unconfirmed=reservation.lost)
+
+    def _seed(self, step: int) -> int | None:
+        """A seed for this call that depends on the run's seed and the place in the tree, never on timing."""
+        if self._tree.seed is None:
+            return None
+        place = f"{self._tree.seed}/{self._launch.id}/{step}".encode()
+        return int.from_bytes(blake2b(place, digest_size=4).digest(), "big") >> 1
