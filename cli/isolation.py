@@ -1,36 +1,47 @@
-"""`--sandbox` and `--require`: the options of every command that runs agents, and what is said of the sandbox."""
+"""The sandbox of a command that runs agents: its options, and what to print about what locks the agents in."""
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from recursive_agent.errors import ConfigurationError
+from rao_rl.references import load_reference
 from recursive_agent.repl import UNSET, Require, Unset
 from recursive_agent.repl.kernel import KERNEL_LAYERS
 from recursive_agent.repl.registry import check_sandbox
 
-from .text import clean
+_PANEL = "Sandbox"
 
 SandboxOption = Annotated[
-    str, typer.Option("--sandbox", help="Where code runs: process, namespaces.", metavar="NAME", hidden=True)
+    str,
+    typer.Option(
+        "--sandbox",
+        metavar="NAME",
+        help="Where the agents' code runs: process, namespaces (stronger; needs user namespaces), one that you installed "
+        "(rao doctor lists all), or module:Class.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 RequireOption = Annotated[
-    str | None, typer.Option("--require", help="none: run even if not locked in.", metavar="WHAT")
+    Literal["kernel", "none"] | None,
+    typer.Option(
+        "--require",
+        help="kernel: start only if the kernel can isolate the agents' code. none: start anyway; use it only for goals, "
+        "models and data that you trust. Default: kernel, but none for --sandbox inprocess.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 LAYERS = ("process", "rlimits", "no_new_privs", "pdeathsig", "landlock", "seccomp", "namespaces", "policy")
 """Layers by the order in which they are shown."""
 
 
-def parse_require(text: str | None, sandbox: str = "process") -> Require | Unset:
-    """What `--require` says, checked with the sandbox it is for. Raises ConfigurationError."""
-    if text not in (None, "kernel", "none"):
-        raise ConfigurationError(f"--require takes kernel or none, not {text!r}")
-    require: Require | Unset = UNSET if text is None else "kernel" if text == "kernel" else None
+def parse_require(option: Literal["kernel", "none"] | None, sandbox: str = "process") -> Require | Unset:
+    """`--require` as the argument of an `Agent`. Raises ConfigurationError where the sandbox does not go with it."""
+    if ":" in sandbox:  # as for environments and scorers, also from the current directory
+        load_reference(sandbox, "module:Class, such as mypackage.cages:Cage")
+    require: Require | Unset = UNSET if option is None else "kernel" if option == "kernel" else None
     check_sandbox(sandbox, require)
     return require
 
@@ -48,22 +59,3 @@ def layers(settings: Mapping[str, Any]) -> tuple[str, bool] | None:
     if settings.get("as_root"):
         line += " · as root"
     return line, not missing
-
-
-class _Stderr(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print it as everything else of `rao` is printed; stderr is whatever it is at the time."""
-        print(f"rao: {clean(record.getMessage())}", file=sys.stderr, flush=True)
-
-
-def show_warnings() -> None:
-    """Print the SDK's warnings, of a sandbox that is not locked above all, also with --quiet.
-
-    That this is root is left to `rao doctor` and the live tree: it is no news to whoever works as root.
-    """
-    log = logging.getLogger("recursive_agent")
-    if not any(isinstance(handler, _Stderr) for handler in log.handlers):
-        handler = _Stderr(logging.WARNING)
-        handler.addFilter(lambda record: record.name != "recursive_agent.root")
-        log.addHandler(handler)
-        log.propagate = False

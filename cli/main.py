@@ -13,9 +13,9 @@ import typer
 
 from recursive_agent.errors import ModelError, RaoError
 
-from . import doctor, eval, export, plot, rollout, run, score, serve, trace, train
-from .isolation import show_warnings
-from .text import clean
+from .commands import doctor, eval, export, plot, rollout, run, score, serve, trace, train
+from .messages import say, show_warnings
+from .usage import usage_error
 
 WRONG_USAGE = 2
 ENDPOINT_FAILED = 3
@@ -26,27 +26,27 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="rao",
-    help="Recursive agents that learn to delegate.\n\nStart with: rao run --demo",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-trace.app.command("export", short_help="Write rows of tokens for other trainers.")(export.export)
-app.add_typer(trace.app, name="trace")
-app.command("rollout")(rollout.rollout_command)
-app.command("score")(score.score)
-app.command("train")(train.train)
-app.command("eval")(eval.eval_command)
-app.command("plot")(plot.plot)
-app.command("serve", options_metavar="[OPTIONS]")(serve.serve)
-app.command("doctor", short_help="Check what of rao works on this machine.")(doctor.doctor)
+_USE, _TRAIN, _CHECK = "Run agents", "Record, score, train, measure", "This machine"
+app.command("run", rich_help_panel=_USE)(run.run)
+app.add_typer(trace.app, name="trace", rich_help_panel=_USE)
+app.command("serve", rich_help_panel=_USE, options_metavar="[OPTIONS]")(serve.serve)
+app.command("rollout", rich_help_panel=_TRAIN)(rollout.rollout_command)
+app.command("score", rich_help_panel=_TRAIN)(score.score)
+app.command("train", rich_help_panel=_TRAIN)(train.train)
+app.command("eval", rich_help_panel=_TRAIN)(eval.eval_command)
+app.command("plot", rich_help_panel=_TRAIN)(plot.plot)
+app.command("doctor", rich_help_panel=_CHECK)(doctor.doctor)
+trace.app.command("export")(export.export)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(value: bool) -> None:
+    if value:
         from recursive_agent import __version__
 
         print(f"rao {__version__}")
@@ -56,10 +56,19 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        False, "--version", metavar="", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
-    """Hold the options of `rao` itself."""
+    """Recursive agents that learn to delegate: an agent writes Python, in a sandbox,
+    and may call itself.
+
+    [bold]Examples[/]
+      rao run --demo
+      rao run "GOAL" --model NAME --base-url http://localhost:8000/v1
+      rao doctor
+
+    rao run --demo needs no key and no download. For details: rao COMMAND --help.
+    """
 
 
 def main() -> NoReturn:
@@ -68,29 +77,30 @@ def main() -> NoReturn:
     None of these shows a traceback.
     """
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        # Closed by whoever started us: Python then has none, and what is meant for one would go to the other.
+        # A parent process may have closed one: Python then has none, and its text would go to the other.
         sys.stdout = sys.stdout or nowhere
         sys.stderr = sys.stderr or nowhere
         sys.exit(_run())
 
 
-def _run() -> int | str | None:
+def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # results may hold what the terminal's encoding cannot
     show_warnings()
-    status: int | str | None = 0
+    status = 0
     try:
-        try:
-            app(prog_name="rao")
-        except SystemExit as end:
-            status = end.code
+        status = app(prog_name="rao", standalone_mode=False) or 0
         sys.stdout.flush()
+    except typer.TyperException as error:
+        if error.format_message():  # `rao` and `rao trace` alone have printed their help
+            say(usage_error(error))
+        status = WRONG_USAGE
     except RaoError as error:
-        print(f"rao: {clean(str(error))}", file=sys.stderr)
+        say(str(error))
         status = ENDPOINT_FAILED if isinstance(error, ModelError) else WRONG_USAGE
-    except KeyboardInterrupt:
-        print("rao: interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted")
         status = INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough. What is still buffered must not raise once more when Python exits.
@@ -99,7 +109,7 @@ def _run() -> int | str | None:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        print(f"rao: the output cannot be written ({os.strerror(error.errno or 0)})", file=sys.stderr)
+        say(f"the output cannot be written ({os.strerror(error.errno or 0)})")
         _drop_output()
         status = 1
     return status

@@ -5,11 +5,54 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
+from typing import Annotated, Literal, NamedTuple, TypedDict
+
+import typer
 
 from recursive_agent.checkpoint import FILE_NAME
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Model
+
+_PANEL = "Model"
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|DIR",
+        help="Name of a model at the endpoint, or the directory of a model that rao train wrote. Default: RAO_MODEL, else the "
+        "built-in model.",
+        rich_help_panel=_PANEL,
+    ),
+]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="OpenAI-compatible endpoint that serves the model; the URL usually ends in /v1. Default: OPENAI_BASE_URL.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Interface = Literal["chat", "tokens"]
+InterfaceOption = Annotated[
+    Interface,
+    typer.Option(
+        "--interface",
+        help="API to use. chat: /v1/chat/completions, for any endpoint. tokens: /v1/completions with token ids and log-probs, "
+        "which --objective rao needs for training (vLLM supports it).",
+        rich_help_panel=_PANEL,
+    ),
+]
+RequestTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--request-timeout",
+        metavar="SECONDS",
+        help="Time limit for each request to the endpoint; failed requests are sent again.",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 class Checkpoint(NamedTuple):
@@ -34,14 +77,30 @@ def find_checkpoint(model: str | None, base_url: str | None) -> Checkpoint | Non
     """The checkpoint that a command line means; None where it means a name at an endpoint, or nothing.
 
     `--model DIR` alone runs it here, and with `--base-url` where it is served; RAO_MODEL=DIR goes with OPENAI_BASE_URL, as
-    `rao serve` prints them.
+    `rao serve` prints them. Raises ConfigurationError for a directory that holds none, unless an endpoint may know it.
     """
     if model is not None:
-        return Checkpoint(Path(model), base_url) if is_checkpoint(model) else None
+        if is_checkpoint(model):
+            return Checkpoint(Path(model), base_url)
+        if base_url is None:
+            _check_directory(model)
+        return None
     named = os.environ.get("RAO_MODEL")
     if named and is_checkpoint(named):
         return Checkpoint(Path(named), base_url or os.environ.get("OPENAI_BASE_URL") or None)
     return None
+
+
+def _check_directory(model: str) -> None:
+    """Raises ConfigurationError for what can only be a directory, and is no checkpoint. An endpoint's names may hold /."""
+    if os.sep in model and Path(model).is_dir():
+        raise ConfigurationError(
+            f"{model} has no {FILE_NAME}, so it is not a model of rao train; give the directory that rao train wrote as "
+            "--out, or the --base-url of a server that knows this name"
+        )
+    looks_local = model.startswith((".", "~", os.sep)) or model.endswith(os.sep)
+    if looks_local and not os.environ.get("OPENAI_BASE_URL"):
+        raise ConfigurationError(f"{model}: there is no such directory; give one that rao train wrote as --out")
 
 
 def endpoint_is_configured(model: str | None, base_url: str | None) -> bool:
@@ -75,7 +134,7 @@ def refuse_idle(request_timeout: float | None) -> None:
     """Raises ConfigurationError where the option would do nothing."""
     if request_timeout is not None:
         raise ConfigurationError(
-            "--request-timeout is for an endpoint; a model in this process answers when it is done"
+            "--request-timeout works only with an endpoint, and this model runs inside rao; leave it out"
         )
 
 
@@ -83,7 +142,7 @@ def open_model(
     model: str | None = None,
     base_url: str | None = None,
     *,
-    interface: Literal["chat", "tokens"] = "chat",
+    interface: Interface = "chat",
     request_timeout: float | None = None,
 ) -> Model:
     """The model of a command line; `interface` is how an endpoint is talked to (a served checkpoint has `tokens`).
@@ -93,8 +152,6 @@ def open_model(
     if (checkpoint := find_checkpoint(model, base_url)) is not None:
         return checkpoint.open(request_timeout=request_timeout)
     if endpoint_is_configured(model, base_url):
-        if model is not None and base_url is None and (os.sep in model and Path(model).is_dir()):
-            raise ConfigurationError(f"{model} is a directory without {FILE_NAME}; a checkpoint of `rao train` has one")
         from recursive_agent.model import connect, resolve_endpoint
 
         return connect(resolve_endpoint(model, base_url), interface=interface, **attempts(request_timeout))

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from rao_rl.bounds import fault
+from rao_rl.config import current_name
 from recursive_agent.errors import ConfigurationError
 
 
@@ -21,11 +22,11 @@ def parse(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
     changes: dict[str, dict[str, Any]] = {section: {} for section in defaults}
     for text in given:
         name, equals, value = text.partition("=")
-        section, _, field = name.strip().partition(".")
+        section, _, field = current_name(name.strip()).partition(".")
         known = [item.name for item in fields(defaults[section])] if section in defaults else []
         if not equals or field not in known:
             raise ConfigurationError(
-                f"--set takes NAME=VALUE, and {name!r} is no setting; `rao train --settings` lists them"
+                f"--set takes NAME=VALUE, and {name!r} is not a setting; `rao train --settings` lists them"
                 + _suggestion(name.strip(), defaults)
             )
         changes[section][field] = _read(value.strip(), get_type_hints(type(defaults[section]))[field])

@@ -1,20 +1,20 @@
-"""A policy of one trade (the embedded one, or a checkpoint whose `agent.json` names an environment), and its tasks."""
+"""A goal as a task of an environment: for `--env`, and for models that only know one environment (see `agent.json`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 
 from .models import Checkpoint, refuse_idle
+from .tasks import test_split
 
 if TYPE_CHECKING:
-    from rao_rl.envs import Session, Task
+    from rao_rl.envs import Environment, Session, Task
     from recursive_agent.model.base import Model
 
-DEMO_LEVEL = "medium"
 POINTERS = """\
   vLLM    rao run --base-url http://localhost:8000/v1 --model MODEL "GOAL"
   Ollama  rao run --base-url http://localhost:11434/v1 --model qwen3:8b "GOAL"
@@ -23,52 +23,80 @@ POINTERS = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A task for a specialist: the model, the world's tools and scorer, and the depth the world needs."""
+    """A task, the session that holds its tools and scorer, and the depth that its environment needs."""
 
-    model: Model
     task: Task
     session: Session
     max_depth: int
 
 
-def assign(
-    goal: str | None, seed: int | None, checkpoint: Checkpoint | None = None, request_timeout: float | None = None
-) -> Assignment:
-    """Set the embedded policy, or that of a checkpoint, to `goal` in the test world of `seed`.
+def assign(environment: Environment, goal: str | None, seed: int) -> Assignment:
+    """The task of `goal` in the world of `seed`; without a goal, test task number `seed`. Raises ConfigurationError."""
+    from rao_rl.envs import open_session
 
-    Without a goal, to the test task of this number. Raises ConfigurationError where the goal is none that the policy
-    knows, saying how to point rao at a model.
-    """
-    from rao_rl.envs import make
-    from recursive_agent.model.embedded import EmbeddedModel
+    task = demo_task(environment, seed) if goal is None else environment.task(goal, seed)
+    return Assignment(task=task, session=open_session(environment, task), max_depth=environment.max_depth)
 
-    if checkpoint is None:
-        refuse_idle(request_timeout)
+
+def demo_task(environment: Environment, number: int) -> Task:
+    """Test task `number` of the level `medium`, or of the middle one. Raises ConfigurationError if there is none."""
+    split = test_split(environment)
+    levels = environment.levels
+    level = "medium" if "medium" in levels else levels[len(levels) // 2]
+    number = abs(number)
+    tasks = list(environment.tasks(split, 0, level=level, limit=number + 1))
+    if not tasks:
+        raise ConfigurationError(f"the split {split!r} of {environment.name} has no tasks of level {level}")
+    return tasks[number % len(tasks)]
+
+
+def open_specialist(checkpoint: Checkpoint | None, request_timeout: float | None) -> tuple[Model, CheckpointSettings]:
+    """The embedded policy, or the model of a checkpoint, with the settings of its `agent.json`. Raises ConfigurationError."""
+    from recursive_agent.model.embedded import SHIPPED, EmbeddedModel
+
+    if checkpoint is not None:
+        return checkpoint.open(request_timeout=request_timeout), CheckpointSettings.load(checkpoint.directory)
+    refuse_idle(request_timeout)
     try:
-        model: Any = EmbeddedModel() if checkpoint is None else checkpoint.open(request_timeout=request_timeout)
+        return EmbeddedModel(), CheckpointSettings.load(SHIPPED)
     except ConfigurationError as error:
-        if checkpoint is not None:
-            raise
         raise ConfigurationError(
-            f"the embedded policy is not there ({error}). Reinstall rao, or point it at a model:\n{POINTERS}"
+            f"the built-in model is missing ({error}). Reinstall rao, or use another model:\n{POINTERS}"
         ) from error
-    known = model.settings.environment
-    if known is None:
-        raise ConfigurationError(
-            f"the agent.json of {model.name} names no environment to run it in; serve the checkpoint and give its --base-url"
-        )
-    environment: Any = make(known.name, **known.arguments)
-    if goal is None:
-        number = abs(seed or 0)
-        tasks = environment.tasks("test", 0, difficulty=DEMO_LEVEL, limit=number + 1)
-        task = next(islice(tasks, number, None))
-    else:
-        from rao_rl.envs.textcraft import parse_goal
 
-        if parse_goal(goal) is None:
-            raise ConfigurationError(
-                "the embedded policy knows crafting goals only, such as 'Craft the following items: 2x copper_gear' "
-                f"(try: rao run --demo). For any other goal point rao at a model:\n{POINTERS}"
-            )
-        task = environment.task(goal, seed or 0)
-    return Assignment(model=model, task=task, session=environment.session(task), max_depth=environment.max_depth)
+
+def check_embedded_knows(env: str) -> None:
+    """Raises ConfigurationError unless `env` is the environment that the embedded policy was trained on."""
+    from recursive_agent.model.embedded import SHIPPED
+
+    known = CheckpointSettings.load(SHIPPED).environment
+    if known is None or known.name != env:
+        raise ConfigurationError(
+            f"the built-in model was not trained on {env}; choose another model with --model (and --base-url)"
+        )
+
+
+def own_environment(settings: CheckpointSettings) -> Environment:
+    """The environment that a model was trained on. Raises ConfigurationError if its `agent.json` names none."""
+    from rao_rl.envs import make_registered
+
+    if settings.environment is None:
+        raise ConfigurationError(
+            f"the agent.json of {settings.name} names no environment to run it in; name one with --env, or serve the "
+            "checkpoint and give its --base-url"
+        )
+    return make_registered(settings.environment.name, **settings.environment.arguments)
+
+
+def assign_own(settings: CheckpointSettings, goal: str | None, seed: int) -> Assignment:
+    """`assign` in the model's own environment; a goal of another kind gets advice on how to use a general model."""
+    from rao_rl.envs import UnknownGoal
+
+    environment = own_environment(settings)
+    try:
+        return assign(environment, goal, seed)
+    except UnknownGoal as error:
+        raise ConfigurationError(
+            f"{settings.name} only solves tasks of {environment.name}, where {error} (try: rao run --demo). For any other "
+            f"goal use a general model:\n{POINTERS}"
+        ) from error

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from rao_rl.evaluate import Attempt, Summary, overall, summarize
+from rao_rl.evaluation.outcome import Attempt
+from rao_rl.evaluation.summary import Summary, overall, summarize
 
 from .text import count
 
@@ -18,10 +19,10 @@ NONE = "–"
 def tables(attempts: Sequence[Attempt], title: str, *, concurrency: int) -> list[Table | Text]:
     """What all attempts came to, and how the modes compare on the tasks that each of them solves."""
     summaries = summarize(attempts)
-    if len({item.difficulty for item in summaries}) > 1:
+    if len({item.level for item in summaries}) > 1:
         summaries += overall(attempts)
-    order = list(dict.fromkeys(item.difficulty for item in summaries))
-    summaries.sort(key=lambda item: order.index(item.difficulty))  # the modes of a difficulty below each other
+    order = list(dict.fromkeys(item.level for item in summaries))
+    summaries.sort(key=lambda item: order.index(item.level))  # the modes of one level stand together
     notes = [
         "agents, tokens (generated): means of all tasks · /solved: tokens of all tasks",
         "for each one solved · depth: least–greatest, mean of the solved trees",
@@ -39,10 +40,10 @@ def tables(attempts: Sequence[Attempt], title: str, *, concurrency: int) -> list
 
 
 def _results(summaries: Sequence[Summary], title: str) -> Table:
-    table = _table(title, "task", "mode", "tasks", "success (95 %)", "agents", "depth", "par", "tokens", "/solved")
+    table = _table(title, "level", "mode", "tasks", "success (95 %)", "agents", "depth", "par", "tokens", "/solved")
     for item in summaries:
         table.add_row(
-            item.difficulty,
+            item.level,
             item.mode,
             str(item.tasks),
             NONE if item.success is None else f"{item.success:.3f} ({item.low:.2f}–{item.high:.2f})",
@@ -60,10 +61,10 @@ def _common(summaries: Sequence[Summary]) -> Table:
     title, share = (
         ("Means of the tasks that both modes solve", "both solve") if both else ("Means of the tasks solved", "solved")
     )
-    table = _table(title, "task", "mode", share, "steps", "seconds", "tokens")
+    table = _table(title, "level", "mode", share, "steps", "seconds", "tokens")
     for item in summaries:
         table.add_row(
-            item.difficulty,
+            item.level,
             item.mode,
             f"{item.common} of {item.tasks}",
             _figure(item.common_steps),
@@ -99,5 +100,5 @@ def _table(title: str, *columns: str) -> Table:
         header_style="bold",
     )
     for name in columns:
-        table.add_column(name, no_wrap=True, justify="left" if name in ("task", "mode") else "right")
+        table.add_column(name, no_wrap=True, justify="left" if name in ("level", "mode") else "right")
     return table

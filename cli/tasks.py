@@ -1,12 +1,49 @@
-"""Which tasks of an environment a command attempts, and how."""
+"""The tasks of an environment that a command attempts, and in which mode."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Annotated, get_args
 
-from rao_rl.envs import Environment, Task
-from rao_rl.rollout import Mode
+import typer
+
+from rao_rl.envs import Environment, Mode, Task
 from recursive_agent.errors import ConfigurationError
+
+_PANEL = "Tasks"
+ENV_HELP = (
+    "textcraft, an environment that an installed package registers, or module:Class of your own (docs/extending.md)."
+)
+
+EnvironmentArgument = Annotated[str, typer.Argument(metavar="ENV", help=ENV_HELP)]
+SplitOption = Annotated[
+    str, typer.Option("--split", metavar="SPLIT", help="Split of the environment's tasks.", rich_help_panel=_PANEL)
+]
+TaskSeedOption = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", help="Seed of the tasks and of the sampling.", rich_help_panel=_PANEL),
+]
+ContextLimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--context-limit",
+        min=1,
+        metavar="TOKENS",
+        help="Maximum tokens in each agent's conversation. Default: the model's context window.",
+        rich_help_panel="Attempts",
+    ),
+]
+ConcurrencyOption = Annotated[
+    int,
+    typer.Option(
+        "--concurrency",
+        min=1,
+        metavar="N",
+        help="Maximum attempts that run at the same time.",
+        rich_help_panel="Attempts",
+    ),
+]
+USUAL_LEVELS = ("easy", "medium", "hard")
+"""The levels of an evaluation that names none, if the environment has all three (textcraft has an `extreme` one too)."""
 
 
 def parse_modes(text: str) -> list[Mode]:
@@ -14,24 +51,38 @@ def parse_modes(text: str) -> list[Mode]:
     return list(dict.fromkeys(map(_mode, text.split(","))))
 
 
-def parse_mode(text: str) -> Mode:
-    """`single` or `recursive`. Raises ConfigurationError for anything else."""
-    (mode, *more) = parse_modes(text)
-    if more:
-        raise ConfigurationError(f"--mode takes one of {' and '.join(get_args(Mode))} here")
-    return mode
+def test_split(environment: Environment) -> str:
+    """The split called `test`, or the last one."""
+    return "test" if "test" in environment.splits else environment.splits[-1]
 
 
-def select_tasks(env: Environment, split: str, seed: int, *, difficulty: str | None, limit: int | None) -> list[Task]:
-    """The tasks of a split, `limit` of each difficulty in a list such as `easy,hard`, or of all of them shuffled.
+def default_levels(environment: Environment) -> str:
+    """The levels of an evaluation that names none, as on the command line."""
+    usual = set(USUAL_LEVELS) <= set(environment.levels)
+    return ",".join(USUAL_LEVELS if usual else environment.levels)
 
-    Raises ConfigurationError for a split or difficulty that is not there, or that has no tasks.
+
+def select_tasks(
+    environment: Environment, split: str, seed: int, *, levels: str | None, limit: int | None
+) -> list[Task]:
+    """The tasks of a split: `limit` of each level in a list such as `easy,hard`, or of all levels together.
+
+    Raises ConfigurationError for a split or level that the environment does not have, or that has no tasks.
     """
-    names = [None] if difficulty is None else list(dict.fromkeys(name.strip() for name in difficulty.split(",")))
-    tasks = [task for name in names for task in env.tasks(split, seed, difficulty=name, limit=limit)]
+    _check_name("split", split, environment)
+    names = [None] if levels is None else list(dict.fromkeys(name.strip() for name in levels.split(",")))
+    for name in filter(None, names):
+        _check_name("level", name, environment)
+    tasks = [task for name in names for task in environment.tasks(split, seed, level=name, limit=limit)]
     if not tasks:
-        raise ConfigurationError(f"the split {split!r} of {env.name} has no tasks of difficulty {difficulty}")
+        raise ConfigurationError(f"the split {split!r} of {environment.name} has no tasks of level {levels or 'any'}")
     return tasks
+
+
+def _check_name(kind: str, name: str, environment: Environment) -> None:
+    known = environment.splits if kind == "split" else environment.levels
+    if name not in known:
+        raise ConfigurationError(f"{environment.name} has no {kind} {name!r}; choose from {', '.join(known)}")
 
 
 def _mode(name: str) -> Mode:

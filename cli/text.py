@@ -17,12 +17,12 @@ _MOST_BITS = 332_000
 
 
 def clean(text: str) -> str:
-    """Text from agents and files made safe to show: control characters (escape sequences!) become visible."""
+    """Text from agents and files, safe to show: control characters (escape sequences!) become visible."""
     return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def one_line(value: Any, width: int = 400) -> str:
-    """A value in one line of at most `width` characters, made safe to show. Costs no more for a large value."""
+    """A value in one line of at most `width` characters, safe to show. Costs no more for a large value."""
     text = value if isinstance(value, str) else as_json(_beginning(value, _Room(width)))
     text = " ".join(clean(text[: 4 * width]).split())
     return text if len(text) <= width else text[: width - 1] + "…"
@@ -87,7 +87,7 @@ def _other(value: Any) -> Any:
 
 
 def _writable(value: Any) -> Any:
-    """`value` with what `json` cannot write made text: keys that are none, whole numbers that go on for pages."""
+    """`value` with text for what `json` cannot write: keys that are not strings, whole numbers that go on for pages."""
     if isinstance(value, Mapping):
         return {_key(key): _writable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -38,7 +38,8 @@ def parse_type(text: str) -> Any:
         try:
             return _schema(Path(text).read_text("utf-8"), text)
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"--returns: {text} cannot be read ({error})") from error
+            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+            raise ConfigurationError(f"--returns: {text} cannot be read ({reason})") from error
     try:
         return _build(ast.parse(text, mode="eval").body)
     except (SyntaxError, TypeError, ValueError, KeyError, RecursionError):
@@ -51,9 +52,9 @@ def _schema(text: str, where: str) -> dict[str, Any]:
     try:
         schema = json.loads(text)
     except ValueError as error:
-        raise ConfigurationError(f"{where} is no JSON schema: {error}") from error
+        raise ConfigurationError(f"{where} is not a JSON schema: {error}") from error
     if not isinstance(schema, dict):
-        raise ConfigurationError(f"{where} is no JSON schema: an object is expected")
+        raise ConfigurationError(f"{where} is not a JSON schema: it must be a JSON object")
     return schema
 
 

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 def rows(root: Node, height: int) -> list[Row]:
-    """The lines of a tree, at most `height` (at least 2) of them, in launch order.
+    """The lines of a tree in launch order: at most `height` of them, which is at least 2.
 
     Running agents are shown first, then those that failed, then those near the root; the rest is folded, a line for
     each agent some of whose children are hidden.
@@ -81,13 +81,13 @@ def _choose(root: Node, height: int) -> set[str]:
 
 
 def render(tree: ExecutionTree, height: int, *, results: bool = False, waits: str | None = None) -> RenderableType:
-    """A headline, what locks the agents in, what all wait for, and the folded tree, at most `height` lines (but three).
+    """A headline, the sandbox's layers, what the calls wait for, and the folded tree: at most `height` lines, at least 3.
 
-    With `results`, a column of what each agent gave.
+    With `results`, a column with each agent's result, or the reason that it has none.
     """
     head: list[RenderableType] = [Text(headline(tree), style="bold", no_wrap=True, overflow="ellipsis")]
-    if told := layers(tree.settings):
-        line, locked = told
+    if isolation := layers(tree.settings):
+        line, locked = isolation
         head.append(Text(line, style="dim" if locked else "bold red", no_wrap=True, overflow="ellipsis"))
     if waits is not None:
         head.append(Text(waits, style="yellow", no_wrap=True, overflow="ellipsis"))
@@ -117,7 +117,7 @@ def headline(tree: ExecutionTree) -> str:
 
 
 def state(node: Node, tree: ExecutionTree) -> str:
-    """What a node is at, or how it ended."""
+    """What a node is doing, or how it ended."""
     if not node.running:
         return node.status.value.replace("_", " ")
     if tree.complete:
@@ -140,11 +140,11 @@ def _agent(row: Row, tree: ExecutionTree, *, results: bool) -> list[Text]:
     node = row.node
     sign, style = mark(node.status)
     score = "" if node.score is None else f" [{node.score:.2g}]"
-    given = (node.result if node.finished else node.reason) if results else None
+    outcome = (node.result if node.finished else node.reason) if results else None
     limit = f"/{node.max_steps}" if node.max_steps else ""
     return [
         Text.assemble((row.guide, "dim"), (sign, style), " ", one_line(node.goal), (score, "magenta")),
-        Text("" if given is None else one_line(given)),
+        Text("" if outcome is None else one_line(outcome)),
         Text(state(node, tree), style=style),
         Text(f"step {len(node.steps)}{limit}", style="dim"),
         Text(f"{node.usage.total_tokens:,} tok", style="dim"),

@@ -1,7 +1,10 @@
 """Shared by all tests: both event loops, and an environment without the developer's own keys."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -14,21 +17,21 @@ SLOW = frozenset(
         "campaign/test_machinery",
         "cli/test_isolation",
         "model/test_capabilities",
-        "serve/test_browsers",
-        "serve/test_engine_refusals",
+        "serve/http/test_browsers",
+        "serve/engine/test_refusals",
         "model/test_gate",
         "model/test_not_http",
         "repl/test_attacks_native",
-        "repl/test_between_cells",
-        "repl/test_clock_and_names",
+        "repl/worker/test_between_cells",
+        "repl/worker/test_clock_and_names",
         "repl/test_conformance",
         "repl/test_fails_closed",
         "repl/test_namespaces",
-        "repl/test_own_hooks",
-        "repl/test_policy_generator",
-        "repl/test_policy_language",
+        "repl/worker/test_own_hooks",
+        "repl/worker/test_language_generator",
+        "repl/worker/test_language",
         "repl/test_watchdog",
-        "repl/test_what_leaves_and_arrives",
+        "repl/worker/test_what_leaves_and_arrives",
         "trace/test_heartbeat",
     }
 )
@@ -63,3 +66,20 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAO_MODEL", "RAO_TRACE_DIR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    from tests.train.policies import make_tokenizer  # needs torch, which most tests do not
+
+    return make_tokenizer()
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_are_heeded() -> Iterator[None]:
+    """A shell starts its background jobs with SIGINT ignored, and a run that ignores it is not stopped by it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -9,11 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from rao_rl.data.groups import group_of
+from rao_rl.envs import Mode
 from rao_rl.envs.textcraft import TextCraft
-from rao_rl.groups import group_of
-from rao_rl.rollout import Mode, rollout
+from rao_rl.rollouts.attempt import AttemptSettings, rollout
 from recursive_agent.model.embedded import SHIPPED, EmbeddedModel
-from recursive_agent.trace.store import trace_files
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 
 from .cli.command import RAO, environment
@@ -74,8 +75,10 @@ async def test_the_applications_rule_says_of_every_agent_what_the_workshop_itsel
     said = []
     modes: tuple[Mode, ...] = ("recursive", "single")  # alone, most fail
     for mode in modes:
-        for task in world.tasks("train", 0, difficulty="easy", limit=5):
-            result = await rollout(world, task, model, seed=1, mode=mode, sampling={"temperature": 1.0})
+        for task in world.tasks("train", 0, level="easy", limit=5):
+            result = await rollout(
+                world, task, model, AttemptSettings(mode=mode, sampling={"temperature": 1.0}), seed=1
+            )
             for node in result.tree.walk():
                 assert app.score(node) == node.score, node
                 said.append(node.score)

@@ -1,45 +1,78 @@
-"""What an environment is: tasks, the tools of one attempt, and a score for every node."""
+"""The contract of an environment: tasks, tools and a score for every agent. docs/extending.md has an example."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from recursive_agent.trace.tree import Node
+
+Mode: TypeAlias = Literal["single", "recursive"]
+"""How a task is attempted: by one agent alone, or by one that may launch sub-agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task: what `Agent.solve` is given, and `data` that only the environment reads (targets, gold, world seed)."""
+    """One task."""
 
     id: str
+    """Unique in its environment, and the same on every machine: attempts with the same id are compared."""
     goal: str
+    """What the root agent is asked to do; for `Agent.solve`, as are `context` and `returns`."""
     context: Any = None
     returns: Any = None
-    difficulty: str | None = None
+    level: str | None = None
+    """One of the environment's levels; None for a goal that came from outside."""
     data: Mapping[str, Any] = field(default_factory=dict)
+    """For the environment only (targets, gold answers, seeds): never enters a sandbox or a trace."""
 
 
 class Session(Protocol):
-    """The shared state of one tree."""
+    """The state that all agents of one tree share."""
 
-    tools: Sequence[Callable[..., Any]]
+    @property
+    def tools(self) -> Sequence[Callable[..., Any]]:
+        """Functions that agents may call, bound to this state. rao passes the calling agent to a `ToolContext` parameter."""
 
     async def score(self, node: Node) -> float | None:
-        """s̃ ∈ [0, 1] of a node at its own goal, asked when the tree has ended; None where it cannot be known."""
+        """Score s̃ ∈ [0, 1] of an agent for its own goal; None if it is unknown.
+
+        Called for every node, sub-agents included, after the tree has ended.
+        """
 
 
 class Environment(Protocol):
     """A family of tasks. Randomness comes from the seed alone, so the same seed gives the same tasks everywhere."""
 
-    name: str
-    max_depth: int
+    @property
+    def name(self) -> str:
+        """Name of the environment in traces and groups."""
 
-    def tasks(
-        self, split: str, seed: int = 0, *, difficulty: str | None = None, limit: int | None = None
-    ) -> Iterable[Task]:
-        """The tasks of a split, in order; of one difficulty, and at most `limit`, where these are given."""
+    @property
+    def max_depth(self) -> int:
+        """Deepest level of sub-agents that its tasks need; the root has level 0."""
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """Names of the splits, such as `train` and `test`; at least one."""
+
+    @property
+    def levels(self) -> Sequence[str]:
+        """Names of the levels of difficulty or length, easiest first; at least one."""
+
+    def tasks(self, split: str, seed: int = 0, level: str | None = None, limit: int | None = None) -> Iterable[Task]:
+        """The tasks of a split, in order: of one level, or of all; at most `limit`.
+
+        An environment that generates its tasks may return up to `limit` of them, more than the split usually has.
+        """
+
+    def task(self, goal: str, seed: int = 0) -> Task:
+        """The task of a goal that comes from outside (`rao run`, serving), in the world of `seed`.
+
+        Raises UnknownGoal if the goal does not belong to this environment, and ConfigurationError if it is impossible
+        there.
+        """
 
     def session(self, task: Task) -> Session:
         """A fresh state for one attempt at `task`."""

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+from rao_cli.main import main
+
 RAO = [sys.executable, "-m", "rao_cli"]
 KEY = "sk-test-0123456789abcdef"
 
@@ -15,6 +18,18 @@ def environment(**more: str) -> dict[str, str]:
     """The environment of a user who has configured nothing but a key."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "RAO_"))}
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::ResourceWarning", **more}
+
+
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    """Run it in this process, which is faster; exit status, stdout and stderr."""
+    monkeypatch.setattr("sys.argv", ["rao", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    captured = capsys.readouterr()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code, captured.out, captured.err
 
 
 def rao(

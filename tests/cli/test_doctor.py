@@ -23,7 +23,8 @@ def report(folder: Path, *arguments: str, **variables: str) -> tuple[int, dict[s
 def test_this_machine_can_run_agents(tmp_path: Path) -> None:
     code, found = report(tmp_path)
     assert list(found) == [
-        *("python", "packages", "sandbox", "user", "namespaces", "files", "policy", "traces", "endpoint")
+        *("python", "packages", "extras", "sandbox", "user", "namespaces", "sandboxes", "environments"),
+        *("files", "policy", "traces", "endpoint"),
     ]
     assert found["python"][0] == "ok"
     assert found["sandbox"][0] in ("ok", "warn")

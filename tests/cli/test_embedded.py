@@ -1,11 +1,13 @@
 """`rao run` without an endpoint, on the policy that the package ships."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
 from recursive_agent.model.embedded import SHIPPED
-from recursive_agent.trace.store import trace_files
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 
 from .command import KEY, environment, rao
@@ -61,6 +63,18 @@ def test_an_unknown_item_is_one_sentence_with_names_that_exist(tmp_path: Path) -
     known = done.stderr.partition("; ")[2].partition(",")[0]
     again = rao("run", f"Craft the following items: 1x {known}", "--max-steps", "1", cwd=tmp_path, env=environment())
     assert again.returncode in (0, 1), again.stderr
+
+
+def test_a_checkpoint_does_not_run_code_that_it_names(tmp_path: Path) -> None:
+    """Who opens somebody's checkpoint trusts its weights and its prompt, not a module beside it."""
+    policy = shutil.copytree(SHIPPED, tmp_path / "policy")
+    (tmp_path / "trap.py").write_text("import pathlib\npathlib.Path('sprung').touch()\n")
+    settings = CheckpointSettings.load(policy)
+    settings.model_copy(update={"environment": EnvironmentSettings(name="trap:World")}).save(policy)
+    done = rao("run", "Craft the following items: 1x oak_frame", "--model", "./policy", cwd=tmp_path, env=environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "names the environment 'trap:World', which is code that is not installed" in done.stderr
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_the_doctor_finds_the_policy(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from rao_cli.main import main
 
 from recursive_agent.status import Status
+from recursive_agent.trace.folder import trace_path
 from recursive_agent.trace.schema import RunEnded, Scored
-from recursive_agent.trace.store import TraceWriter, trace_path
+from recursive_agent.trace.store import TraceWriter
 from recursive_agent.usage import Usage
 from tests.trace.events import model_called, node_ended, node_started, run_started
 
@@ -71,7 +72,7 @@ def test_rows_are_written_and_what_was_left_out_is_told(traces: Path, tmp_path: 
     done = rao("trace", "export", "traces", "--out", "new/rows.parquet", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "new/rows.parquet\n")
     assert done.stderr == (
-        "rao: 5 runs in 2 groups: 3 scored, 2 exported; left out: 2 incomplete, 1 group too small\n"
+        "rao: 5 runs in 2 groups: 3 scored, 2 exported; left out: 2 cut off, 1 group too small\n"
         "rao: 6 agents: 6 scored, 5 exported; left out: 1 group too small\n"
         "rao: 5 rows (0 forks in all agents): 20 tokens, 10 of them sampled\n"
     )
@@ -102,7 +103,9 @@ def test_the_options_are_those_of_credit_assignment(traces: Path, tmp_path: Path
     done = rao("trace", "export", "--out", "rows.jsonl", "--reward", "root", "--max-length", "3", cwd=tmp_path)
     assert done.returncode == 2
     assert "6 too long" in done.stderr
-    assert done.stderr.endswith("rao: there is nothing to train on in traces, so no file was written\n")
+    assert done.stderr.endswith(
+        "rao: no agent in traces can be trained on, for the reasons above, so no file was written\n"
+    )
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 5
 
 
@@ -142,13 +145,13 @@ def nothing_to_learn(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (Path.mkdir, "holds no traces"),
-        (text_only, "run text, agent 0, step 1: recorded without token ids"),
+        (Path.mkdir, "contains no traces"),
+        (text_only, "run text, agent 0, step 1: the trace lacks token ids"),
         (other_version, "line 1: the trace has schema version 2, this rao knows 1"),
         (twice, "are the same run"),
         (unscored, "no agent in traces has a score; give them one with `rao score traces`"),
-        (one_attempt, "the largest group in traces has 1 attempt at its task, and 2 are needed"),
-        (cut_off, "holds no whole run: 1 of its traces was cut off"),
+        (one_attempt, "the largest group in traces has 1 attempt, but training compares at least 2"),
+        (cut_off, "contains no complete run: 1 of its traces was cut off"),
         (nothing_to_learn, "left out: 2 zero advantage"),
     ],
 )
@@ -171,7 +174,7 @@ def test_traces_that_teach_nothing_are_refused_in_a_sentence(
     ("option", "complaint"),
     [
         (["--out", "rows.csv"], ".parquet or .jsonl files, not to rows.csv"),
-        (["--baseline", "mean"], "baseline must be one of root"),
+        (["--baseline", "mean"], "--baseline must be root, root_success, depth or goal"),
         (["--lambda", "-1"], "delegation_bonus must be a number from 0 on"),
     ],
 )

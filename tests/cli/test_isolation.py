@@ -32,9 +32,6 @@ def test_require_by_name() -> None:
     assert parse_require("kernel") == "kernel"
     assert parse_require("none") is None
     assert parse_require(None, "inprocess") is UNSET
-    for wrong in ("None", "landlock", ""):
-        with pytest.raises(ConfigurationError, match="kernel or none"):
-            parse_require(wrong)
     with pytest.raises(ConfigurationError, match="isolates nothing"):
         parse_require("kernel", "inprocess")
     with pytest.raises(ConfigurationError, match="'namespaces'"):
@@ -77,14 +74,14 @@ def test_the_line_counts_among_those_there_are(height: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "--demo", "--require", "some"], "--require takes kernel or none"),
+        (["run", "--demo", "--require", "some"], "--require must be kernel or none, not 'some' (see: rao run --help)"),
         (["run", "--demo", "--sandbox", "jail"], "'namespaces'"),
         (["run", "--demo", "--sandbox", "inprocess", "--require", "kernel"], "isolates nothing"),
         (["eval", "textcraft", "--sandbox", "jail"], "'namespaces'"),
         (["rollout", "textcraft", "--require", "some"], "kernel or none"),
-        (["serve", "policy", "--require", "none"], "--require belongs to --agent"),
-        (["serve", "policy", "--sandbox", "namespaces"], "--sandbox belongs to --agent"),
-        (["train", "--env", "textcraft", "--require", "none", "--out", "x"], "belongs to --online"),
+        (["serve", "policy", "--require", "none"], "--require works only with --agent"),
+        (["serve", "policy", "--sandbox", "namespaces"], "--sandbox works only with --agent"),
+        (["train", "--env", "textcraft", "--require", "none", "--out", "x"], "works only with --online"),
         (["train", "--env", "textcraft", "--online", "--require", "some", "--out", "x"], "kernel or none"),
     ],
 )

@@ -17,11 +17,11 @@ import rao_cli.main
 from rao_cli.table import tables
 from rich.console import Console
 
-import rao_rl
-from rao_rl.evaluate import Attempt
-from rao_rl.rollout import Mode
+import rao_rl.evaluation
+from rao_rl.envs import Mode
+from rao_rl.evaluation.outcome import Attempt
 from recursive_agent.testing import Fault, FaultKind, Request, ScriptedEndpoint
-from recursive_agent.trace.store import trace_files
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 
 from .command import RAO, environment, rao
@@ -127,8 +127,8 @@ def test_a_killed_recording_goes_on_and_repeats_nothing(
     assert done.returncode == 0, done.stderr
     assert script.asked == 5
     assert done.stdout.splitlines() == [
-        "4 rollouts in traces → 4 scored → 0 solved (2 were there before)",
-        "2 groups, 0 of them with both better and worse attempts",
+        "4 rollouts in traces → 4 scored → 0 solved (2 recorded earlier)",
+        "2 groups, 0 of them with different scores to learn from",
     ]
     trees = [tree for tree in map(ExecutionTree.load, trace_files(tmp_path / "traces")) if tree.complete]
     assert Counter(tree.group for tree in trees) == {
@@ -171,12 +171,12 @@ def test_plot_draws_folders_and_files_and_says_where(
     ("arguments", "complaint"),
     [
         (["eval", "--mode", "alone"], "takes single and recursive, not 'alone'"),
-        (["eval", "--difficulty", "easy,absurd"], "no difficulty 'absurd'"),
+        (["eval", "--difficulty", "easy,absurd"], "no level 'absurd'"),
         (["eval", "--split", "nowhere"], "no split 'nowhere'"),
         (["eval", "elsewhere"], "no environment 'elsewhere'"),
-        (["eval", "--tasks", "1", "--attempts", "a/metrics.jsonl"], "holds no attempts"),
-        (["rollout", "--mode", "single,recursive"], "takes one of single and recursive"),
-        (["rollout", "--interface", "telepathy"], "tokens or chat"),
+        (["eval", "--tasks", "1", "--attempts", "a/metrics.jsonl"], "is not a file of `rao eval --attempts`"),
+        (["rollout", "--mode", "single,recursive"], "must be single or recursive, not 'single,recursive'"),
+        (["rollout", "--interface", "telepathy"], "must be chat or tokens, not 'telepathy'"),
         (["plot", "nowhere", "--out", "p"], "cannot be read"),
         (["plot", "a", "b", "a", "--label", "x", "--label", "y", "--out", "p"], "2 times for 3 runs"),
     ],
@@ -198,9 +198,9 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_attempted(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "rao_rl.plots", raising=False)
-    monkeypatch.delattr(rao_rl, "plots", raising=False)
-    monkeypatch.setattr("rao_cli.eval.open_model", None)
+    monkeypatch.delitem(sys.modules, "rao_rl.evaluation.plots", raising=False)
+    monkeypatch.delattr(rao_rl.evaluation, "plots", raising=False)
+    monkeypatch.setattr("rao_cli.commands.eval.open_model", None)
     for command in (["eval", "--plots", "p"], ["plot", "a", "--out", "p"]):
         code, out, err = run(monkeypatch, capsys, *command)
         assert (code, out) == (2, "")
@@ -218,7 +218,7 @@ def test_the_table_fits_80_columns_whatever_is_measured() -> None:
     def attempt(mode: Mode, score: float, number: int) -> Attempt:
         return Attempt(
             task=f"t{number}",
-            difficulty="extreme",
+            level="extreme",
             mode=mode,
             status="finished",
             score=score,
@@ -233,7 +233,7 @@ def test_the_table_fits_80_columns_whatever_is_measured() -> None:
         )
 
     made = [attempt(mode, float(number > 8), number) for mode in get_args(Mode) for number in range(1000)]
-    made.append(replace(attempt("recursive", 0.0, 1000), difficulty="hard", score=None, status="infra_error"))
+    made.append(replace(attempt("recursive", 0.0, 1000), level="hard", score=None, status="infra_error"))
     console = Console(width=80, file=io.StringIO())
     with console.capture() as capture:
         console.print(*tables(made, "textcraft test, a-policy", concurrency=8), sep="\n")

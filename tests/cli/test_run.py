@@ -1,6 +1,5 @@
 """`rao run` as a process against the scripted endpoint: what goes where, and how it exits."""
 
-import asyncio
 import fcntl
 import json
 import os
@@ -20,9 +19,9 @@ from rao_cli.models import attempts, open_model, refuse_idle
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.status import Status
 from recursive_agent.testing import Fault, FaultKind, Request, ScriptedEndpoint, by_goal
-from recursive_agent.trace.store import trace_files
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 from .command import KEY, RAO, environment, rao
 
@@ -36,9 +35,7 @@ SEEN = threading.Event()
 
 
 async def held(request: Request) -> str:
-    async with asyncio.timeout(PATIENCE):
-        while not SEEN.is_set():
-            await asyncio.sleep(0.01)
+    await until(SEEN.is_set)
     return cell("finish(1)")
 
 
@@ -133,6 +130,50 @@ def test_a_run_that_does_not_finish_exits_1_and_names_the_status(endpoint: Scrip
     assert given["reason"]
 
 
+KEYS = {"output", "status", "reason", "error", "partial", "usage", "run", "trace"}
+"""What `--json` says of a run, however it ends."""
+
+
+def failing(request: Request) -> str | Fault:
+    """The root has one good child, and then its endpoint is gone."""
+    if "good child" in request.first:
+        return cell("finish({'found': 7})")
+    return cell("await launch_subagent('good child')") if request.step == 0 else Fault.http(400, "no more")
+
+
+@pytest.mark.parametrize("name", ["at once", "later", "no key", "nobody there"])
+def test_json_comes_where_the_endpoint_failed_too(name: str, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    script = failing if name == "later" else Fault.http(400, "no more")
+    with ScriptedEndpoint(script, api_key=KEY) as broken:
+        env = {**configured(broken), **({"OPENAI_API_KEY": "sk-other"} if name == "no key" else {})}
+        if name == "nobody there":
+            broken.stop()
+        limit = ["--request-timeout", "0.5"] if name == "nobody there" else []
+        done = rao("run", "x", "-q", "--json", *limit, cwd=tmp_path, env=env)
+        billed = broken.ledger.total_tokens
+    assert done.returncode == 3, done.stderr
+    given = json.loads(done.stdout)
+    assert set(given) == KEYS
+    assert (given["output"], given["status"]) == (None, "infra_error")
+    assert given["error"]["type"] == {
+        "no key": "AuthenticationFailed",
+        "nobody there": "EndpointUnavailable",
+    }.get(name, "BadRequest")
+    assert given["error"]["message"] in done.stderr
+    assert given["reason"]
+    assert given["usage"]["total_tokens"] == billed
+    assert ExecutionTree.load(tmp_path / given["trace"]).run == given["run"]
+    found = [{"agent": "0.0", "goal": "good child", "output": {"found": 7}}]
+    assert given["partial"] == (found if name == "later" else [])
+
+
+def test_json_says_the_same_of_every_end(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    for options in (["text"], ["never", "--max-steps", "1"]):
+        given = json.loads(rao("run", *options, "--json", cwd=tmp_path, env=configured(endpoint)).stdout)
+        assert set(given) == KEYS
+        assert (given["error"], given["partial"]) == (None, [])
+
+
 def test_without_a_terminal_progress_is_plain_lines(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
     done = rao("run", "team", cwd=tmp_path, env=configured(endpoint))
     assert "\x1b" not in done.stderr
@@ -176,10 +217,10 @@ def test_on_a_terminal_the_tree_lives_on_stderr_and_stays_folded(endpoint: Scrip
 # --- stopping ---
 
 
-def started(endpoint: ScriptedEndpoint, folder: Path) -> "subprocess.Popen[str]":
+def started(endpoint: ScriptedEndpoint, folder: Path, *options: str) -> "subprocess.Popen[str]":
     """A run whose sub-agent waits for an answer that never comes."""
     process = subprocess.Popen(
-        [*RAO, "run", "stuck"],
+        [*RAO, "run", "stuck", *options],
         cwd=folder,
         env=configured(endpoint),
         stdout=subprocess.PIPE,
@@ -191,6 +232,17 @@ def started(endpoint: ScriptedEndpoint, folder: Path) -> "subprocess.Popen[str]"
         if "agent 0.0 started" in line:
             return process
     raise AssertionError(f"it ended with {process.wait()} before its sub-agent started")
+
+
+def test_json_comes_of_a_run_that_a_signal_ended(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    with started(endpoint, tmp_path, "--json") as process:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=PATIENCE)
+    given = json.loads(output)
+    assert process.returncode == 143
+    assert set(given) == KEYS
+    assert (given["status"], given["reason"], given["output"]) == ("cancelled", "interrupted by SIGTERM", None)
+    assert ExecutionTree.load(tmp_path / given["trace"]).run == given["run"]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -270,7 +322,7 @@ def test_a_request_timeout_that_is_none_is_wrong_usage(seconds: float) -> None:
         attempts(seconds)
     with pytest.raises(ConfigurationError, match="--request-timeout must be a number of seconds above 0"):
         open_model("m", "http://localhost:9/v1", request_timeout=seconds)
-    with pytest.raises(ConfigurationError, match="for an endpoint"):
+    with pytest.raises(ConfigurationError, match="only with an endpoint"):
         refuse_idle(seconds)
 
 
@@ -278,14 +330,17 @@ def test_a_request_timeout_that_is_none_is_wrong_usage(seconds: float) -> None:
     ("arguments", "complaint"),
     [
         (["x", "--base-url", "nonsense", "--model", "m"], "http"),
-        (["x", "--model", "m", "--base-url", "http://localhost:9/v1", "--max-depth", "-1"], "max_depth"),
+        (
+            ["x", "--model", "m", "--base-url", "http://localhost:9/v1", "--max-depth", "-1"],
+            "--max-depth must be at least 0",
+        ),
         (["x", "--model", "m", "--base-url", "http://localhost:9/v1", "--interface", "smoke"], "chat or tokens"),
         (["x", "--model", "m", "--base-url", "http://localhost:9/v1", "--returns", "int()"], "--returns"),
         (["x", "--model", "m", "--base-url", "http://localhost:9/v1", "--context", "absent"], "absent cannot be read"),
         (["  ", "--model", "m", "--base-url", "http://localhost:9/v1"], "goal"),
-        (["--model", "m"], "say what to do"),
-        (["x", "--demo"], "leave one of them out"),
-        (["--demo", "--model", "m"], "leave --model"),
+        (["--model", "m"], "give a goal"),
+        (["x", "--demo"], "leave out either GOAL or --demo"),
+        (["--demo", "--model", "m"], "leave out --model"),
         (["x", "--bogus"], "--bogus"),
         (["x", "--max-depth", "deep"], "max-depth"),
         (["x", "y"], "y"),

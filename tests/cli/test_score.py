@@ -9,9 +9,9 @@ import pytest
 from rao_cli.main import main
 
 from recursive_agent.testing import Answer, Fault, Request, ScriptedEndpoint
-from recursive_agent.trace.store import trace_files
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
-from tests.rl.trees import events, write
+from tests.data.trees import events, write
 
 from .command import KEY, environment, rao
 
@@ -115,15 +115,15 @@ def test_a_scorer_that_always_fails_is_no_success(here: Here, folder: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "say which traces"),
-        (["traces"], "say who scores"),
-        (["traces", "--with", "app:score", "--judge", "m"], "only one"),
-        (["traces", "--with", "app:score", "--calibrate"], "for a --judge"),
-        (["traces", "--judge", "m", "--calibrate", "--again"], "leave --again out"),
-        (["nowhere", "--with", "app:score"], "nowhere holds no traces"),
+        ([], "give the traces to score"),
+        (["traces"], "choose one scorer"),
+        (["traces", "--with", "app:score", "--judge", "m"], "choose one scorer"),
+        (["traces", "--with", "app:score", "--calibrate"], "work with --judge only"),
+        (["traces", "--judge", "m", "--calibrate", "--again"], "leave out --again"),
+        (["nowhere", "--with", "app:score"], "nowhere does not exist"),
         ([".", "--with", "app"], "module:function"),
         (["traces", "--with", "app:missing"], "app has no missing"),
-        (["traces", "--with", "app:percent"], "100 is no score: it must be a number between 0 and 1, or None"),
+        (["traces", "--with", "app:percent"], "100 is not a score: return a number between 0 and 1, or None"),
         (["traces", "--judge", "m"], "No endpoint is configured"),
         (["traces", "--judge", "m", "--base-url", "http://localhost:1/v1", "--cache", "."], "verdicts cannot be kept"),
     ],
@@ -139,7 +139,7 @@ def test_what_cannot_be_done_is_one_sentence(here: Here, folder: Path, arguments
 def test_a_folder_without_a_run_that_ended_is_no_success(here: Here) -> None:
     code, _, err = here("traces/d.jsonl", "--with", "app:score", "--quiet")
     assert code == 1
-    assert "none of these traces is of a run that ended" in err
+    assert "none of these traces holds a complete run" in err
 
 
 # --- the judge ---

@@ -15,7 +15,8 @@ import pytest
 from rao_rl.envs import make
 from recursive_agent.model.embedded import SHIPPED
 from recursive_agent.testing import ScriptedEndpoint
-from tests.serve.standin import StandIn, is_running, until
+from tests.serve.vllm.standin import StandIn, is_running
+from tests.waiting import wait_until
 
 from .command import KEY, environment, rao
 from .serving import serving
@@ -49,7 +50,7 @@ def test_it_prints_the_url_the_command_and_how_it_is_used(tmp_path: Path, vllm: 
     assert told["environment"]["HF_HUB_OFFLINE"] == "1"
     assert "INFO weights are loaded\n" in server.errors  # the log, on a stderr that is no terminal
     assert "the server stops\n" in server.errors
-    until(vllm.gone)
+    wait_until(vllm.gone)
 
 
 def test_a_start_that_fails_shows_why_and_ends_with_its_status(tmp_path: Path, vllm: StandIn, policy: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_start_that_fails_shows_why_and_ends_with_its_status(tmp_path: Path, v
     assert (done.returncode, done.stdout) == (1, "")
     assert "ValueError: no room for the KV cache\n" in done.stderr
     assert done.stderr.endswith("rao: vLLM ended with status 1 before it was ready\n")
-    until(vllm.gone)
+    wait_until(vllm.gone)
 
 
 def test_a_server_that_is_killed_is_told_of_and_takes_its_helpers_along(
@@ -71,7 +72,7 @@ def test_a_server_that_is_killed_is_told_of_and_takes_its_helpers_along(
         os.kill(vllm.told["pids"][0], signal.SIGKILL)
         assert server.end() == 128 + signal.SIGKILL
     assert server.errors.endswith("rao: vLLM ended with status 137\n")
-    until(vllm.gone)
+    wait_until(vllm.gone)
 
 
 def test_nothing_outlives_a_rao_that_is_killed(tmp_path: Path, vllm: StandIn, policy: Path) -> None:
@@ -80,8 +81,8 @@ def test_nothing_outlives_a_rao_that_is_killed(tmp_path: Path, vllm: StandIn, po
         helpers = psutil.Process(server.process.pid).children()
         assert {*vllm.told["pids"]} & {helper.pid for helper in helpers}
         os.kill(server.process.pid, signal.SIGKILL)
-        until(vllm.gone)
-        until(lambda: not any(is_running(helper.pid) for helper in helpers))
+        wait_until(vllm.gone)
+        wait_until(lambda: not any(is_running(helper.pid) for helper in helpers))
     assert vllm.told["signals"] == [signal.SIGTERM]  # asked first, and it did
 
 
@@ -94,7 +95,7 @@ def test_signals_are_passed_on_and_so_is_the_second_one(
     ) as server:
         assert server.url()
         os.kill(server.process.pid, number)
-        until(lambda: vllm.told["signals"] == [number])
+        wait_until(lambda: vllm.told["signals"] == [number])
         assert server.stop(number) == 1  # what it ends with after two of them
     assert vllm.told["signals"] == [number, number]
     assert "vLLM ended" not in server.errors  # as it was told to
@@ -102,10 +103,10 @@ def test_signals_are_passed_on_and_so_is_the_second_one(
 
 def test_it_can_be_stopped_while_it_starts(tmp_path: Path, vllm: StandIn, policy: Path) -> None:
     with serving("policy", "--port", "0", "--python", str(vllm.python), cwd=tmp_path, STANDIN_MANNER="slow") as server:
-        until(lambda: "INFO weights are loaded\n" in server.lines)
+        wait_until(lambda: "INFO weights are loaded\n" in server.lines)
         assert server.stop(signal.SIGTERM) == 0
         assert server.url() == ""
-    until(vllm.gone)
+    wait_until(vllm.gone)
 
 
 def test_a_key_stands_neither_on_the_command_line_nor_in_the_log(tmp_path: Path, vllm: StandIn, policy: Path) -> None:
@@ -129,7 +130,7 @@ def test_another_name_than_the_one_that_is_told_is_refused(tmp_path: Path, vllm:
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "rao: vLLM serves another and not rao-textcraft.\n"
-    until(vllm.gone)
+    wait_until(vllm.gone)
 
 
 @pytest.mark.parametrize(
@@ -138,26 +139,26 @@ def test_another_name_than_the_one_that_is_told_is_refused(tmp_path: Path, vllm:
         ([], "say what to serve"),
         (["nowhere/policy/"], "there is no such directory"),
         (["."], "neither config.json nor adapter_config.json"),
-        (["policy", "another"], "another is one too many"),
+        (["policy", "another"], "leave out another"),
         (["policy", "--engine", "llama"], "vllm or embedded"),
-        (["policy", "--python", "/bin/false"], "/bin/false is no Python interpreter"),
+        (["policy", "--python", "/bin/false"], "/bin/false is not a working Python interpreter"),
         (["policy", "--base-url", "http://localhost:1/v1", "--agent"], "not both"),
-        (["policy", "--base-url", "http://localhost:1/v1"], "--base-url belongs to --agent"),
-        (["policy", "--max-agents", "3"], "--max-agents belongs to --agent"),
+        (["policy", "--base-url", "http://localhost:1/v1"], "--base-url works only with --agent"),
+        (["policy", "--max-agents", "3"], "--max-agents works only with --agent"),
         (["policy", "--model", "m"], "--model names the model at --base-url"),
         (["policy", "--queue", "0"], "vLLM has options of its own"),
         (["policy", "--engine", "embedded", "--", "--x"], "what follows -- belongs to vLLM"),
         (["policy", "--engine", "embedded", "--weight-updates"], "--weight-updates belongs to vLLM"),
         (["policy", "--host", "0.0.0.0"], "needs an API key"),
         (["policy", "--host", "", "--api-key", "k"], "--host is empty"),
-        (["policy", "--host", "[::1]:8000"], "the port is given apart"),
+        (["policy", "--host", "[::1]:8000"], "give the port by itself"),
         (["policy", "--allowed-origin", "*"], "vLLM has options of its own"),
         (["policy", "--engine", "embedded", "--allowed-origin", "chat.example"], "An allowed origin is written as"),
         (["policy", "--host", "0.0.0.0", "--api-key", "k", "--weight-updates"], "loopback"),
-        (["policy", "--agent", "--weight-updates"], "leave --agent out"),
-        (["policy", "--", "--port", "1"], "--port is not passed on"),
+        (["policy", "--agent", "--weight-updates"], "works only without --agent"),
+        (["policy", "--", "--port", "1"], "--port cannot be passed to vLLM"),
         (["policy", "--adapter", "nowhere"], "adapter_config.json cannot be read"),
-        (["policy", "--agent", "--max-agents", "0"], "Limits.max_agents must be at least 1"),
+        (["policy", "--agent", "--max-agents", "0"], "--max-agents must be at least 1"),
         (["policy", "--engine", "embedded", "--max-concurrency", "0"], "at least 1"),
         (["llama", "--engine", "embedded"], "it is a llama model): the embedded engine runs plain Qwen3-shaped"),
         (["--agent", "--base-url", "http://localhost:1/v1"], "No model is named"),
@@ -227,7 +228,7 @@ def test_a_specialist_as_an_agent_crafts_what_it_is_asked_for(tmp_path: Path, po
                 ask("Write a poem")
             with pytest.raises(openai.BadRequestError, match="golden_goose cannot be crafted"):
                 ask("Craft the following items: 1x golden_goose")
-            answer = ask(next(iter(make("textcraft").tasks("test", 0, difficulty="easy"))).goal)
+            answer = ask(next(iter(make("textcraft").tasks("test", 0, level="easy"))).goal)
             told = answer.model_extra["rao"] if answer.model_extra else {}
             assert (told["status"], told["score"]) == ("finished", 1.0)
             trace = httpx2.get(f"{url}/traces/{told['run']}")
@@ -277,4 +278,4 @@ def test_the_agent_over_vllm_ends_with_it_and_stops_it(tmp_path: Path, vllm: Sta
         assert server.url()
         assert server.stop(signal.SIGTERM) == 0
     assert vllm.told["signals"] == [signal.SIGTERM]
-    until(vllm.gone)
+    wait_until(vllm.gone)

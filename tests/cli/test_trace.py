@@ -5,16 +5,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from rao_cli.main import main
 
 from recursive_agent.model.base import Message
 from recursive_agent.status import Status
+from recursive_agent.trace.folder import trace_path
 from recursive_agent.trace.schema import Event, HostCalled, RunEnded, Scored
-from recursive_agent.trace.store import TraceWriter, append_events, trace_path
+from recursive_agent.trace.store import TraceWriter, append_events
 from recursive_agent.usage import Usage
 from tests.trace.events import cell_ran, model_called, node_ended, node_started, run_started
 
 from .command import RAO, environment
+from .command import run_here as run
 
 RUN: list[Event] = [
     run_started(100.0, run="abc123", seed=4),
@@ -48,15 +49,6 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
     return folder
-
-
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["rao", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    captured = capsys.readouterr()
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("reference", [None, "traces", "abc123", "abc"])
@@ -118,6 +110,31 @@ def test_ls_lists_good_and_bad_files(
     assert "not a trace" in bad_data["problem"]
 
 
+def test_ls_and_show_reach_sub_folders_and_tell_the_state_of_each_file(
+    traces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deeper = traces / "000001" / "more"
+    with TraceWriter(trace_path(deeper, "dead1", 50.0)) as writer:
+        for event in RUN[:2]:
+            writer.append(event)
+    (traces / "000001" / "zz-empty.jsonl").touch()
+    with TraceWriter(trace_path(traces / "000001", "live1", 70.0)) as live:
+        live.append(RUN[0])
+        live.append(RUN[1])
+        code, out, _ = run(monkeypatch, capsys, "trace", "ls", "traces")
+        _, data, _ = run(monkeypatch, capsys, "trace", "ls", "traces", "--json")
+        _, shown, _ = run(monkeypatch, capsys, "trace", "show", "live1")
+    assert code == 0
+    states = [line.split()[2] for line in out.splitlines()[1:4]]
+    assert states == ["killed", "running", "finished"], "oldest first, whatever folder each is in"
+    assert all(part in out.splitlines()[4] for part in ("killed", "zz-empty.jsonl", "empty"))
+    told = [json.loads(line) for line in data.splitlines()]
+    assert [each["state"] for each in told] == ["cut_off", "in_progress", "complete", "cut_off"]
+    assert "still running" in shown
+    _, shown, _ = run(monkeypatch, capsys, "trace", "show", "dead1")
+    assert "no end was written" in shown
+
+
 def test_ls_of_an_empty_folder_says_so_on_stderr(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,7 +146,7 @@ def test_ls_of_an_empty_folder_says_so_on_stderr(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["show", "nowhere"], "neither a file nor a folder nor a run"),
+        (["show", "nowhere"], "is not a file, a folder, or the id of a run"),
         (["show", "traces", "--node", "0.7"], "no agent 0.7; the tree has 0, 0.0"),
         (["ls", "nowhere"], "cannot be read"),
         (["show", __file__], "not a trace of rao"),
@@ -157,33 +174,3 @@ def test_a_reader_that_leaves_early_gets_no_traceback(traces: Path) -> None:
         process.stdout.close()
         errors = process.stderr.read()
     assert (process.returncode, errors) == (1, b"")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["run"],
-        ["eval"],
-        ["train"],
-        ["trace"],
-        ["trace", "show"],
-        ["trace", "ls"],
-        ["trace", "export"],
-        ["rollout"],
-        ["score"],
-        ["serve"],
-        ["plot"],
-        ["doctor"],
-    ],
-    ids=" ".join,
-)
-def test_help_fits_a_screen_and_shows_an_example(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    code, out, _ = run(monkeypatch, capsys, *command, "--help")
-    assert code == 0
-    assert len(out.splitlines()) <= 25
-    assert max(map(len, out.splitlines())) <= 80
-    assert f"rao {' '.join(command)}".strip() in out.partition("Usage:")[2].partition("\n")[2]

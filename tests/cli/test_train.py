@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,15 @@ from rao_cli.main import main
 from rao_cli.settings import listing, parse
 from transformers import MistralConfig, MistralForCausalLM
 
-from rao_rl.credit import CreditConfig
-from rao_rl.trainer import RaoTrainer
+from rao_rl.config import CollectConfig
+from rao_rl.credit.assign import CreditConfig
+from rao_rl.errors import TrainingStopped
+from rao_rl.train.trainer import RaoTrainer
 from recursive_agent.errors import ConfigurationError
-from tests.rl.policies import make_checkpoint, make_tokenizer
-from tests.rl.test_offline import REFUSED, record
-from tests.rl.token_trees import token_events, turn
-from tests.rl.trees import write
+from tests.data.token_trees import token_events, turn
+from tests.data.trees import write
+from tests.train.policies import make_checkpoint, make_tokenizer
+from tests.train.test_offline import REFUSED, record
 
 from .command import rao
 
@@ -116,7 +117,13 @@ def test_what_is_listed_can_be_given(here: Here) -> None:
     given = [part for line in lines for part in ("--set", line)]
     assert here("--settings", *given)[1] == out
     # Everything is read again where it is used: what stops this run is the folder that is not there.
-    assert "holds no traces" in here.refused("nowhere", "--model", "m", "--out", "o", *given)
+    assert "nowhere does not exist" in here.refused("nowhere", "--model", "m", "--out", "o", *given)
+
+
+def test_a_setting_may_be_given_by_its_older_name() -> None:
+    collect = {"collect": CollectConfig()}
+    assert parse(["collect.difficulty=hard"], collect) == parse(["collect.level=hard"], collect)
+    assert parse(["collect.level=none"], collect)["collect"].level is None
 
 
 def test_the_listing_has_a_line_for_each_setting() -> None:
@@ -132,9 +139,9 @@ def test_the_listing_has_a_line_for_each_setting() -> None:
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ("credit.baselin=root", "'credit.baselin' is no setting; `rao train --settings` lists them"),
-        ("baseline=root", "'baseline' is no setting"),
-        ("nothing.at.all=1", "'nothing.at.all' is no setting"),
+        ("credit.baselin=root", "'credit.baselin' is not a setting; `rao train --settings` lists them"),
+        ("baseline=root", "'baseline' is not a setting"),
+        ("nothing.at.all=1", "'nothing.at.all' is not a setting"),
         ("credit.baseline", "--set takes NAME=VALUE"),
         ("", "--set takes NAME=VALUE"),
         ("credit.baseline=deep", "--set credit.baseline: Input should be 'root'"),
@@ -166,34 +173,32 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(given: str, complaint: st
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["traces", "--model", "m"], "say where the checkpoint goes with --out DIR"),
-        (["--out", "o"], "give a folder of traces, or --env textcraft, and not both"),
-        (["traces", "--env", "textcraft", "--out", "o"], "and not both"),
-        (["traces", "--out", "o"], "say which checkpoint to start from with --model DIR"),
-        (["--env", "textcraft", "--online", "--out", "o"], "say which checkpoint to start from"),
-        (["traces", "--model", "m", "--out", "o", "--online"], "--online learns on an environment"),
-        (["--env", "textcraft", "--objective", "rao", "--model", "m", "--out", "o"], "with --online"),
+        (["traces", "--model", "m"], "name the folder for the checkpoint: --out DIR"),
+        (["--out", "o"], "say what to train on: give either a folder of traces or --env ENV, not both"),
+        (["traces", "--env", "textcraft", "--out", "o"], "not both"),
+        (["traces", "--out", "o"], "name the checkpoint to start from: --model DIR"),
+        (["--env", "textcraft", "--online", "--out", "o"], "name the checkpoint to start from"),
+        (["traces", "--model", "m", "--out", "o", "--online"], "--online trains on an environment"),
+        (["--env", "textcraft", "--objective", "rao", "--model", "m", "--out", "o"], "needs --online"),
         (["--env", "textcraft", "--objective", "magic", "--out", "o"], "takes rao or imitation, not 'magic'"),
-        (["--env", "textcraft", "--objective", "imitation", "--online", "--out", "o"], "belongs to --objective rao"),
+        (
+            ["--env", "textcraft", "--objective", "imitation", "--online", "--out", "o"],
+            "works only with --objective rao",
+        ),
         (["traces", "--model", "m", "--out", "o", "--lr", "nan"], "--lr must be a finite number"),
         (["traces", "--model", "m", "--out", "o", "--lr", "0"], "--lr must be more than 0"),
         (["traces", "--model", "m", "--out", "o", "--epochs", "inf"], "--epochs must be a finite number"),
         (["traces", "--model", "m", "--out", "o", "--objective", "imitation", "--minutes", "inf"], "--minutes must be"),
         (["--env", "maze", "--online", "--model", "m", "--out", "o"], "there is no environment 'maze'"),
-        (["--env", "textcraft", "--online", "--model", "m", "--out", "o", "--eval", "easy"], "DIFFICULTY=TASKS"),
-        (["--env", "textcraft", "--online", "--model", "./m", "--out", "o"], "./m is no checkpoint that transformers"),
+        (["--env", "textcraft", "--online", "--model", "m", "--out", "o", "--eval", "easy"], "LEVEL=TASKS"),
+        (
+            ["--env", "textcraft", "--online", "--model", "./m", "--out", "o"],
+            "./m is not a checkpoint that transformers",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(arguments: list[str], complaint: str, here: Here) -> None:
     assert complaint in here.refused(*arguments)
-
-
-def test_without_the_packages_of_training_it_says_what_to_install(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(sys.modules):
-        if name.startswith("rao_rl."):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert "pip install 'rao[train]' (torch is missing)" in here.refused("traces", "--model", "m", "--out", "o")
 
 
 # --- traces that cannot be trained on ---
@@ -220,20 +225,20 @@ def test_a_model_of_another_vocabulary_is_one_sentence(here: Here, traces: Path,
 def test_traces_that_teach_nothing_are_one_sentence(here: Here, traces: Path, policy: Path) -> None:
     record(traces, 3, (0.0, 0.0))
     said = here.refused("traces", "--model", str(policy), "--out", "out")
-    assert "the 6 runs teach nothing: 6 zero advantage" in said
+    assert "nothing to train on: within each group every attempt got the same score" in said
 
 
 def test_a_checkpoint_that_is_none_is_one_sentence(here: Here, traces: Path) -> None:
     record(traces, 1)
     said = here.refused("traces", "--model", "./nowhere", "--out", "out")
-    assert "./nowhere is no checkpoint that transformers can load" in said
+    assert "./nowhere is not a checkpoint that transformers can load" in said
 
 
 def test_as_a_process_it_exits_with_2(tmp_path: Path) -> None:
     done = rao("train", "nowhere", "--model", "m", "--out", "o", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "rao: nowhere holds no traces; record some with `rao rollout`, or with `rao run --trace-dir` and `rao score`\n"
+        "rao: nowhere does not exist; record traces with `rao rollout`, or with `rao run --trace-dir` and `rao score`\n"
     )
 
 
@@ -262,7 +267,7 @@ def test_a_run_from_traces_and_how_it_goes_on(here: Here, traces: Path, policy: 
     }
     assert (update["learning_rate"], update["warmup_steps"], update["bf16"]) == (0.01, 0, False)
     assert told(better)["groups_per_step"] == 2
-    assert "holds a run: go on with --resume" in here.refused(*command, "--steps", "2")
+    assert "contains a run: continue it with --resume" in here.refused(*command, "--steps", "2")
     said = here.refused(*command, "--steps", "3", "--resume")
     assert 'credit.depth_weighting (was "none", now "inverse_frequency")' in said
     assert "learning_rate" not in said
@@ -341,15 +346,27 @@ def test_sigterm_ends_a_run_saved(here: Here, traces: Path, policy: Path, monkey
     command = ["traces", "--model", str(policy), "--out", "out", "--steps", "4", *QUICK]
     code, out, err = here(*command)
     assert (code, out) == (128 + signal.SIGTERM, "")
-    assert "stopped by SIGTERM at step 2, which is saved: go on with --resume" in err
+    assert "stopped by SIGTERM at step 2, which is saved: continue with --resume" in err
     monkeypatch.undo()
     monkeypatch.chdir(traces.parent)
     assert here(*command, "--resume")[:2] == (0, "out\n")
 
 
+def test_a_signal_to_an_online_run_is_one_line_and_its_exit_status(
+    here: Here, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise TrainingStopped(signal.SIGTERM, 3)
+
+    monkeypatch.setattr("rao_rl.train.run.train_online", stopped)
+    code, out, err = here("--env", "textcraft", "--online", "--model", str(policy), "--out", "out")
+    assert (code, out) == (128 + signal.SIGTERM, "")
+    assert err.splitlines()[-1] == "rao: stopped by SIGTERM at step 3, which is saved: continue with --resume"
+
+
 def test_nothing_to_go_on_with_is_one_sentence(here: Here, traces: Path, policy: Path) -> None:
     record(traces, 1)
-    assert "out holds no run to resume" in here.refused(
+    assert "out contains no run to resume" in here.refused(
         "traces", "--model", str(policy), "--out", "out", "--resume", *QUICK
     )
 
@@ -367,7 +384,7 @@ def test_a_run_that_diverges_is_one_sentence_and_its_batch_is_saved(here: Here, 
 
 def test_a_length_given_by_name_is_kept(here: Here, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("rao_rl.rao.train_online", lambda *_, online, **__: seen.append(online))
+    monkeypatch.setattr("rao_rl.train.run.train_online", lambda *_, online, **__: seen.append(online))
     command = ["--env", "textcraft", "--online", "--model", str(policy), "--out", "out"]
     here(*command, "--set", "online.max_generated_tokens=500", "--set", "online.max_steps=7")
     here(*command, "--set", "online.max_generated_tokens=500", "--generated", "900", "--steps", "9")

@@ -90,7 +90,7 @@ def test_without_noise_every_demonstration_succeeds(mode: str, names: str) -> No
         random.Random(3),
         mode="single" if mode == "single" else "recursive",
         names="fixed" if names == "fixed" else "words",
-        difficulties=("easy", "medium"),
+        levels=("easy", "medium"),
         several=0.1,
     )
     for made in islice(stream, 60):
@@ -102,7 +102,7 @@ def test_without_noise_every_demonstration_succeeds(mode: str, names: str) -> No
 def test_single_demonstrations_of_real_tasks_succeed_at_any_depth() -> None:
     environment = TextCraft()
     for level in ("easy", "medium", "hard"):
-        for task in environment.tasks("test", 0, difficulty=level, limit=2):
+        for task in environment.tasks("test", 0, level=level, limit=2):
             session = environment.session(task)
             made = demonstrate(session.world, task.data["targets"], mode="single")
             cells = Cells(session, task.goal)
@@ -112,10 +112,10 @@ def test_single_demonstrations_of_real_tasks_succeed_at_any_depth() -> None:
 
 def test_noise_fails_about_as_often_as_it_should() -> None:
     """A dropped child always ruins a delegation, a count too small nearly always."""
-    made = list(islice(demonstrations(random.Random(5), difficulties=("medium",), drop_child=0.5), 600))
+    made = list(islice(demonstrations(random.Random(5), levels=("medium",), drop_child=0.5), 600))
     delegating = [one for one in made if "gather" in one.turns[-1][0] or not one.success]
     assert 0.4 < 1 - statistics.mean(one.success for one in delegating) < 0.6
-    wrong = list(islice(demonstrations(random.Random(5), difficulties=("medium",), wrong_count=1.0), 600))
+    wrong = list(islice(demonstrations(random.Random(5), levels=("medium",), wrong_count=1.0), 600))
     assert 0.05 < 1 - statistics.mean(one.success for one in wrong) < 0.9
 
 
@@ -141,15 +141,15 @@ def test_recipes_and_counts_vary_at_every_height() -> None:
 
 
 def test_max_turns_leaves_the_long_ones_out() -> None:
-    stream = demonstrations(random.Random(4), mode="single", difficulties=("easy", "medium"), max_turns=12)
+    stream = demonstrations(random.Random(4), mode="single", levels=("easy", "medium"), max_turns=12)
     assert max(len(made.turns) for made in islice(stream, 40)) <= 12
 
 
 def test_wrong_settings_are_refused_at_once() -> None:
-    with pytest.raises(ConfigurationError, match="at least one difficulty"):
-        demonstrations(random.Random(0), difficulties=())
+    with pytest.raises(ConfigurationError, match="at least one level"):
+        demonstrations(random.Random(0), levels=())
     with pytest.raises(ConfigurationError, match="easy, medium, hard, extreme"):
-        demonstrations(random.Random(0), difficulties=("epic",))
+        demonstrations(random.Random(0), levels=("epic",))
 
 
 def test_a_cell_that_waits_is_a_bug_and_says_so() -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from rao_rl.envs import Mode
 from rao_rl.envs.textcraft import TextCraft, World, demonstrate, parse_goal, tree_nodes
-from rao_rl.envs.textcraft.environment import Mode
 from recursive_agent import Agent, Limits, Status
 from recursive_agent.testing import Request, ScriptedEndpoint
 
@@ -35,7 +35,7 @@ class Teacher:
 @pytest.mark.parametrize("mode", ["recursive", "single"])
 async def test_agents_that_do_what_was_demonstrated_see_what_was_demonstrated_and_succeed(mode: Mode) -> None:
     environment = TextCraft(mode=mode, inventory="tight")
-    (task,) = environment.tasks("test", 2, difficulty="medium", limit=1)
+    (task,) = environment.tasks("test", 2, level="medium", limit=1)
     session = environment.session(task)
     nodes = tree_nodes(session.world, task.data["targets"]).total()
     assert nodes > 10

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rao_rl.envs import Task
 from rao_rl.envs.textcraft import (
-    DIFFICULTIES,
+    LEVELS,
     TextCraft,
     make_world,
     parse_goal,
@@ -31,27 +31,25 @@ from recursive_agent import ConfigurationError
 
 from .worlds import SMALL, small_session
 
-LEVELS = tuple(DIFFICULTIES)
-
 
 @pytest.mark.parametrize("names", ["words", "fixed"])
 def test_the_splits_have_the_authors_sizes(names: Naming) -> None:
     environment = TextCraft(names=names)
     for split, sizes in (("train", (588, 852, 544, 538)), ("test", (147, 213, 136, 136))):
         tasks = list(environment.tasks(split, 3))
-        assert [sum(task.difficulty == level for task in tasks) for level in LEVELS] == list(sizes)
+        assert [sum(task.level == level for task in tasks) for level in LEVELS] == list(sizes)
         assert len({(task.data["world"], task.goal) for task in tasks}) == len(tasks)
         assert len({task.id for task in tasks}) == len(tasks)
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_targets_have_the_depth_and_the_counts_of_their_difficulty(level: str) -> None:
+def test_targets_have_the_depth_and_the_counts_of_their_level(level: str) -> None:
     tiers = {"easy": {2, 3}, "medium": {4, 5, 6}, "hard": {7, 8, 9}, "extreme": {10, 11, 12}}[level]
     counts = {1, 2, 3} if level in ("easy", "medium") else {1, 2}
     seen = set()
-    for task in TextCraft().tasks("test", 0, difficulty=level):
+    for task in TextCraft().tasks("test", 0, level=level):
         ((item, count),) = (parse_goal(task.goal) or {}).items()
-        assert task.difficulty == level
+        assert task.level == level
         assert task.data["targets"] == {item: count}
         seen.add((make_world(task.data["world"]).tiers[item], count))
     assert seen == {(tier, count) for tier in tiers for count in counts}
@@ -60,7 +58,7 @@ def test_targets_have_the_depth_and_the_counts_of_their_difficulty(level: str) -
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_perfect_solution_is_about_as_long_as_in_the_paper(level: str) -> None:
     low, high = {"easy": (3.2, 5.0), "medium": (17, 27), "hard": (75, 105), "extreme": (150, 215)}[level]
-    tasks = TextCraft().tasks("test", 0, difficulty=level)
+    tasks = TextCraft().tasks("test", 0, level=level)
     lengths = [len(perfect_crafts(make_world(task.data["world"]), task.data["targets"])) for task in tasks]
     assert low < statistics.mean(lengths) < high
 
@@ -95,7 +93,7 @@ async def test_the_solver_says_when_there_is_not_enough() -> None:
 def test_every_task_has_what_plain_recursion_needs(seed: int, inventory: Inventory, split: str) -> None:
     environment = TextCraft(inventory=inventory)
     for level in LEVELS:
-        for task in environment.tasks(split, seed, difficulty=level, limit=12):
+        for task in environment.tasks(split, seed, level=level, limit=12):
             world = make_world(task.data["world"])
             have = task.data["inventory"]
             needs = plain_needs(world, task.data["targets"])
@@ -119,7 +117,7 @@ def test_every_task_has_what_plain_recursion_needs(seed: int, inventory: Invento
 @pytest.mark.parametrize("level", ["easy", "medium", "hard"])
 async def test_plain_recursion_through_the_tools_succeeds_at_every_node(level: str, inventory: Inventory) -> None:
     environment = TextCraft(inventory=inventory)
-    for task in environment.tasks("test", 1, difficulty=level, limit=6):
+    for task in environment.tasks("test", 1, level=level, limit=6):
         session = environment.session(task)
         nodes = await solve(session, task.data["targets"])
         assert len(nodes) == tree_nodes(session.world, task.data["targets"]).total()
@@ -132,7 +130,7 @@ async def test_plain_recursion_through_the_tools_succeeds_at_every_node(level: s
 @pytest.mark.parametrize("level", LEVELS)
 async def test_one_agent_through_the_tools_succeeds(level: str, inventory: Inventory) -> None:
     environment = TextCraft(inventory=inventory, mode="single")
-    for task in environment.tasks("test", 0, difficulty=level):  # every one of them
+    for task in environment.tasks("test", 0, level=level):  # every one of them
         session = environment.session(task)
         (root,) = await solve_perfectly(session, task.data["targets"])
         assert root.goal == task.goal
@@ -160,7 +158,7 @@ def test_the_fixed_world_shares_no_target_between_training_and_testing() -> None
 
 
 def test_training_draws_on_many_worlds() -> None:
-    tasks = list(TextCraft().tasks("train", 0, difficulty="medium", limit=64))
+    tasks = list(TextCraft().tasks("train", 0, level="medium", limit=64))
     assert len({task.data["world"] for task in tasks}) == 64
 
 
@@ -181,9 +179,9 @@ def test_modes_and_inventories_pose_the_same_goals() -> None:
 
 def test_a_limit_takes_the_first_tasks_and_asks_for_more_than_the_authors_have() -> None:
     environment = TextCraft()
-    easy = list(environment.tasks("test", 0, difficulty="easy"))
-    assert list(environment.tasks("test", 0, difficulty="easy", limit=5)) == easy[:5]
-    assert list(environment.tasks("test", 0, difficulty="easy", limit=200))[:147] == easy
+    easy = list(environment.tasks("test", 0, level="easy"))
+    assert list(environment.tasks("test", 0, level="easy", limit=5)) == easy[:5]
+    assert list(environment.tasks("test", 0, level="easy", limit=200))[:147] == easy
     assert list(environment.tasks("test", 0, limit=0)) == []
 
 
@@ -192,9 +190,10 @@ import hashlib, itertools, json, random
 from dataclasses import asdict
 from rao_rl.envs.textcraft import TextCraft, demonstrations
 lines = [json.dumps(asdict(t)) for n in ("words", "fixed") for t in TextCraft(names=n).tasks("train", 7, limit=8)]
-stream = demonstrations(random.Random(7), difficulties=("easy",), drop_child=0.3, wrong_count=0.3)
+stream = demonstrations(random.Random(7), levels=("easy",), drop_child=0.3, wrong_count=0.3)
 lines += [json.dumps(asdict(d)) for d in itertools.islice(stream, 50)]
-print(hashlib.sha256("\\n".join(lines).encode()).hexdigest())
+text = "\\n".join(lines).replace('"level": ', '"difficulty": ')  # its name when the digest was taken
+print(hashlib.sha256(text.encode()).hexdigest())
 """
 
 
@@ -226,7 +225,7 @@ def test_tasks_are_plain_data() -> None:
     [
         ("words", {"split": "dev"}, "train, validation, test"),
         ("fixed", {"split": "validation"}, "train, test"),
-        ("words", {"split": "test", "difficulty": "epic"}, "easy, medium, hard, extreme"),
+        ("words", {"split": "test", "level": "epic"}, "easy, medium, hard, extreme"),
         ("words", {"split": "test", "limit": -1}, "negative"),
     ],
 )
@@ -238,7 +237,7 @@ def test_wrong_arguments_are_named_at_once(names: Naming, arguments: dict[str, s
 def test_more_tasks_than_there_are_is_an_error() -> None:
     environment = TextCraft()
     with pytest.raises(ConfigurationError, match="only 23520 different easy tasks"):
-        list(environment.tasks("test", 0, difficulty="easy", limit=23521))
+        list(environment.tasks("test", 0, level="easy", limit=23521))
 
 
 @pytest.mark.anyio
@@ -252,7 +251,7 @@ async def test_a_goal_of_ones_own_becomes_a_task() -> None:
 
 
 def _own_goal(environment: TextCraft) -> str:
-    return next(iter(environment.tasks("test", 9, difficulty="easy", limit=1))).goal
+    return next(iter(environment.tasks("test", 9, level="easy", limit=1))).goal
 
 
 @pytest.mark.parametrize("goal", ["plan a trip", "Craft the following items: 1x m0_i0"])

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from .engines import Served, served
+from .engine.engines import Served, served
 
 
 @pytest.fixture

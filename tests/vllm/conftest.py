@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from rao_rl.export import load_checkpoint
-from rao_rl.vllm_weights import VllmReload
+from rao_rl.weights.checkpoint import load_checkpoint
+from rao_rl.weights.vllm import VllmReload
 from recursive_agent.model.embedded import SHIPPED
 from recursive_agent.model.served import ServedCheckpoint
 from tests.cli.serving import Serving, serving
@@ -37,10 +37,6 @@ def interpreter() -> str:
     return python
 
 
-QUICK = ("--", "--enforce-eager")
-"""Compiling takes longer than these tests sample."""
-
-
 class Vllm:
     """The checkpoint in `folder`, served on one port; it can be killed and started again."""
 
@@ -57,7 +53,7 @@ class Vllm:
         return f"http://127.0.0.1:{self._port}/v1"
 
     def start(self) -> None:
-        command = [str(self.folder), "--port", str(self._port), "--python", interpreter(), "--weight-updates", *QUICK]
+        command = [str(self.folder), "--port", str(self._port), "--python", interpreter(), "--weight-updates"]
         self.served = self._stack.enter_context(serving(*command, cwd=self.folder.parent))
         assert self.served.url() == self.url, self.served.errors
 

@@ -12,17 +12,17 @@ import openai
 import pytest
 
 from rao_rl.envs import make
-from rao_rl.weights import Probe
+from rao_rl.weights.sync import Probe
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.model import connect, resolve_endpoint
 from recursive_agent.model.embedded import SHIPPED
 from recursive_agent.model.template import CheckpointRenderer
-from recursive_agent.trace.store import trace_files
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 from tests.cli.command import environment, rao
 from tests.cli.serving import serving
 
-from .conftest import NAME, QUICK, Vllm, interpreter
+from .conftest import NAME, Vllm, interpreter
 from .test_interfaces import CLOSE
 from .test_pushes import adapted, learn
 
@@ -62,7 +62,7 @@ async def test_an_adapter_is_served_on_its_base_with_the_agent_before_it(tmp_pat
     named = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**named, "base_model_name_or_path": str(SHIPPED)}))
     CheckpointSettings.load(SHIPPED).model_copy(update={"name": "better"}).save(folder)
-    command = [str(folder), "--agent", "--port", "0", "--python", interpreter(), "--max-agents", "40", *QUICK]
+    command = [str(folder), "--agent", "--port", "0", "--python", interpreter(), "--max-agents", "40"]
     with serving(*command, cwd=tmp_path) as server:
         url = server.url()
         assert url, server.errors
@@ -81,7 +81,7 @@ async def test_an_adapter_is_served_on_its_base_with_the_agent_before_it(tmp_pat
 
 def crafted(client: openai.OpenAI, model: str) -> tuple[dict[str, Any], str]:
     """What the agent says of an easy task, and its answer."""
-    task = next(iter(make("textcraft").tasks("test", 0, difficulty="easy")))
+    task = next(iter(make("textcraft").tasks("test", 0, level="easy")))
     answer = client.chat.completions.create(
         model=model, messages=[{"role": "user", "content": task.goal}], seed=0, timeout=240
     )

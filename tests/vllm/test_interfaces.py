@@ -56,6 +56,17 @@ async def test_chat_answers_whole_and_in_pieces(vllm: Vllm) -> None:
     assert (whole.usage.prompt_tokens, whole.finish_reason) == (8, "stop")
 
 
+async def test_prompts_of_chat_are_counted_by_the_servers_tokenizer(vllm: Vllm) -> None:
+    model = connect(resolve_endpoint(NAME, vllm.url), sampling=Sampling(temperature=0.0))
+    conversation, off = model.conversation(), []
+    for prompt in PROMPTS:
+        conversation.add(Message("user", prompt))
+        bound = await conversation.prompt_tokens()
+        off.append(bound - (await conversation.complete(max_tokens=8)).usage.prompt_tokens)
+    await model.aclose()
+    assert off == [16, 0, 0, 0], "exact, once a bill has confirmed it"
+
+
 async def test_the_servers_own_template_gives_the_same_prompts_over_turns(vllm: Vllm, model: ServedCheckpoint) -> None:
     there = connect(resolve_endpoint(NAME, vllm.url), interface="tokens")  # renders by /tokenize
     told = []

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from rao_rl.envs import make
-from rao_rl.rollout import agent_for
+from rao_rl.rollouts.attempt import AttemptSettings, agent_for
 from recursive_agent import EndpointUnavailable, Result, Stream
 from recursive_agent.model import Retries
 from recursive_agent.model.served import ServedCheckpoint
+from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.schema import ModelCalled
-from recursive_agent.trace.store import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 
 from .conftest import Vllm
@@ -38,10 +38,10 @@ async def killing(vllm: Vllm, stream: Stream) -> None:
 
 async def test_a_kill_in_mid_tree_ends_the_run_and_a_restart_ends_the_trouble(vllm: Vllm, tmp_path: Path) -> None:
     environment = make("textcraft")
-    task = next(islice(environment.tasks("test", 0, difficulty="medium"), 1, None))
+    task = next(islice(environment.tasks("test", 0, level="medium"), 1, None))
     model = ServedCheckpoint(vllm.folder, vllm.url, retries=Retries(limit=1))
     session = environment.session(task)
-    async with agent_for(environment, session, model, trace_dir=tmp_path) as agent:
+    async with agent_for(environment, session, model, AttemptSettings(trace_dir=tmp_path)) as agent:
         stream = agent.stream(task.goal, context=task.context, returns=task.returns, seed=0)
         with pytest.raises(EndpointUnavailable, match="gave no usable answer") as ended:
             await killing(vllm, stream)

@@ -26,7 +26,7 @@ async def test_the_loop_trains_on_exactly_what_was_sampled(vllm: Vllm, tmp_path:
         "sampler.served_model": NAME,
         "collect.tasks_per_step": 4,
         "collect.num_generations": 4,
-        "collect.difficulty": "easy",
+        "collect.level": "easy",
         "collect.temperature": 1.5,  # so that some attempts fail; and log-probs must know of it
         "update.bf16": "false",
         "update.warmup_steps": 0,

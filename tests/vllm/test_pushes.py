@@ -11,8 +11,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from rao_rl.vllm_weights import VllmLora, VllmReload
-from rao_rl.weights import WeightPushError
+from rao_rl.errors import WeightPushError
+from rao_rl.weights.vllm import VllmLora, VllmReload
 from recursive_agent.model.embedded import SHIPPED
 from recursive_agent.model.served import ServedCheckpoint
 

@@ -5,11 +5,11 @@ from .environment import TextCraft
 from .goals import format_goal, parse_goal
 from .session import Ledger, TextCraftSession
 from .solver import perfect_crafts, plain_needs, solve, solve_perfectly, tree_nodes
-from .tasks import DIFFICULTIES
+from .tasks import LEVELS
 from .world import Recipe, World, make_world
 
 __all__ = [
-    "DIFFICULTIES",
+    "LEVELS",
     "Demonstration",
     "Ledger",
     "Recipe",

@@ -1,6 +1,6 @@
-"""Conversations to imitate: what the reference solver writes, cell by cell, and what it sees.
+"""Conversations to imitate: the reference solver's cells, and the observation after each.
 
-Every cell is really executed on a session, so that an observation is never a guess (see `cells` for what is left out).
+Every cell is executed on a real session, so every observation is exact (`cells` says what it does without a sandbox).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from types import MappingProxyType
 
 from recursive_agent.errors import ConfigurationError
 
+from ..base import Mode
 from .cells import Cells, step
-from .environment import Mode
 from .goals import format_goal
 from .names import Naming
 from .scripts import Noise, node_script, single_script
 from .session import TextCraftSession
 from .solver import generous_needs, tree_nodes
-from .tasks import FIXED_SEED, Difficulty, settings_of, split_fixed, stream_seed
+from .tasks import FIXED_SEED, Level, level_named, split_fixed, stream_seed
 from .world import MAX_INGREDIENTS, Recipe, World, build_world, make_world
 
 TOOLS = ("get_info", "view_inventory", "craft")
@@ -32,7 +32,7 @@ WORLDS = 8
 WORLD_LIFE = 500
 """Demonstrations drawn from a world, on average, before another takes its place."""
 ROOTS = 24
-"""Trees of each difficulty from which the counts that nodes are asked for are drawn."""
+"""Trees of each level from which the counts that nodes are asked for are drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +58,14 @@ def demonstrate(
     rng: random.Random | None = None,
     noise: Noise | None = None,
 ) -> Demonstration:
-    """One demonstration of a given goal; `rng` draws the mistakes of `noise`."""
+    """One demonstration of crafting `targets`; `rng` draws the mistakes of `noise`."""
     rng, noise = rng or random.Random(0), noise or Noise()
     script = node_script if mode == "recursive" else single_script
     goal = format_goal(targets)
     cells = Cells(TextCraftSession(world, _supplies(world, targets, mode)), goal)
     turns = [
         (f"```python\n{code}\n```", cells.run(code))
-        for code in script(world, targets, lambda wanted: noise.children(rng, wanted))
+        for code in script(world, targets, lambda needed: noise.children(rng, needed))
     ]
     return Demonstration(
         functions=FUNCTIONS[mode],
@@ -81,7 +81,7 @@ def demonstrations(
     *,
     mode: Mode = "recursive",
     names: Naming = "words",
-    difficulties: Sequence[str] = ("easy", "medium", "hard"),
+    levels: Sequence[str] = ("easy", "medium", "hard"),
     balance: bool = True,
     vary: float = 0.5,
     several: float = 0.02,
@@ -91,22 +91,22 @@ def demonstrations(
 ) -> Iterator[Demonstration]:
     """An endless stream of demonstrations from training worlds, drawn from `rng` alone.
 
-    `recursive` gives single nodes of the trees of `difficulties`, `single` whole tasks of these. For nodes: `balance`
+    `recursive` gives single nodes of the trees of `levels`, `single` whole tasks of these. For nodes: `balance`
     makes every height equally likely (else as frequent as in the trees, where leaves prevail); with probability `vary`
     the recipe is made up for the occasion, with 1 to 6 ingredients and any yield, so that neither goes with a height;
     with probability `several` the goal names two or three items. `max_turns` leaves out longer ones.
     """
-    levels = [settings_of(name) for name in difficulties]
-    if not levels or mode not in FUNCTIONS:
-        raise ConfigurationError("demonstrations needs at least one difficulty, and a mode: recursive or single")
-    return _stream(rng, mode, names, levels, balance, vary, several, Noise(drop_child, wrong_count), max_turns)
+    chosen = [level_named(name) for name in levels]
+    if not chosen or mode not in FUNCTIONS:
+        raise ConfigurationError("demonstrations needs at least one level, and a mode: recursive or single")
+    return _stream(rng, mode, names, chosen, balance, vary, several, Noise(drop_child, wrong_count), max_turns)
 
 
 def _stream(
     rng: random.Random,
     mode: Mode,
     names: Naming,
-    levels: Sequence[Difficulty],
+    levels: Sequence[Level],
     balance: bool,
     vary: float,
     several: float,
@@ -130,17 +130,15 @@ def _stream(
             if rng.random() < vary:
                 world, count = _vary(rng, world, item), rng.choice((count, rng.randint(1, 12)))
             targets = {item: count}
-        made = demonstrate(world, targets, mode=mode, rng=rng, noise=noise)
-        if max_turns is None or len(made.turns) <= max_turns:
-            yield made
+        demonstration = demonstrate(world, targets, mode=mode, rng=rng, noise=noise)
+        if max_turns is None or len(demonstration.turns) <= max_turns:
+            yield demonstration
 
 
 class _Nodes:
-    """Draws what one agent of a tree is asked for: an item, and a count as trees ask for items of that tier."""
+    """Draws the goal of one agent of a tree: an item, and a count as trees ask for items of that tier."""
 
-    def __init__(
-        self, rng: random.Random, worlds: Sequence[World], levels: Sequence[Difficulty], balance: bool
-    ) -> None:
+    def __init__(self, rng: random.Random, worlds: Sequence[World], levels: Sequence[Level], balance: bool) -> None:
         self._rng = rng
         self._balance = balance
         self._counts: dict[int, dict[int, int]] = {}
@@ -168,7 +166,7 @@ def _new_world(rng: random.Random, names: Naming) -> World:
     return replace(world, by_tier=tuple(map(tuple, split_fixed(world, "train"))))
 
 
-def _root(rng: random.Random, world: World, level: Difficulty) -> tuple[str, int]:
+def _root(rng: random.Random, world: World, level: Level) -> tuple[str, int]:
     item = rng.choice([item for tier in level.tiers for item in world.by_tier[tier]])
     return item, rng.randint(1, level.max_count)
 
@@ -177,9 +175,9 @@ def _vary(rng: random.Random, world: World, item: str) -> World:
     """The same world, but `item` has a made-up recipe: any number of ingredients, any of them base items."""
     tier = world.tiers[item]
     size = rng.randint(1, MAX_INGREDIENTS)
-    made = rng.randint(0, size)
-    below = [other for other in rng.sample(list(world.recipes), made + 1) if other != item][:made]
-    ingredients = below + rng.sample(world.by_tier[0], size - made)
+    crafted = rng.randint(0, size)
+    below = [other for other in rng.sample(list(world.recipes), crafted + 1) if other != item][:crafted]
+    ingredients = below + rng.sample(world.by_tier[0], size - crafted)
     rng.shuffle(ingredients)
     most = rng.randint(1, 2)
     recipe = Recipe(item, {part: rng.randint(1, most) for part in ingredients}, rng.randint(1, 4), tier)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import get_args
 
 from recursive_agent.errors import ConfigurationError
 
-from ..base import Task
+from ...errors import UnknownGoal
+from ..base import Mode, Task
 from .goals import PREFIX, parse_goal
 from .names import Naming
 from .session import TextCraftSession
-from .tasks import FIXED_SEED, SPLITS, Inventory, Split, generate, make_task, settings_of, world_seed
+from .tasks import FIXED_SEED, LEVELS, SPLITS, Inventory, Split, generate, level_named, make_task, world_seed
 from .world import MAX_TIER, make_world
-
-Mode = Literal["recursive", "single"]
 
 
 class TextCraft:
@@ -39,28 +38,33 @@ class TextCraft:
         self.mode = mode
         self.inventory = inventory
         self.max_depth = MAX_TIER if mode == "recursive" else 0
+        # With fixed names the authors' one world is cut in two, and there is no third part.
+        self.splits: tuple[Split, ...] = ("train", "test") if names == "fixed" else SPLITS
+        self.levels = tuple(LEVELS)
 
-    def tasks(
-        self, split: str, seed: int = 0, *, difficulty: str | None = None, limit: int | None = None
-    ) -> Iterator[Task]:
-        """The tasks of a split (`train`, `test`, `validation` with `words`): all difficulties shuffled, or one.
+    def tasks(self, split: str, seed: int = 0, level: str | None = None, limit: int | None = None) -> Iterator[Task]:
+        """The tasks of a split (`train`, `test`, `validation` with `words`): of one level, or of all of them shuffled.
 
-        At most `limit`; of one difficulty in `words`, as many as `limit` says. The same arguments give the same tasks
-        everywhere, whatever the mode. Raises ConfigurationError for an unknown split or difficulty.
+        At most `limit`; of one level in `words`, as many as `limit` says. The same arguments give the same tasks
+        everywhere, in every mode. Raises ConfigurationError for an unknown split or level.
         """
-        if difficulty is not None:
-            settings_of(difficulty)
+        if level is not None:
+            level_named(level)
         if limit is not None and limit < 0:
             raise ConfigurationError(f"limit must not be negative, not {limit}")
         return generate(
-            self._checked(split), seed, names=self.names, inventory=self.inventory, level=difficulty, limit=limit
+            self._checked(split), seed, names=self.names, inventory=self.inventory, level=level, limit=limit
         )
 
     def task(self, goal: str, seed: int = 0) -> Task:
-        """The task of an own goal in a test world. Raises ConfigurationError where the goal makes no sense there."""
+        """The task of any goal in the test world of `seed`.
+
+        Raises UnknownGoal for a goal that breaks the grammar, and ConfigurationError for an item that cannot be crafted
+        there.
+        """
         targets = parse_goal(goal)
         if targets is None:
-            raise ConfigurationError(f"a goal reads like {PREFIX + '2x copper_gear, 1x oak_frame'!r}, not {goal!r}")
+            raise UnknownGoal(f"a goal reads like {PREFIX + '2x copper_gear, 1x oak_frame'!r}, not {goal!r}")
         world_of = FIXED_SEED if self.names == "fixed" else world_seed("test", seed, 0)
         world = make_world(world_of, self.names)
         for item in targets:
@@ -81,9 +85,7 @@ class TextCraft:
         return TextCraftSession(make_world(task.data["world"], task.data["names"]), task.data["inventory"])
 
     def _checked(self, split: str) -> Split:
-        # The authors' one world is cut in two, and there is no third part.
-        known: tuple[Split, ...] = ("train", "test") if self.names == "fixed" else SPLITS
-        for name in known:
+        for name in self.splits:
             if split == name:
                 return name
-        raise ConfigurationError(f"textcraft: there is no split {split!r}; choose from {', '.join(known)}")
+        raise ConfigurationError(f"textcraft: there is no split {split!r}; choose from {', '.join(self.splits)}")

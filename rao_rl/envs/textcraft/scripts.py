@@ -1,9 +1,8 @@
-"""What the reference solver writes: short cells of plain Python, names and counts copied from what was seen.
+"""The code that the reference solver writes: short cells of plain Python, names and counts copied from the observations.
 
-A look-up shows a recipe as what has to be made, what is there, and the yield: `({'oak_frame': 2}, {'iron_ore': 1}, 2)`. The
-next cell repeats these literals, so that what is delegated is written out by the agent and can be read off its code, and a
-small model only has to copy. Arithmetic is left to Python: for 3 units of something that is made 2 at a time, `k=-(-3//2)`
-crafts.
+A look-up shows a recipe as the ingredients to craft, the base items, and the yield: `({'oak_frame': 2}, {'iron_ore': 1}, 2)`.
+The next cell repeats these literals: the code then shows what is delegated, and a small model only has to copy. Python does the
+arithmetic: for 3 units of an item that is crafted 2 at a time, `k=-(-3//2)` crafts.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ class Noise:
     drop_child: float = 0.0
     wrong_count: float = 0.0
 
-    def children(self, rng: random.Random, wanted: Mapping[str, int]) -> dict[str, int]:
-        """What is asked for instead of `wanted` (item to units for one craft)."""
-        children = dict(wanted)
+    def children(self, rng: random.Random, needed: Mapping[str, int]) -> dict[str, int]:
+        """What the children are asked for instead of `needed` (item to units for one craft)."""
+        children = dict(needed)
         if children and rng.random() < self.drop_child:
             children.popitem()
         for item, units in children.items():
@@ -42,11 +41,11 @@ class Noise:
 
 
 Mistakes = Callable[[Mapping[str, int]], Mapping[str, int]]
-"""Turns what should be asked of children into what is asked."""
+"""Changes what the children should be asked for into what they are asked for."""
 
 
 def node_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) -> Iterator[str]:
-    """The cells of one agent that delegates every ingredient that has to be made."""
+    """The cells of one agent that delegates every ingredient that must be crafted."""
     if len(targets) > 1:
         launches = ",".join(f"launch_subagent('{PREFIX}{count}x {item}')" for item, count in targets.items())
         yield f"finish(await asyncio.gather({launches}))"
@@ -55,7 +54,7 @@ def node_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) ->
     recipe = world.recipes[item]
     yield _look_up(item)
     lines = [f"k=-(-{count}//{recipe.yields})"]
-    children = dict(mistakes(_made(world, recipe)))
+    children = dict(mistakes(_crafted(world, recipe)))
     rest = {part: units for part, units in recipe.ingredients.items() if children.get(part) != units}
     used = f"{rest}"
     if children:
@@ -66,21 +65,21 @@ def node_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) ->
 
 
 def single_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) -> Iterator[str]:
-    """The cells of one agent that makes everything itself, depth first; a cell ends where the next recipe is needed."""
+    """The cells of one agent that crafts everything itself, depth first; a cell ends where the next recipe is needed."""
     lines: list[str] = []
 
     def make(item: str, count: str, level: int) -> Iterator[str]:
         yield "\n".join([*lines, _look_up(item)])
         recipe = world.recipes[item]
         times, parts = LETTERS[level], LETTERS[level].upper()
-        made = mistakes(_made(world, recipe))
-        rest = {part: units for part, units in recipe.ingredients.items() if made.get(part) != units}
+        crafted = mistakes(_crafted(world, recipe))
+        rest = {part: units for part, units in recipe.ingredients.items() if crafted.get(part) != units}
         lines[:] = [f"{times}=-(-{count}//{recipe.yields})"]
-        if not made:
+        if not crafted:
             lines.append(_craft(recipe, f"{rest}", times))
             return
-        lines.append(f"{parts}={dict(made)}|{rest}")
-        for part in made:
+        lines.append(f"{parts}={dict(crafted)}|{rest}")
+        for part in crafted:
             yield from make(part, f"{parts}['{part}']*{times}", level + 1)
         lines.append(_craft(recipe, parts, times))
 
@@ -91,7 +90,7 @@ def single_script(world: World, targets: Mapping[str, int], mistakes: Mistakes) 
 
 
 def _look_up(item: str) -> str:
-    """Shows what of the ingredients has to be made, what is there, and the yield."""
+    """Code that shows which ingredients must be crafted, which are base items, and the yield."""
     return (
         f"i,=await get_info(['{item}'])\n"
         "r=i['recipes'][0]\n"
@@ -105,5 +104,6 @@ def _craft(recipe: Recipe, used: str, times: str) -> str:
     return f"await craft({{i:n*{times} for i,n in {used}.items()}},('{recipe.item}',{recipe.yields}*{times}))"
 
 
-def _made(world: World, recipe: Recipe) -> dict[str, int]:
+def _crafted(world: World, recipe: Recipe) -> dict[str, int]:
+    """The ingredients that are crafted, not found."""
     return {part: units for part, units in recipe.ingredients.items() if not world.is_base(part)}

@@ -1,8 +1,7 @@
-"""The reference solver: what a task needs, and two ways of carrying it out.
+"""The reference solver: the base items and crafts that a task needs, and two ways to carry it out.
 
 *Plain recursion* gives every sub-goal to a child of its own and rounds it up to the recipe's yield, so that surplus is
-never reused: what a tree of agents does. The *perfect* solution makes every item once, in one batch for all who need
-it.
+never reused; this is how a tree of agents works. The *perfect* solution crafts every item once, in one batch for all uses.
 """
 
 from __future__ import annotations
@@ -69,15 +68,15 @@ def perfect_crafts(world: World, targets: Mapping[str, int]) -> list[tuple[str, 
 
 
 def _used(world: World, targets: Mapping[str, int]) -> list[Recipe]:
-    """Recipes that `targets` rest on, each before those of its ingredients."""
-    found: dict[str, Recipe] = {}
+    """The recipes that `targets` need, each before those of its ingredients."""
+    recipes: dict[str, Recipe] = {}
     waiting = list(targets)
     while waiting:
         recipe = world.recipes.get(item := waiting.pop())
-        if recipe is not None and item not in found:
-            found[item] = recipe
+        if recipe is not None and item not in recipes:
+            recipes[item] = recipe
             waiting.extend(recipe.ingredients)
-    return sorted(found.values(), key=lambda recipe: -recipe.tier)
+    return sorted(recipes.values(), key=lambda recipe: -recipe.tier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Unsolvable(Exception):
 async def solve(session: TextCraftSession, targets: Mapping[str, int], *, node: str = "0") -> list[SolvedNode]:
     """Carry `targets` out by plain recursion through the session's own tools, and return its agents, `node` first.
 
-    Raises Unsolvable where a craft is refused.
+    Raises Unsolvable if a craft is refused.
     """
     goal = format_goal(targets)
     solved = [SolvedNode(node, goal)]
@@ -107,8 +106,8 @@ async def solve(session: TextCraftSession, targets: Mapping[str, int], *, node: 
     ((item, count),) = targets.items()
     recipe = session.world.recipes[item]
     times = recipe.times(count)
-    made = [part for part in recipe.ingredients if not session.world.is_base(part)]
-    for index, part in enumerate(made):
+    crafted = [part for part in recipe.ingredients if not session.world.is_base(part)]
+    for index, part in enumerate(crafted):
         solved += await solve(session, {part: recipe.ingredients[part] * times}, node=f"{node}.{index}")
     await _craft(session, node, goal, recipe, times)
     return solved
@@ -117,7 +116,7 @@ async def solve(session: TextCraftSession, targets: Mapping[str, int], *, node: 
 async def solve_perfectly(
     session: TextCraftSession, targets: Mapping[str, int], *, node: str = "0"
 ) -> list[SolvedNode]:
-    """Carry `targets` out as one agent with the fewest crafts. Raises Unsolvable where a craft is refused."""
+    """Carry `targets` out as one agent with the fewest crafts. Raises Unsolvable if a craft is refused."""
     goal = format_goal(targets)
     for item, units in perfect_crafts(session.world, targets):
         recipe = session.world.recipes[item]
@@ -128,6 +127,6 @@ async def solve_perfectly(
 async def _craft(session: TextCraftSession, node: str, goal: str, recipe: Recipe, times: int) -> None:
     context = ToolContext("solver", node, node.rpartition(".")[0] or None, node.count("."), goal)
     ingredients = {part: units * times for part, units in recipe.ingredients.items()}
-    said = await session.craft(ingredients, (recipe.item, recipe.yields * times), ctx=context)
-    if said.startswith("Error"):
-        raise Unsolvable(said)
+    answer = await session.craft(ingredients, (recipe.item, recipe.yields * times), ctx=context)
+    if answer.startswith("Error"):
+        raise Unsolvable(answer)

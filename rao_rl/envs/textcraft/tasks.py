@@ -28,7 +28,7 @@ WORLDS: Mapping[Split, int] = MappingProxyType({"train": 128, "validation": 32, 
 
 
 @dataclass(frozen=True, slots=True)
-class Difficulty:
+class Level:
     """Depth of the target item, largest count asked for, and how many tasks the authors' splits hold."""
 
     tiers: range
@@ -37,22 +37,22 @@ class Difficulty:
     test: int
 
 
-DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
+LEVELS: Mapping[str, Level] = MappingProxyType(
     {
-        "easy": Difficulty(range(2, 4), 3, 588, 147),
-        "medium": Difficulty(range(4, 7), 3, 852, 213),
-        "hard": Difficulty(range(7, 10), 2, 544, 136),
-        "extreme": Difficulty(range(10, 13), 2, 538, 136),
+        "easy": Level(range(2, 4), 3, 588, 147),
+        "medium": Level(range(4, 7), 3, 852, 213),
+        "hard": Level(range(7, 10), 2, 544, 136),
+        "extreme": Level(range(10, 13), 2, 538, 136),
     }
 )
 
 
-def settings_of(name: str) -> Difficulty:
-    """A difficulty by name. Raises ConfigurationError, listing the names, for another."""
+def level_named(name: str) -> Level:
+    """A level by name. Raises ConfigurationError, listing the names, for another."""
     try:
-        return DIFFICULTIES[name]
+        return LEVELS[name]
     except KeyError:
-        raise ConfigurationError(f"there is no difficulty {name!r}; choose from {', '.join(DIFFICULTIES)}") from None
+        raise ConfigurationError(f"there is no level {name!r}; choose from {', '.join(LEVELS)}") from None
 
 
 def stream_seed(split: Split, number: int) -> int:
@@ -103,7 +103,7 @@ def make_task(
     return Task(
         id=id,
         goal=format_goal(targets),
-        difficulty=level,
+        level=level,
         data={"world": seed, "names": names, "targets": dict(targets), "inventory": start},
     )
 
@@ -111,16 +111,16 @@ def make_task(
 def generate(
     split: Split, seed: int, *, names: Naming, inventory: Inventory, level: str | None = None, limit: int | None = None
 ) -> Iterator[Task]:
-    """The tasks of a split: of one difficulty in order, or of all of them shuffled together.
+    """The tasks of a split: of one level in order, or of all of them shuffled together.
 
-    With `names="words"` the sizes are the authors', and one difficulty gives as many as `limit` asks for. With
+    With `names="words"` the sizes are the authors', and one level gives as many as `limit` asks for. With
     `names="fixed"` the tasks are the authors' selection: every item of the split in every count, shuffled by `seed`.
     """
     draw = _fixed(split, seed) if names == "fixed" else _words(split, seed)
-    levels = [level] if level is not None else list(DIFFICULTIES)
+    levels = [level] if level is not None else list(LEVELS)
     order: list[tuple[str, int]] = []
     for name in levels:
-        settings = settings_of(name)
+        settings = level_named(name)
         size = settings.train if split == "train" else settings.test
         if level is not None and limit is not None and names == "words":
             size = limit
@@ -141,7 +141,7 @@ def generate(
 
 
 class _Targets:
-    """Targets by difficulty and number, no two alike: the pool of each world is shuffled once and read in order."""
+    """Targets by level and number, no two alike: the pool of each world is shuffled once and read in order."""
 
     def __init__(self, split: Split, seed: int, names: Naming, worlds: list[int]) -> None:
         self._split, self._seed, self._names, self._worlds = split, seed, names, worlds
@@ -161,7 +161,7 @@ class _Targets:
     def _pool(self, level: str, seed: int) -> list[tuple[str, int]]:
         world = make_world(seed, self._names)
         by_tier = split_fixed(world, self._split) if self._names == "fixed" else world.by_tier
-        settings = DIFFICULTIES[level]
+        settings = LEVELS[level]
         pool = [
             (item, count)
             for tier in settings.tiers

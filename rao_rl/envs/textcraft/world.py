@@ -73,9 +73,9 @@ def build_world(seed: int, names: Naming) -> World:
     for domain in grid:
         domain.append([add(0) for _ in range(BASE_ITEMS)])
         for tier in range(1, MAX_TIER + 1):
-            made = [(add(tier), _ingredients(rng, domain, tier)) for _ in range(25 - tier // 3)]
-            drawn.extend((item, ingredients, tier) for item, ingredients in made)
-            domain.append([item for item, _ in made])
+            items = [(add(tier), _ingredients(rng, domain, tier)) for _ in range(25 - tier // 3)]
+            drawn.extend((item, ingredients, tier) for item, ingredients in items)
+            domain.append([item for item, _ in items])
     for tier in CROSS_TIERS:
         drawn.extend((add(tier), _cross_ingredients(rng, grid, tier), tier) for _ in range(CROSS_ITEMS))
 

@@ -1,0 +1,351 @@
+"""`rao train`: recorded trees, an environment's rollouts or its demonstrations, into better weights."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from rao_rl.config import ImitationConfig, current_name, sections
+from rao_rl.envs import Environment, make
+from rao_rl.errors import TrainingStopped
+from recursive_agent.errors import ConfigurationError
+from recursive_agent.repl import Require, Unset
+
+from ..extras import needs
+from ..isolation import parse_require
+from ..messages import say
+from ..settings import listing, parse
+from ..tasks import select_tasks, test_split
+
+_FROM, _LENGTH, _MORE = "Training data", "Length and learning rate", "Imitation"
+
+
+def train(
+    traces: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A trace file, or a folder of traces, to learn from.", show_default=False, metavar="TRACES"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the checkpoint, the metrics and the settings of the run.", metavar="DIR"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint folder, or a model of the Hugging Face hub, to start from.", metavar="DIR"),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="rao: reinforcement learning on scored runs. imitation: supervised learning on answers of successful agents. "
+            "Default: rao, or imitation with --env alone.",
+            metavar="rao|imitation",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the run in --out.")] = False,
+    seed: Annotated[
+        int, typer.Option(help="Seed for new weights and for the order of the data.", metavar="N", min=0, max=2**32 - 1)
+    ] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change a setting, e.g. credit.baseline=depth; repeat for several.", metavar="NAME=VALUE"
+        ),
+    ] = None,
+    settings: Annotated[
+        bool, typer.Option("--settings", metavar="", help="List every setting of --set with its default, and exit.")
+    ] = False,
+    env: Annotated[
+        str | None,
+        typer.Option(help="Environment to train on: textcraft, or module:Class.", metavar="ENV", rich_help_panel=_FROM),
+    ] = None,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online",
+            metavar="",
+            help="Repeat: roll out agents on --env, update the weights, push them to the sampler.",
+            rich_help_panel=_FROM,
+        ),
+    ] = False,
+    eval_tasks: Annotated[
+        str,
+        typer.Option(
+            "--eval",
+            help="Evaluate --online on N test tasks of each level: easy=24,medium=32. Set online.eval_every for how often.",
+            metavar="LEVEL=N,…",
+            rich_help_panel=_FROM,
+        ),
+    ] = "",
+    require: Annotated[
+        Literal["kernel", "none"] | None,
+        typer.Option(
+            help="none: start --online even if the kernel cannot isolate the agents' code.",
+            rich_help_panel=_FROM,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of optimizer steps. Default: as --epochs says.", metavar="N", rich_help_panel=_LENGTH
+        ),
+    ] = None,
+    epochs: Annotated[
+        float, typer.Option(min=0.01, help="Number of passes over TRACES.", metavar="N", rich_help_panel=_LENGTH)
+    ] = 3.0,
+    generated: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop --online after N sampled tokens.", metavar="N", rich_help_panel=_LENGTH),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate. Default: 3e-4 for rao; for imitation 2e-3 from scratch, 5e-4 on TRACES, 2e-4 with "
+            "--env and --model.",
+            metavar="LR",
+            rich_help_panel=_LENGTH,
+        ),
+    ] = None,
+    save_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps between checkpoints. Default: 5 for rao, 200 for imitation.",
+            metavar="N",
+            rich_help_panel=_LENGTH,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Train for N minutes of wall time instead of --steps.", metavar="N", rich_help_panel=_MORE
+        ),
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens of an optimizer step.", metavar="N", rich_help_panel=_MORE)
+    ] = 4096,
+    threshold: Annotated[
+        float,
+        typer.Option(help="Imitate agents with at least this score in TRACES.", metavar="S", rich_help_panel=_MORE),
+    ] = 1.0,
+    noise: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Probability of a mistake in each delegation that --env demonstrates.",
+            metavar="P",
+            rich_help_panel=_MORE,
+        ),
+    ] = 0.0,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            metavar="",
+            help="Compile the model: takes about a minute, and makes long runs faster.",
+            rich_help_panel=_MORE,
+        ),
+    ] = False,
+) -> None:
+    """Train a model on recorded runs, or on an environment.
+
+    [bold]Examples[/]
+      rao train traces/ --model policy/ --out better/
+      rao train --env textcraft --online --model policy/ --out better/
+      rao train --env textcraft --out policy/
+    """
+    _check_numbers({"--lr": lr, "--epochs": epochs, "--minutes": minutes, "--noise": noise, "--threshold": threshold})
+    if lr is not None and lr <= 0:
+        raise ConfigurationError(f"--lr must be more than 0, not {lr:g}")
+    defaults = sections(seed=seed, learning_rate=lr, save_steps=save_steps, noise=noise)
+    if settings:
+        print(listing(defaults))
+        return
+    required = parse_require(require)
+    if require is not None and not online:
+        raise ConfigurationError("--require works only with --online, because other training runs no agents' code")
+    if objective is None:
+        objective = "imitation" if env is not None and not online else "rao"
+    if objective not in ("rao", "imitation"):
+        raise ConfigurationError(f"--objective takes rao or imitation, not {objective!r}")
+    if out is None:
+        raise ConfigurationError("name the folder for the checkpoint: --out DIR")
+    if (traces is None) == (env is None):
+        raise ConfigurationError("say what to train on: give either a folder of traces or --env ENV, not both")
+    if model is None and (objective == "rao" or traces is not None):
+        raise ConfigurationError("name the checkpoint to start from: --model DIR")
+    chosen = parse(set_ or (), defaults)
+    if objective == "imitation":
+        if steps is not None and minutes is not None:
+            raise ConfigurationError("give --steps or --minutes, not both")
+        if online:
+            raise ConfigurationError("--online works only with --objective rao")
+        # What is learnt from nothing takes longer steps than what is only adjusted.
+        rate = lr if lr is not None else 2e-3 if model is None else 5e-4 if traces is None else 2e-4
+        config = ImitationConfig(
+            output_dir=str(out),
+            max_steps=steps,
+            minutes=minutes,
+            tokens_per_step=tokens,
+            seed=seed,
+            resume=resume,
+            compile=compile,
+            learning_rate=rate,
+        )
+        if save_steps is not None:
+            config = replace(config, save_steps=save_steps)
+        with _stoppable():
+            _imitate(config, traces, env, model, chosen["lessons"], threshold=threshold, epochs=epochs)
+    elif traces is not None:
+        if online:
+            raise ConfigurationError("--online trains on an environment: give --env instead of recorded traces")
+        temperature = chosen["collect"].temperature if _is_given("collect.temperature", set_ or ()) else None
+        with _stoppable():
+            _offline(
+                out, str(model), traces, chosen, epochs=epochs, steps=steps, temperature=temperature, resume=resume
+            )
+    else:
+        if not online:
+            raise ConfigurationError(
+                "--objective rao on an environment needs --online: add it, or give recorded traces instead of --env"
+            )
+        limits = {"max_steps": steps, "max_generated_tokens": generated}
+        given = {name: value for name, value in limits.items() if value is not None}
+        chosen["online"] = replace(chosen["online"], **given)
+        environment = make(str(env))
+        if chosen["collect"].level not in environment.levels and not _is_given("collect.level", set_ or ()):
+            chosen["collect"] = replace(chosen["collect"], level=None)  # all of its levels
+        with _stoppable():
+            _online(out, str(model), environment, chosen, eval_tasks=eval_tasks, resume=resume, require=required)
+    print(out)
+
+
+def _check_numbers(options: Mapping[str, float | None]) -> None:
+    """Refuse what a command line reads as a number and nobody can count with."""
+    for name, value in options.items():
+        if value is not None and not math.isfinite(value):
+            raise ConfigurationError(f"{name} must be a finite number, not {value:g}")
+
+
+def _module(name: str) -> Any:
+    """A module that needs torch. Raises ConfigurationError, saying what to install, where that is missing."""
+    with needs("train", "training"):
+        return importlib.import_module(name)
+
+
+def _is_given(setting: str, texts: Sequence[str]) -> bool:
+    return any(current_name(text.partition("=")[0].strip()) == setting for text in texts)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say that a signal ended the run, and exit with the status that shells give for it."""
+    try:
+        yield
+    except TrainingStopped as stopped:
+        say(str(stopped))
+        raise typer.Exit(128 + stopped.number) from None
+
+
+def _imitate(
+    config: Any,
+    traces: Path | None,
+    env: str | None,
+    model: str | None,
+    lessons: Any,
+    *,
+    threshold: float,
+    epochs: float,
+) -> None:
+    if traces is None and env != "textcraft":
+        raise ConfigurationError(
+            f"{env!r} has no demonstrations to imitate; use --env textcraft, or give recorded traces"
+        )
+    imitation = _module("rao_rl.imitation.run")
+    if traces is not None and model is not None:
+        imitation.train_on_traces(config, traces, model, threshold=threshold, epochs=epochs, say=say)
+        return
+    imitation.train_on_demonstrations(config, lessons, model=model, say=say)
+
+
+def _offline(
+    out: Path,
+    model: str,
+    traces: Path,
+    chosen: dict[str, Any],
+    *,
+    epochs: float,
+    steps: int | None,
+    temperature: float | None,
+    resume: bool,
+) -> None:
+    from rao_rl.data.folder import left_out_text, read_groups
+
+    run = _module("rao_rl.train.run")
+    recorded = read_groups(traces, min_group=chosen["credit"].min_group)
+    if recorded.left_out:
+        say(f"traces left out: {left_out_text(recorded.left_out)}")
+    for problem in recorded.problems[:3]:
+        say(problem)
+    run.train_offline(
+        out,
+        model,
+        recorded,
+        credit=chosen["credit"],
+        update=chosen["update"],
+        groups_per_step=chosen["collect"].tasks_per_step,
+        temperature=temperature,
+        epochs=epochs,
+        max_steps=steps,
+        resume=resume,
+    )
+
+
+def _online(
+    out: Path,
+    model: str,
+    environment: Environment,
+    chosen: dict[str, Any],
+    *,
+    eval_tasks: str,
+    resume: bool,
+    require: Require | Unset,
+) -> None:
+    split = test_split(environment)
+    tasks = [
+        task
+        for name, count in _counts(eval_tasks)
+        for task in select_tasks(environment, split, 0, levels=name, limit=count)
+    ]
+    _module("rao_rl.train.run").train_online(
+        out,
+        model,
+        environment,
+        collect=chosen["collect"],
+        credit=chosen["credit"],
+        update=chosen["update"],
+        online=chosen["online"],
+        sampler=chosen["sampler"],
+        eval_tasks=tasks,
+        resume=resume,
+        require=require,
+    )
+
+
+def _counts(text: str) -> list[tuple[str, int]]:
+    counts = []
+    for part in filter(None, text.split(",")):
+        name, _, count = part.partition("=")
+        if not count.isdigit():
+            raise ConfigurationError(f"--eval takes LEVEL=TASKS, separated by commas, not {part!r}")
+        counts.append((name.strip(), int(count)))
+    return counts

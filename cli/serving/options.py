@@ -1,0 +1,40 @@
+"""The options of `rao serve`, once they are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..models import Interface
+
+if TYPE_CHECKING:
+    from rao_rl.serve.http.settings import ServerSettings
+
+Engine = Literal["vllm", "embedded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Which model is served, by which server, and within which limits."""
+
+    checkpoint: str | None
+    adapter: Path | None
+    engine: Engine
+    agent: bool
+    endpoint: bool
+    """Whether the model runs already, at `base_url` or where the environment says."""
+    base_url: str | None
+    model: str | None
+    interface: Interface
+    server: ServerSettings
+    python: str | None
+    weight_updates: bool
+    trace_dir: Path
+    limits: dict[str, Any]
+    """Arguments of `Limits` that the command line sets."""
+    isolation: dict[str, Any]
+    """The agent's `sandbox` and `require`."""
+    request_timeout: float | None
+    quiet: bool
+    vllm_options: tuple[str, ...]

@@ -1,0 +1,216 @@
+"""Every setting of training, in one place and without torch: import them from here.
+
+    credit     CreditConfig     how trees become rewards, advantages and weights
+    update     UpdateConfig     how an optimizer step of the RAO objective is taken
+    collect    CollectConfig    what is rolled out for a step
+    online     OnlineConfig     how the loop of rolling out and training runs
+    sampler    SamplerConfig    which model the rollouts are sampled from
+    lessons    Curriculum       which demonstrations a policy from scratch is shown
+               ImitationConfig  how imitation is trained
+
+The names on the left are the sections of `rao train --set SECTION.NAME=VALUE`; `sections` gives their defaults. Every class
+checks its values when it is made and raises ConfigurationError, naming the setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from recursive_agent.errors import ConfigurationError
+
+from .bounds import Amount, Count, Positive, Seed, Share, Whole, check
+from .credit.assign import CreditConfig
+from .credit.normalization import Normalization, Normalize
+from .envs.textcraft.tasks import level_named
+from .rollouts.batches import CollectConfig
+
+__all__ = [
+    "CollectConfig",
+    "CreditConfig",
+    "Curriculum",
+    "ImitationConfig",
+    "LossType",
+    "Normalization",
+    "Normalize",
+    "OnlineConfig",
+    "SamplerConfig",
+    "SamplerName",
+    "UpdateConfig",
+    "current_name",
+    "sections",
+]
+
+_RENAMED = {"collect.difficulty": "collect.level"}
+"""Settings that older versions called otherwise: on command lines, and in the folders of their runs."""
+
+LossType = Literal["cispo", "ppo"]
+SamplerName = Literal["auto", "embedded", "torch", "vllm-lora", "vllm-reload", "vllm-nccl", "vllm-ipc"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateConfig:
+    """Settings of updates with the RAO objective, with the names of TRL's GRPOConfig where it has the setting.
+
+    The authors' settings: a learning rate of 3e-6 for full fine-tuning of a 4B model and 3e-5 with LoRA of rank 32, weight
+    decay 0.017, betas 0.9 and 0.95, gradients clipped at a norm of 1. A small model needs a higher learning rate.
+    """
+
+    learning_rate: Positive = 3e-6
+    warmup_steps: Whole | None = None
+    """Steps over which the learning rate rises to its value; None: 5, or a tenth of a shorter run."""
+    weight_decay: Amount = 0.017
+    max_grad_norm: Amount = 1.0
+    """Largest norm of the gradient; a larger one is scaled down to it. 0 does not clip."""
+    loss_type: LossType = "cispo"
+    epsilon: Share = 0.2
+    """PPO's clip range: ρ from 1 − epsilon to 1 + epsilon."""
+    epsilon_high: Positive = 5.0
+    """CISPO's largest ρ."""
+    normalize: Normalize = "token"
+    """What the loss of a step is divided by: its sampled tokens, its nodes, its rollouts, or `constant`."""
+    constant: Positive = 1.0
+    """The divisor of `normalize="constant"`."""
+    tokens_per_bin: Count = 16_384
+    """Most tokens that are forwarded at once; a longer row is forwarded alone."""
+    padding_free: bool = True
+    """False forwards right-padded batches: for models with sliding windows or without an attention interface."""
+    gradient_checkpointing: bool = False
+    lora_rank: Count | None = None
+    """Rank of a LoRA adapter to train instead of all weights."""
+    bf16: bool | None = None
+    """Mixed precision; None: where the hardware multiplies bfloat16 matrices."""
+    seed: Seed = 0
+    save_steps: Count = 5
+    """Steps between checkpoints."""
+    report_to: str = "none"
+    """Where else the metrics go (wandb, tensorboard, …), by transformers' names, separated by commas."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def normalization(self) -> Normalization:
+        """What the loss of a step is divided by."""
+        return Normalization(normalize=self.normalize, constant=self.constant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineConfig:
+    """Settings of the online loop. It ends after `max_steps` updates or `max_generated_tokens`, whichever comes first."""
+
+    max_steps: Count = 100
+    """Most updates."""
+    max_generated_tokens: Count | None = None
+    """Most tokens sampled in training."""
+    max_staleness: Whole = 0
+    """Batches may be rolled out beside the training, by weights up to this many updates old."""
+    seed: Seed = 0
+    eval_every: Whole = 0
+    """Steps between evaluations; 0: none. The last step is evaluated too."""
+    eval_start: bool = True
+    """Whether the policy that the run begins with is evaluated too."""
+    eval_concurrency: Count = 16
+    """Most evaluation trees at a time."""
+    eval_temperature: Amount | None = None
+    """Sampling temperature of evaluations; None: as in training."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerConfig:
+    """Which sampler makes the rollouts. `base_url` and `served_model` name a vLLM server, for the `vllm-…` samplers."""
+
+    name: SamplerName = "auto"
+    """auto: embedded where the policy has a graph for the light runtime and no GPU holds it, else torch."""
+    base_url: str | None = None
+    served_model: str | None = None
+    served_folder: str | None = None
+    """The checkpoint that `vllm-reload` rewrites: the one the server was started with, a copy of the model that is trained,
+    never the only one."""
+    probe_tolerance: Positive | None = None
+    """What log-probs (in nats) may differ by after a push; None: as for a server that computes in float32. One in bfloat16
+    wants some 0.5."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImitationConfig:
+    """Settings of imitation. Training ends after `max_steps` (2,200 if neither is set) or `minutes` of wall time.
+
+    The learning rate rises during the warm-up, stays constant, and falls to zero over the last fraction `decay` of the run.
+    """
+
+    output_dir: str
+    max_steps: Count | None = None
+    minutes: Positive | None = None
+    tokens_per_step: Count = 4096
+    """Tokens of an optimizer step, prompts included."""
+    learning_rate: Positive = 2e-3
+    warmup_steps: Whole | None = None
+    """Steps over which the learning rate rises to its value; None: 50, or a tenth of a shorter run."""
+    decay: Share = 0.4
+    weight_decay: Amount = 0.1
+    max_grad_norm: Amount = 1.0
+    """0 does not clip."""
+    seed: Seed = 0
+    bf16: bool | None = None
+    """Mixed precision; None: where the hardware multiplies bfloat16 matrices."""
+    compile: bool = False
+    """torch.compile: pays for its minute of preparation on long runs."""
+    save_steps: Count = 200
+    """Steps between checkpoints."""
+    logging_steps: Count = 20
+    """Steps between lines of metrics."""
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curriculum:
+    """Which demonstrations of TextCraft-Synth a model is trained on."""
+
+    seed: Seed = 0
+    single_share: Share = 0.15
+    """Share of the tokens that one agent alone writes."""
+    difficulties: tuple[str, ...] = ("easy", "medium", "hard")
+    single_difficulties: tuple[str, ...] = ("easy", "medium")
+    """The difficulties of the tasks that one agent does alone."""
+    drop_child: Share = 0.0
+    """Probability of a delegation that forgets a child: a mistake leaves the policy something to learn."""
+    wrong_count: Share = 0.0
+    """Probability of a delegation that asks for a wrong number."""
+
+    def __post_init__(self) -> None:
+        for difficulty in (*self.difficulties, *self.single_difficulties):
+            level_named(difficulty)
+        if not self.difficulties or not self.single_difficulties:
+            raise ConfigurationError("difficulties and single_difficulties must name at least one difficulty each")
+        check(self)
+
+
+def current_name(setting: str) -> str:
+    """The name of a setting (`section.name`) today, for one that may be of an older version."""
+    return _RENAMED.get(setting, setting)
+
+
+def sections(
+    *, seed: int = 0, learning_rate: float | None = None, save_steps: int | None = None, noise: float = 0.0
+) -> dict[str, Any]:
+    """The sections that `rao train --set` changes, with the defaults of a small policy."""
+    # A policy of a few million parameters, which is what a CPU trains, takes larger steps than a large one.
+    update = UpdateConfig(learning_rate=3e-4 if learning_rate is None else learning_rate, seed=seed)
+    return {
+        "credit": CreditConfig(),
+        "update": update if save_steps is None else replace(update, save_steps=save_steps),
+        "collect": CollectConfig(seed=seed),
+        "online": OnlineConfig(seed=seed),
+        "sampler": SamplerConfig(),
+        "lessons": Curriculum(seed=seed, drop_child=noise, wrong_count=noise),
+    }

@@ -1,0 +1,1 @@
+"""Recorded trees as training data: folders, groups, token rows. No torch."""

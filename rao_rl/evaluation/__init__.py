@@ -1,0 +1,1 @@
+"""How well a policy does: summaries, logs, curves, plots. No torch."""

@@ -1,0 +1,1 @@
+"""Imitation: cross-entropy on what a good agent wrote."""

@@ -1,0 +1,113 @@
+"""One attempt at one task of an environment, through the same `Agent` that an application uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from recursive_agent import Agent, Limits, Result
+from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.base import Model
+from recursive_agent.repl import UNSET, Require, Sandbox, Unset
+
+from ..envs.base import Environment, Mode, Session, Task
+from ..envs.checks import open_session
+
+ROLLOUT_LIMITS = Limits(
+    max_agents=4096,
+    max_children=16,
+    max_steps=25,
+    max_tokens=None,
+    timeout=600.0,
+    cell_timeout=10.0,
+    cell_memory_mb=128,
+    max_concurrency=64,
+)
+"""Default limits of an attempt; `max_depth` is the environment's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSettings:
+    """Settings of attempts: the agents' limits, the sampling, the sandbox, and the recording.
+
+    Raises ConfigurationError for an unknown mode or a concurrency below 1.
+    """
+
+    mode: Mode = "recursive"
+    """`single` is the same agent without `launch_subagent` (depth 0)."""
+    limits: Limits = ROLLOUT_LIMITS
+    """`max_depth` of these limits is not used: see `max_depth` below."""
+    max_depth: int | None = None
+    """Deepest level of sub-agents in a recursive attempt; None: the environment's."""
+    context_limit: int | None = None
+    """Most tokens of one agent's conversation; None: the model's window."""
+    sampling: Mapping[str, Any] | None = None
+    """Sampling settings that replace the model's own."""
+    trace_dir: Path | None = None
+    """Folder for the traces; None: nothing is recorded."""
+    sandbox: str | Sandbox = "process"
+    """Where the agents' code runs: a name, or a sandbox that is open already."""
+    require: Require | Unset = UNSET
+    """Which isolation the sandbox must provide to start (see `make_sandbox`)."""
+    concurrency: int = 8
+    """Most trees at a time, where there are many attempts."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("single", "recursive"):
+            raise ConfigurationError(f"mode must be 'single' or 'recursive', not {self.mode!r}")
+        if self.concurrency < 1:
+            raise ConfigurationError(f"concurrency must be at least 1, not {self.concurrency}")
+
+    def depth(self, environment: Environment) -> int:
+        """Deepest level of sub-agents in an attempt at a task of `environment`."""
+        if self.mode == "single":
+            return 0
+        return environment.max_depth if self.max_depth is None else self.max_depth
+
+
+DEFAULT_SETTINGS = AttemptSettings()
+
+
+def attempt_seed(seed: int, task: str, number: int = 0) -> int:
+    """The seed of attempt `number` at a task (or group), derived from the seed of the whole job.
+
+    Every attempt needs its own: with one seed for all, each tree would draw the same numbers at the same place, and
+    attempts at different tasks would succeed and fail together.
+    """
+    return int.from_bytes(blake2b(f"{seed}/{task}/{number}".encode(), digest_size=6).digest(), "big")
+
+
+def agent_for(
+    environment: Environment, session: Session, model: Model, settings: AttemptSettings = DEFAULT_SETTINGS
+) -> Agent:
+    """The agent that attempts a task: the session's tools, and the environment's depth."""
+    return Agent(
+        model,
+        tools=session.tools,
+        limits=replace(settings.limits, max_depth=settings.depth(environment)),
+        sandbox=settings.sandbox,
+        require=settings.require,
+        context_limit=settings.context_limit,
+        sampling=settings.sampling,
+        trace_dir=settings.trace_dir,
+    )
+
+
+async def rollout(
+    environment: Environment,
+    task: Task,
+    model: Model,
+    settings: AttemptSettings = DEFAULT_SETTINGS,
+    *,
+    seed: int | None = None,
+    group: str | None = None,
+) -> Result:
+    """One attempt at `task`; the session scores every node. `group` is the name of its group; default: the task's id."""
+    session = open_session(environment, task)
+    agent = agent_for(environment, session, model, settings)
+    return await agent.solve(
+        task.goal, context=task.context, returns=task.returns, seed=seed, score=session.score, group=group or task.id
+    )

@@ -1,0 +1,170 @@
+"""Batches of rollouts for online training: groups of attempts at an environment's tasks, recorded, none of them twice.
+
+The number of a batch determines its tasks and seeds. Each batch has its own folder of traces, so a run that was killed reads
+the whole traces from there and rolls out only the others.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.base import Model
+from recursive_agent.repl import Sandbox
+from recursive_agent.trace.tree import ExecutionTree
+
+from ..bounds import Count, Positive, Seed, Whole, check
+from ..envs.base import Environment, Mode
+from .attempt import ROLLOUT_LIMITS, AttemptSettings, attempt_seed
+from .many import PlannedAttempt, run_attempts
+from .recorded import recorded_attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectConfig:
+    """The rollouts of one optimizer step: `num_generations` attempts at each of `tasks_per_step` tasks."""
+
+    tasks_per_step: Count = 8
+    num_generations: int = 8
+    split: str = "train"
+    level: str | None = "medium"
+    """Level of the tasks; None: all levels of the environment."""
+    mode: Mode = "recursive"
+    seed: Seed = 0
+    max_in_flight: Count = 32
+    """Most trees at a time."""
+    timeout: Positive = 300.0
+    """Seconds of one tree; then it ends as `tree_timeout`, which is a failure of its root."""
+    max_agents: Count = 512
+    """Most agents of one tree."""
+    max_steps: Count = 25
+    """Most steps of one agent."""
+    max_depth: Whole | None = None
+    """Deepest level of sub-agents; None: the environment's."""
+    context_limit: Count | None = None
+    """Most tokens of one agent's conversation; None: the policy's window."""
+    max_completion_length: Count | None = None
+    """Most tokens of one answer; None: the setting saved with the policy."""
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.num_generations < 2:
+            raise ConfigurationError(
+                "num_generations must be at least 2: an attempt is judged against the others at the same task"
+            )
+        if not 0 < self.temperature < math.inf:
+            raise ConfigurationError(
+                f"temperature must be more than 0, so that attempts differ, and finite, not {self.temperature}"
+            )
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Sampling settings. Sampling is never truncated, which would bias the importance ratio ρ."""
+        most = {} if self.max_completion_length is None else {"max_tokens": self.max_completion_length}
+        return {"temperature": self.temperature, "top_p": 1.0, **most}
+
+
+def attempt_settings(config: CollectConfig, environment: Environment) -> AttemptSettings:
+    """How the attempts at tasks of `environment` are made."""
+    return AttemptSettings(
+        mode=config.mode,
+        limits=replace(
+            ROLLOUT_LIMITS, max_agents=config.max_agents, max_steps=config.max_steps, timeout=config.timeout
+        ),
+        max_depth=None if config.max_depth is None else min(config.max_depth, environment.max_depth),
+        context_limit=config.context_limit,
+        sampling=config.sampling,
+        concurrency=config.max_in_flight,
+    )
+
+
+@dataclass(slots=True)
+class TreeBatch:
+    """The trees of a batch, in the order of the attempts; `lost` counts the attempts that gave no tree, by reason."""
+
+    number: int
+    trees: list[ExecutionTree]
+    seconds: float
+    recorded: int
+    """Trees that were recorded already and so were not rolled out again."""
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+class Collector:
+    """Rolls out batch after batch on one environment. `folder` holds a folder of traces for each batch.
+
+    Raises ConfigurationError if the environment does not have the split or the level, or has no tasks of it.
+    """
+
+    def __init__(self, environment: Environment, model: Model, config: CollectConfig, folder: Path) -> None:
+        self.environment = environment
+        self.model = model
+        self.config = config
+        self.folder = folder
+        if config.split not in environment.splits:
+            raise ConfigurationError(
+                f"{environment.name} has no split {config.split!r}; set collect.split to one of {', '.join(environment.splits)}"
+            )
+        known = config.level is None or config.level in environment.levels
+        self.tasks = list(environment.tasks(config.split, 0, level=config.level)) if known else []
+        if not self.tasks:
+            raise ConfigurationError(
+                f"the split {config.split!r} of {environment.name} has no tasks of level {config.level}; its levels are "
+                f"{', '.join(environment.levels)} (set collect.level)"
+            )
+
+    def attempts(self, number: int) -> list[PlannedAttempt]:
+        """The attempts of batch `number`. Every task comes once before any comes twice."""
+        config = self.config
+        places = range(number * config.tasks_per_step, (number + 1) * config.tasks_per_step)
+        planned = []
+        for place in places:
+            epoch, index = divmod(place, len(self.tasks))
+            order = list(range(len(self.tasks)))
+            random.Random(f"order/{config.seed}/{epoch}").shuffle(order)
+            task = self.tasks[order[index]]
+            group = f"{number:06d}/{place - places.start:03d}/{task.id}"
+            planned += [
+                PlannedAttempt(task=task, group=group, seed=attempt_seed(config.seed, group, attempt))
+                for attempt in range(config.num_generations)
+            ]
+        return planned
+
+    async def batch(self, number: int, sandbox: Sandbox | None = None) -> TreeBatch:
+        """The trees of batch `number`, each scored. Those that `folder` holds already are not rolled out again.
+
+        `sandbox` is one that is open already; None: one is opened for this batch.
+        """
+        begun = time.monotonic()
+        folder = self.folder / f"{number:06d}"
+        planned = self.attempts(number)
+        recorded = read_recorded(folder)
+        trees = {place: tree for place, plan in enumerate(planned) if (tree := recorded.get(plan.key))}
+        batch = TreeBatch(number, [], 0.0, len(trees))
+        missing = [place for place in range(len(planned)) if place not in trees]
+        settings = replace(
+            attempt_settings(self.config, self.environment), trace_dir=folder, sandbox=sandbox or "process"
+        )
+        rolled_out = await run_attempts(
+            self.environment, [planned[place] for place in missing], self.model, settings, lambda _, result: result.tree
+        )
+        for place, tree in zip(missing, rolled_out, strict=True):
+            if tree.complete:
+                trees[place] = tree
+            else:
+                batch.lost["incomplete"] += 1
+        batch.trees = [trees[place] for place in sorted(trees)]
+        batch.seconds = time.monotonic() - begun
+        return batch
+
+
+def read_recorded(folder: Path) -> dict[tuple[str, int], ExecutionTree]:
+    """The whole trees of a folder by group and seed. Those that were cut off are left out: they are rolled out again."""
+    return {key: tree for key, _, tree in recorded_attempts(folder)}

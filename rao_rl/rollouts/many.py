@@ -1,0 +1,90 @@
+"""Many attempts at once, a few trees at a time, all in one sandbox. Evaluation, recording and training run them here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import anyio
+
+from recursive_agent import ModelError, RaoError, Result
+from recursive_agent.concurrency import task_group
+from recursive_agent.model.base import Model
+from recursive_agent.repl import Sandbox, make_sandbox
+
+from ..envs.base import Environment, Mode, Task
+from .attempt import AttemptSettings, rollout
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAttempt:
+    """A planned attempt: its task, its seed (different for each attempt at the task), and its group."""
+
+    task: Task
+    group: str
+    seed: int
+    mode: Mode | None = None
+    """None: that of the settings."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Group and seed. A trace contains them too, so they identify an attempt in a folder."""
+        return self.group, self.seed
+
+
+async def run_attempts(
+    environment: Environment,
+    planned: Sequence[PlannedAttempt],
+    model: Model,
+    settings: AttemptSettings,
+    on_end: Callable[[PlannedAttempt, Result], T],
+) -> list[T]:
+    """Run the planned attempts, at most `settings.concurrency` trees at a time.
+
+    `on_end` is called with each attempt when it ends; its return values are the result, in the order of `planned`, so that
+    you need not keep complete trees.
+
+    All attempts share one sandbox: `settings.sandbox` by name, opened here, or an open one, which stays open. If the
+    endpoint fails during an attempt, only that tree is lost: `on_end` receives the tree up to that point. Raises
+    ModelError if every other call would fail in the same way (a rejected key, say).
+    """
+    if not planned:
+        return []
+    outcomes: dict[int, T] = {}
+    limiter = anyio.CapacityLimiter(settings.concurrency)
+
+    async def run_one(index: int, plan: PlannedAttempt, shared: AttemptSettings) -> None:
+        async with limiter:
+            own = shared if plan.mode is None else replace(shared, mode=plan.mode)
+            try:
+                result = await rollout(environment, plan.task, model, own, seed=plan.seed, group=plan.group)
+            except RaoError as error:
+                result = _partial_result(error)
+            outcomes[index] = on_end(plan, result)
+
+    async with _shared_sandbox(settings) as sandbox:
+        shared = replace(settings, sandbox=sandbox)
+        async with task_group() as tasks:
+            for index, plan in enumerate(planned):
+                tasks.start_soon(run_one, index, plan, shared)
+    return [outcomes[index] for index in range(len(planned))]
+
+
+def _shared_sandbox(settings: AttemptSettings) -> AbstractAsyncContextManager[Sandbox]:
+    if isinstance(settings.sandbox, str):
+        return make_sandbox(settings.sandbox, require=settings.require)
+    return nullcontext(settings.sandbox)
+
+
+def _partial_result(error: RaoError) -> Result:
+    """The run that an error ended, as far as it came.
+
+    Raises the error itself if there is no run, or if every other call would fail in the same way.
+    """
+    if not isinstance(error.result, Result) or (isinstance(error, ModelError) and error.fatal):
+        raise error
+    return error.result

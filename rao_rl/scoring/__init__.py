@@ -1,0 +1,1 @@
+"""Scores for recorded runs: by a function of the application, or by a judge. No torch."""

@@ -1,0 +1,57 @@
+"""The recorded runs of a server, by id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi import Path as PathParameter
+from fastapi.responses import StreamingResponse
+
+from recursive_agent.trace.folder import SUFFIX
+
+from ..http.errors import ApiError
+
+_ID = r"^[0-9a-f]{1,64}$"
+_PIECE = 1 << 16
+
+
+def add_traces(app: FastAPI, directory: Path | None) -> None:
+    """Serve the trace files of `directory` (None: no traces are kept) as /v1/traces/{run}."""
+
+    @app.get(
+        "/v1/traces/{run}",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+                "description": "The trace: an event a line, as far as the run has come.",
+            }
+        },
+    )
+    async def trace(run: Annotated[str, PathParameter(json_schema_extra={"pattern": _ID})]) -> StreamingResponse:
+        """The trace of a run; `rao trace show` reads it. Whoever has a key may read every trace."""
+        if directory is None:
+            raise ApiError(404, "This server keeps no traces.", code="no_traces")
+        found = await anyio.to_thread.run_sync(_find, directory, run)
+        if found is None:
+            raise ApiError(404, "There is no such run.", param="run", code="run_not_found")
+        return StreamingResponse(_pieces(found), media_type="application/x-ndjson")
+
+
+def _find(directory: Path, run: str) -> Path | None:
+    # An id comes from outside: nothing but hexadecimal digits may become part of a pattern, or of a path.
+    if re.fullmatch(_ID, run) is None or run.endswith("\n"):
+        return None
+    return next(directory.glob(f"*-{run}{SUFFIX}"), None)
+
+
+async def _pieces(path: Path) -> AsyncGenerator[bytes, None]:
+    async with await anyio.open_file(path, "rb") as file:
+        while piece := await file.read(_PIECE):
+            yield piece

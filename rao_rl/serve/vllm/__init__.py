@@ -1,0 +1,1 @@
+"""Stock vLLM as a child process."""

@@ -1,0 +1,1 @@
+"""The RAO objective: from trees to a better checkpoint."""

@@ -1,0 +1,72 @@
+"""Recorded trees as the steps of a training run: `rao train traces/` with the RAO objective."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from ..config import CreditConfig
+from ..credit.normalization import BY_TOKEN, Normalization
+from ..data.folder import Recorded
+from ..data.rows import TreeRows
+from ..errors import DataError
+from .steps import step_of
+from .trainer import Step
+
+
+class OfflineSteps:
+    """The steps of recorded groups: each epoch in a new order, `groups_per_step` groups a step, none twice in an epoch.
+
+    A function of seed and step number alone, so a killed run continues with the groups that would have come next. Raises
+    DataError where no step teaches anything.
+    """
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        credit: CreditConfig,
+        *,
+        groups_per_step: int,
+        seed: int,
+        normalization: Normalization = BY_TOKEN,
+    ) -> None:
+        self.credit = credit
+        self.seed = seed
+        self.normalization = normalization
+        self.groups_per_step = groups_per_step
+        # A group that teaches nothing would make steps of different worth, and some of none.
+        self.groups = [trees for trees in recorded.groups.values() if self._step(trees, 0).samples]
+        if not self.groups:
+            whole = self._step(recorded.rows, 0)
+            reasons = {
+                name.rpartition("/")[2]: int(count)
+                for name, count in whole.metrics.items()
+                if name.startswith("funnel/rollouts_dropped/")
+            }
+            if set(reasons) == {"zero_advantage"}:
+                raise DataError(
+                    "nothing to train on: within each group every attempt got the same score; record more varied attempts "
+                    "(higher temperature, harder tasks)"
+                )
+            listed = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.items())
+            raise DataError(f"nothing to train on in the {len(recorded.trees)} runs: {listed or 'no sampled tokens'}")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass over the groups."""
+        return -(-len(self.groups) // self.groups_per_step)
+
+    def steps(self, first: int) -> Iterator[Step]:
+        """The steps from number `first` on, without end."""
+        number = first
+        while True:
+            epoch, place = divmod(number, self.steps_per_epoch)
+            order = list(self.groups)
+            random.Random(f"groups/{self.seed}/{epoch}").shuffle(order)
+            chosen = order[place * self.groups_per_step : (place + 1) * self.groups_per_step]
+            yield self._step([tree for trees in chosen for tree in trees], number)
+            number += 1
+
+    def _step(self, trees: Sequence[TreeRows], number: int) -> Step:
+        rng = random.Random(f"nodes/{self.seed}/{number}")
+        return step_of(trees, self.credit, normalization=self.normalization, rng=rng)

@@ -1,0 +1,254 @@
+"""The online loop: push the weights, roll out, make the step; `RaoTrainer` asks for one step after the other.
+
+It runs in one process, which rolls out and trains; `train_online` refuses to start on several. To train on several devices,
+roll out with `rao rollout` and train on its traces: there process 0 makes each step of the traces and sends it to the others.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from recursive_agent.repl import UNSET, Require, Sandbox, Unset, make_sandbox
+
+from ..config import CreditConfig, OnlineConfig
+from ..credit.normalization import BY_TOKEN, Normalization
+from ..data.rows import TreeRows
+from ..envs.base import Environment, Mode, Task
+from ..errors import NothingToLearn
+from ..evaluation.run import evaluate
+from ..evaluation.summary import summarize
+from ..rollouts.attempt import AttemptSettings
+from ..rollouts.batches import Collector, TreeBatch, attempt_settings
+from ..weights.sync import WeightSync
+from .folder import append_metrics
+from .steps import step_of
+from .trainer import Step
+
+HOPELESS = 50
+"""Batches in a row that teach nothing after which a run without a budget of tokens gives up."""
+
+
+STOP_SECONDS = 0.2
+"""Seconds after which a signal that ends the run is noticed while agents are at work."""
+_T = TypeVar("_T")
+
+
+class _Stopping(Exception):
+    """A signal has ended the run while something was waited for."""
+
+
+class Progress(TrainerCallback, ExportableState):
+    """How far the loop is, kept in the trainer's checkpoints: batches used (some teach nothing) and tokens generated."""
+
+    def __init__(self, batches: int = 0, generated_tokens: int = 0) -> None:
+        self.batches = batches
+        self.generated_tokens = generated_tokens
+
+    def state(self) -> dict[str, Any]:
+        """What goes into `trainer_state.json`."""
+        return {"args": {"batches": self.batches, "generated_tokens": self.generated_tokens}, "attributes": {}}
+
+
+class OnlineLoop:
+    """Gives the optimizer steps of a run (`steps`), and knows how much of it is done (`share`).
+
+    `evaluated` are steps whose weights need no evaluation any more. `stopping` says whether the run is to end before its
+    next step, whatever is under way. A context manager: it holds the event loop in which the agents run, and their sandbox.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        sync: WeightSync,
+        policy: torch.nn.Module,
+        credit: CreditConfig,
+        config: OnlineConfig,
+        *,
+        normalization: Normalization = BY_TOKEN,
+        progress: Progress,
+        metrics: Path,
+        eval_tasks: Sequence[Task] = (),
+        evaluated: Iterable[int] = (),
+        require: Require | Unset = UNSET,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.collector = collector
+        self.sync = sync
+        self.policy = policy
+        self.credit = replace(credit, max_staleness=config.max_staleness)
+        self.config = config
+        self.normalization = normalization
+        self.progress = progress
+        self.metrics = metrics
+        self.eval_tasks = list(eval_tasks)
+        self._pending: dict[int, Future[TreeBatch]] = {}
+        self._evaluated = set(evaluated)
+        self._require: Require | Unset = require
+        self._stopping = stopping
+
+    def __enter__(self) -> OnlineLoop:
+        self._stack = start_blocking_portal("asyncio")
+        self._portal: BlockingPortal = self._stack.__enter__()
+        self._sandbox_context = self._portal.wrap_async_context_manager(make_sandbox("process", require=self._require))
+        self._sandbox: Sandbox = self._sandbox_context.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        for future in self._pending.values():
+            future.cancel()
+        try:
+            self._portal.call(self.sync.model.aclose)
+            self._sandbox_context.__exit__(*exc)
+        finally:
+            self._stack.__exit__(*exc)
+
+    def share(self, step: int) -> float:
+        """Share of the run that is done after `step` updates."""
+        spent = self.config.max_generated_tokens
+        tokens = 0.0 if spent is None else self.progress.generated_tokens / spent
+        return max(step / self.config.max_steps, tokens)
+
+    def steps(self, first: int) -> Iterator[Step]:
+        """The optimizer steps from `first` on. A batch that teaches nothing is passed over; its tokens count.
+
+        Ends early where the run is to stop: what was being rolled out is taken up again when the run is resumed.
+        """
+        with suppress(_Stopping):
+            yield from self._steps(first)
+
+    def _steps(self, first: int) -> Iterator[Step]:
+        version = first
+        pushed = self._push(version)
+        idle = 0
+        while self.share(version) < 1:
+            if self.config.eval_every and version % self.config.eval_every == 0 and (version or self.config.eval_start):
+                self.evaluate(version)
+            begun = time.monotonic()
+            number = self.progress.batches
+            for ahead in range(number, number + self.config.max_staleness + 1):
+                if ahead not in self._pending:
+                    self._pending[ahead] = self._portal.start_task_soon(self.collector.batch, ahead, self._sandbox)
+            batch = self._awaited(self._pending[number])
+            del self._pending[number]
+            waited = time.monotonic() - begun
+            self.progress.batches += 1
+            generated = sum(tree.usage.completion_tokens for tree in batch.trees)
+            self.progress.generated_tokens += generated
+            rng = random.Random(f"nodes/{self.config.seed}/{number}")
+            step = step_of(
+                [TreeRows.of(tree) for tree in batch.trees],
+                self.credit,
+                normalization=self.normalization,
+                version=version,
+                rng=rng,
+            )
+            figures = {
+                **step.metrics,
+                **{f"funnel/lost/{reason}": float(count) for reason, count in batch.lost.items()},
+                "rao/generated_tokens": float(self.progress.generated_tokens),
+                "rao/batch": float(number),
+                "rao/recorded_trees": float(batch.recorded),
+                "time/rollout": batch.seconds,
+                "time/wait": waited,
+                "time/push": pushed.seconds,
+                "time/make": time.monotonic() - begun - waited,
+                "rao/push_error": pushed.probe_error,
+            }
+            if not step.samples:
+                append_metrics(self.metrics, {"step": version, "rao/skipped": 1.0, **figures})
+                idle += 1
+                if idle >= HOPELESS and self.config.max_generated_tokens is None:
+                    raise NothingToLearn(
+                        f"{idle} batches in a row taught nothing: every attempt at a task did equally well (mean reward "
+                        f"{figures.get('reward', 0.0):.2f}). Take easier or harder tasks, or a better policy to start from."
+                    )
+                continue
+            idle = 0
+            yield replace(step, metrics=figures)
+            version += 1
+            pushed = self._push(version)
+
+    def evaluate(self, step: int) -> None:
+        """Attempt the evaluation tasks with the weights that were pushed last; the rates go into the metrics file."""
+        if step in self._evaluated or not self.eval_tasks:
+            return
+        self._evaluated.add(step)
+        collect = self.collector.config
+        temperature = collect.temperature if self.config.eval_temperature is None else self.config.eval_temperature
+        settings = replace(
+            attempt_settings(collect, self.collector.environment),
+            max_depth=None,
+            sampling={**collect.sampling, "temperature": temperature},
+            sandbox=self._sandbox,
+            concurrency=self.config.eval_concurrency,
+        )
+        attempts = self._portal.start_task_soon(
+            _rates,
+            self.collector.environment,
+            self.eval_tasks,
+            self.sync.model,
+            settings,
+            collect.mode,
+            self.config.seed,
+        )
+        try:
+            rates = self._awaited(attempts)
+        except _Stopping:
+            self._evaluated.discard(step)
+            raise
+        append_metrics(
+            self.metrics, {"step": step, "rao/generated_tokens": float(self.progress.generated_tokens), **rates}
+        )
+
+    def _awaited(self, future: Future[_T]) -> _T:
+        """What the agents give. Raises _Stopping, and cancels them, where the run is to end first."""
+        try:
+            while not wait([future], timeout=STOP_SECONDS).done:
+                if self._stopping():
+                    raise _Stopping
+        except BaseException:
+            future.cancel()
+            raise
+        return future.result()
+
+    def finish(self, step: int) -> bool:
+        """Push the last weights and evaluate them; whether that was done before the run was to stop."""
+        self._push(step)
+        try:
+            self.evaluate(step)
+        except _Stopping:
+            return False
+        return True
+
+    def _push(self, version: int) -> Any:
+        return self._portal.call(self.sync.push, self.policy, version)
+
+
+async def _rates(
+    environment: Environment, tasks: Sequence[Task], model: Any, settings: AttemptSettings, mode: Mode, seed: int
+) -> dict[str, float]:
+    attempts = await evaluate(environment, tasks, model, settings, modes=(mode,), seed=seed)
+    figures: dict[str, float | None] = {}
+    for item in summarize(attempts):
+        figures |= {
+            f"eval/success/{item.level}": item.success,
+            f"eval/success_low/{item.level}": item.low,
+            f"eval/success_high/{item.level}": item.high,
+            f"eval/agents/{item.level}": item.agents,
+            f"eval/tokens/{item.level}": item.completion_tokens,
+            f"eval/depth/{item.level}": item.depth,
+            f"eval/concurrent_share/{item.level}": item.concurrent_share,
+        }
+    return {name: value for name, value in figures.items() if value is not None}

@@ -1,0 +1,331 @@
+"""Recursive Agent Optimization as a run in a folder: a checkpoint and trees in, a better checkpoint out.
+
+The loop on one page, with the names of this package and without resuming:
+
+    policy, tokenizer, settings = load_checkpoint(model)            # weights/checkpoint.py
+    sync = open_sync(sampler, folder, policy)                       # weights/choose.py: a sampler, and the way to push weights
+    collector = Collector(environment, sync.model, collect, folder) # rollouts/batches.py
+    for number in range(online.max_steps):
+        await sync.push(policy, number)                             # weights/sync.py: the sampler samples with these weights
+        batch = await collector.batch(number)                       # G attempts at each task, one trace a tree
+        rows = [TreeRows.of(tree) for tree in batch.trees]          # data/rows.py: the tokens that were sampled
+        step = step_of(rows, credit, version=number)                # steps.py: reward, baseline, A, w_d, D
+        for bin in pack(map(len, step.samples), tokens_per_bin):    # packing.py
+            bin = collate(bin)                                      # trainer.py: tensors, rows behind each other
+            scored = policy(**bin.arguments, at=…, targets=…)       # logprobs.py: log π_θ of the sampled tokens
+            token_losses(scored.per_token_logps, bin.sampling_per_token_logps, bin.coefficients / D).sum().backward()
+        optimizer.step()
+    write_checkpoint(folder, policy, tokenizer, settings)
+
+`online.py` is the outer part of the loop, `trainer.py` the inner one. `offline.py` gives the steps of recorded trees instead.
+What a run writes is said in `folder.py`, every metric in `metrics.py`, every setting in `rao_rl/config.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recursive_agent.checkpoint import FILE_NAME
+from recursive_agent.errors import ConfigurationError
+from recursive_agent.repl import UNSET, Require, Unset
+
+from ..config import CollectConfig, CreditConfig, OnlineConfig, SamplerConfig, UpdateConfig
+from ..data.folder import Recorded, temperature_of
+from ..envs.base import Environment, Task
+from ..errors import TrainingStopped
+from ..rollouts.batches import Collector
+from ..weights.adapters import adapted, merged
+from ..weights.checkpoint import load_checkpoint, write_checkpoint
+from ..weights.choose import open_sync
+from ..weights.saving import check_folder, check_savable, saving
+from .arguments import check_reporters, common
+from .folder import (
+    CHECKPOINTS,
+    METRICS,
+    RunProgress,
+    StopOnSignal,
+    cut_metrics,
+    is_first,
+    last_checkpoint,
+    processes,
+    remember,
+    show_by,
+)
+from .offline import OfflineSteps
+from .online import OnlineLoop, Progress
+from .safe_trainer import check_sound, warmup_steps
+from .trainer import RaoArguments, RaoTrainer, Step, Steps
+
+TRACES = "traces"
+SAMPLER = "sampler"
+_WARMUP = 5
+"""Steps of the warm-up of a long run."""
+_FREE_TO_CHANGE = (
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "tokens_per_bin",
+    "padding_free",
+    "gradient_checkpointing",
+    "bf16",
+    "save_steps",
+    "report_to",
+)
+_FREE = (
+    *(f"update.{name}" for name in _FREE_TO_CHANGE),
+    *("online.max_steps", "online.max_generated_tokens", "online.eval_concurrency"),
+    *("collect.max_in_flight",),
+)
+"""Settings that may change when a run is resumed: how far and how fast it goes, not what it learns from."""
+
+
+def train_online(
+    output: str | Path,
+    model: str | Path,
+    environment: Environment,
+    *,
+    collect: CollectConfig,
+    credit: CreditConfig,
+    update: UpdateConfig,
+    online: OnlineConfig,
+    sampler: SamplerConfig | None = None,
+    eval_tasks: Sequence[Task] = (),
+    resume: bool = False,
+    require: Require | Unset = UNSET,
+) -> Path:
+    """Roll out → update → push the weights → repeat, from the checkpoint `model`; returns the folder of the new one.
+
+    `require` is passed to the sandbox of the rollouts (see `make_sandbox`).
+
+    With `resume`, a killed run continues with the same data order, optimizer, counters and metrics, and does not repeat
+    recorded trees. SIGTERM and SIGINT save the run and end it at the next step, or at once during rollouts. Raises
+    ConfigurationError for invalid settings, TrainingDiverged if the loss is not finite, WeightPushError if the sampler
+    does not use the trainer's weights, and TrainingStopped after a signal.
+    """
+    if processes() > 1:
+        raise ConfigurationError(
+            "online training runs in one process; on several, roll out with `rao rollout` and train on its traces"
+        )
+    folder = _folder(output, resume)
+    about = {
+        "objective": "rao",
+        "model": str(model),
+        "environment": environment.name,
+        "collect": asdict(collect),
+        "credit": asdict(credit),
+        "update": asdict(update),
+        "online": asdict(online),
+    }
+    check_reporters(update.report_to)
+    policy, tokenizer, settings = load_checkpoint(model)
+    if settings.environment is not None and settings.environment.name != environment.name:
+        settings = settings.model_copy(update={"environment": None})  # no longer a policy of that one
+    check_savable(folder, policy, tokenizer, settings)
+    remember(folder, about, resume=resume, free=_FREE)
+    last, done, counters = _position(folder, resume)
+    with saving(folder):
+        place = write_checkpoint(folder / SAMPLER, policy, tokenizer, settings)
+    policy = adapted(policy, update)
+    sync = open_sync(sampler or SamplerConfig(), place, policy)
+    collector = Collector(environment, sync.model, collect, folder / TRACES)
+    progress = Progress(**counters)
+    metrics = folder / METRICS
+    rows = cut_metrics(
+        metrics, done, lambda row: "train_runtime" in row or row.get("rao/batch", -1) >= progress.batches
+    )
+    stop = StopOnSignal()
+    with (
+        stop.heeding(),
+        OnlineLoop(
+            collector,
+            sync,
+            policy,
+            credit,
+            online,
+            normalization=update.normalization,
+            progress=progress,
+            metrics=metrics,
+            eval_tasks=eval_tasks,
+            evaluated=[row["step"] for row in rows if any(name.startswith("eval/") for name in row)],
+            require=require,
+            stopping=lambda: stop.number is not None,
+        ) as loop,
+    ):
+        trainer = _trainer(
+            folder,
+            policy,
+            update,
+            loop.steps,
+            loop.share,
+            tokenizer,
+            collect.temperature,
+            [progress, stop],
+            length=online.max_steps,
+        )
+        with saving(folder):
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        if stop.number is not None and loop.share(trainer.state.global_step) < 1:
+            raise TrainingStopped(stop.number, trainer.state.global_step)
+        check_sound(policy)
+        if not loop.finish(trainer.state.global_step) and stop.number is not None:
+            raise TrainingStopped(stop.number, trainer.state.global_step)
+    with saving(folder):
+        return write_checkpoint(folder, merged(policy), tokenizer, settings)
+
+
+def train_offline(
+    output: str | Path,
+    model: str | Path,
+    recorded: Recorded,
+    *,
+    credit: CreditConfig,
+    update: UpdateConfig,
+    groups_per_step: int = 16,
+    epochs: float = 1.0,
+    max_steps: int | None = None,
+    temperature: float | None = None,
+    resume: bool = False,
+) -> Path:
+    """Update the checkpoint `model` on recorded groups of trees; returns the folder of the new one.
+
+    `temperature` is the sampling temperature of the traces (see `temperature_of`). SIGTERM and SIGINT end the run at the
+    next step, and save it. Raises ConfigurationError if a model with another vocabulary sampled the traces, TrainingStopped
+    after a signal, and otherwise like `train_online`.
+    """
+    temperature = temperature_of(recorded.trees, temperature)
+    first = is_first()
+    folder = _folder(output, resume) if first else Path(output)
+    about = {
+        "objective": "rao",
+        "model": str(model),
+        "runs": sorted(tree.run for tree in recorded.trees),
+        "credit": asdict(credit),
+        "update": asdict(update),
+        "groups_per_step": groups_per_step,
+        "temperature": temperature,
+    }
+    check_reporters(update.report_to)
+    policy, tokenizer, settings = load_checkpoint(model)
+    source = OfflineSteps(
+        recorded,
+        credit,
+        groups_per_step=groups_per_step,
+        seed=update.seed,
+        normalization=update.normalization,
+    )
+    check_vocabulary(recorded, policy.config.get_text_config().vocab_size, model)
+    if first:
+        check_savable(folder, policy, tokenizer, settings)
+        remember(folder, about, resume=resume, free=_FREE)
+    policy = adapted(policy, update)
+    last, done, _ = _position(folder, resume)
+    if first:
+        cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
+    steps = max_steps or max(1, round(epochs * source.steps_per_epoch))
+
+    def rest(first: int) -> Iterator[Step]:
+        return itertools.islice(source.steps(first), max(0, steps - first))
+
+    stop = StopOnSignal()
+    trainer = _trainer(
+        folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [stop], length=steps
+    )
+    with stop.heeding(), saving(folder):
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    if stop.number is not None and trainer.state.global_step < steps:
+        raise TrainingStopped(stop.number, trainer.state.global_step)
+    prompted = recorded.trees[0].settings
+    if not (Path(model) / FILE_NAME).is_file():  # the traces say how the agents were prompted
+        settings = settings.model_copy(
+            update={key: prompted[key] for key in ("prompt_style", "action_format") if key in prompted}
+        )
+    # Sharded weights (FSDP) are gathered by all processes together; an adapter's are whole in each.
+    sharded = processes() > 1 and update.lora_rank is None
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
+    if first:
+        if weights is None:
+            check_sound(policy)
+        with saving(folder):
+            write_checkpoint(folder, merged(policy), tokenizer, settings, weights=weights)
+    return folder
+
+
+def check_vocabulary(recorded: Recorded, size: int, model: str | Path) -> None:
+    """Raises ConfigurationError where a trace holds a token id that the model does not have."""
+    for each in recorded.rows:
+        highest = max((int(row.input_ids.max()) for rows in each.rows.values() for row in rows), default=0)
+        if highest >= size:
+            raise ConfigurationError(
+                f"run {each.tree.run} was sampled by {each.tree.model} with token ids up to {highest}, and {model} has only "
+                f"{size}: train the model that made the traces"
+            )
+
+
+def _folder(output: str | Path, resume: bool) -> Path:
+    """Where the run goes. Trees and checkpoints of another run there would be taken for this one's."""
+    folder = Path(output)
+    if folder.exists():
+        check_folder(folder)
+    if not resume and any((folder / name).exists() for name in (TRACES, CHECKPOINTS)):
+        raise ConfigurationError(
+            f"{folder} already contains a run: continue it with --resume, or choose another folder"
+        )
+    return folder
+
+
+def _position(folder: Path, resume: bool) -> tuple[Path | None, int, dict[str, int]]:
+    """The checkpoint to resume from, its steps, and the loop's counters there. A killed run may not have come to one."""
+    last = last_checkpoint(folder / CHECKPOINTS) if resume else None
+    if last is None:
+        return None, -1, {}
+    state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
+    counters = state.get("stateful_callbacks", {}).get(Progress.__name__, {}).get("args", {})
+    return last, int(state["global_step"]), counters
+
+
+def _trainer(
+    folder: Path,
+    policy: Any,
+    update: UpdateConfig,
+    steps: Steps,
+    share: Callable[[int], float],
+    tokenizer: Any,
+    temperature: float,
+    callbacks: list[Any],
+    *,
+    length: int,
+) -> RaoTrainer:
+    arguments = RaoArguments(
+        **common(folder / CHECKPOINTS, update, report_to=update.report_to),
+        max_steps=10**9,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=warmup_steps(update.warmup_steps, _WARMUP, length),
+        adam_beta1=0.9,
+        adam_beta2=0.95,
+        gradient_checkpointing=update.gradient_checkpointing,
+        logging_steps=1,
+        loss_type=update.loss_type,
+        epsilon=update.epsilon,
+        epsilon_high=update.epsilon_high,
+        temperature=temperature,
+        tokens_per_bin=update.tokens_per_bin,
+        padding_free=update.padding_free,
+    )
+    trainer = RaoTrainer(
+        policy,
+        arguments,
+        steps,
+        pad_id=tokenizer.pad_token_id or 0,
+    )
+    show_by(trainer, RunProgress(folder / METRICS, share, _describe), *callbacks)
+    return trainer
+
+
+def _describe(logs: dict[str, Any]) -> str:
+    return f"reward {float(logs.get('reward', 0.0)):.3f} · entropy {float(logs.get('entropy', 0.0)):.3f}"

@@ -1,0 +1,135 @@
+"""The guards of both trainers: what is not finite is neither trained on nor saved; a run resumes with its present settings."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import Trainer
+
+from ..errors import TrainingDiverged
+from ..weights.causal_lm import base_model, evaluating
+from ..weights.saving import saving
+from .folder import last_checkpoint
+
+_PROBE_TOKENS = 4
+_HUGE = 1e9
+"""No weight of a model that works; the squares of such weights, which norms take, soon overflow."""
+
+
+def warmup_steps(setting: int | None, most: int, length: int) -> int:
+    """The steps of the warm-up of a run of `length` steps: the setting, else `most`, or a tenth of a shorter run."""
+    return min(most, math.ceil(length / 10)) if setting is None else setting
+
+
+class SafeTrainer(Trainer):
+    """Saves nothing that is not finite, and resumes with the learning rate and weight decay of its present arguments.
+
+    Mix it in before another trainer (`class T(SafeTrainer, SFTTrainer)`).
+    """
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule that the arguments name, but with a warm-up that begins above 0: the first step learns too."""
+        new = self.lr_scheduler is None
+        scheduler: Any = super().create_scheduler(num_training_steps, optimizer)
+        if new and isinstance(scheduler, LambdaLR):
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            scheduler.lr_lambdas = [self.factor(each, warmup) for each in scheduler.lr_lambdas]
+            _set_rates(scheduler)
+        return scheduler
+
+    def factor(self, schedule: Callable[[int], float], warmup: int) -> Callable[[int], float]:
+        """The factor of the learning rate at an optimizer step, after a schedule of transformers."""
+        return partial(_warmed_up, schedule=schedule, warmup=warmup)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The state of a checkpoint, with the settings of the run that continues."""
+        if checkpoint is None or self.optimizer is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        held = ("params", "lr")
+        ours = [{name: group[name] for name in group if name not in held} for group in self.optimizer.param_groups]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        scheduler: Any = self.lr_scheduler
+        for group, own in zip(self.optimizer.param_groups, ours, strict=True):
+            group.update(own)
+        if isinstance(scheduler, LambdaLR):
+            scheduler.base_lrs = [group["initial_lr"] for group in self.optimizer.param_groups]
+            _set_rates(scheduler)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Refuse weights that are not finite, and leave nothing half-written behind."""
+        if self.accelerator.num_processes == 1:
+            try:
+                check_sound(self.model)
+            except TrainingDiverged as error:
+                raise TrainingDiverged(f"{error} after step {self.state.global_step}; {self._advice()}") from None
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        try:
+            with saving(folder):
+                super()._save_checkpoint(model, trial)
+        except BaseException:
+            if self.accelerator.num_processes == 1:
+                shutil.rmtree(folder, ignore_errors=True)  # of no use, and it takes room
+            raise
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm, refused before the optimizer sees a gradient that is not finite."""
+        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
+        if norm is not None and not math.isfinite(float(norm)):
+            raise self._diverged(f"the norm of the gradient is {float(norm):g}")
+        return norm
+
+    def _check_loss(self, loss: torch.Tensor, most: float = math.inf) -> None:
+        """Refuse a loss that is not finite, or more than `most`."""
+        value = float(loss.detach())
+        if not math.isfinite(value) or abs(value) > most:
+            raise self._diverged(f"the loss is {value:g}")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        return TrainingDiverged(f"{what} at step {self.state.global_step + 1}. {self._advice()}")
+
+    def _advice(self) -> str:
+        if last_checkpoint(Path(str(self.args.output_dir))) is None:
+            return "No step is saved yet: start again with --resume and a lower learning rate."
+        return "Continue from the last checkpoint with --resume and a lower learning rate."
+
+
+@torch.no_grad()
+def check_sound(policy: Any) -> None:
+    """Raises TrainingDiverged where a weight is not finite, or where what the model computes is not.
+
+    Weights that are spread over several processes are left alone.
+    """
+    values = [value for value in policy.parameters() if value.numel() and not value.is_meta]
+    if len(values) < len(list(policy.parameters())) or any(type(value.data) is not torch.Tensor for value in values):
+        return
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise TrainingDiverged("the weights are no longer finite numbers")
+    if any(float(value.abs().max()) > _HUGE for value in values):
+        raise TrainingDiverged(f"there are weights beyond {_HUGE:g}, with which nothing can be learnt")
+    plain = base_model(policy)
+    with evaluating(policy):
+        size = plain.get_input_embeddings().weight.shape[0]
+        tokens = torch.arange(_PROBE_TOKENS, device=values[0].device)[None] % size
+        logits = plain(input_ids=tokens, use_cache=False).logits
+    if not bool(logits.isfinite().all()):
+        raise TrainingDiverged("the weights have grown so large that the model no longer computes numbers")
+
+
+def _warmed_up(step: int, *, schedule: Callable[[int], float], warmup: int) -> float:
+    return (step + 1) / warmup if step < warmup else schedule(step)
+
+
+def _set_rates(scheduler: LambdaLR) -> None:
+    """Give the optimizer the learning rates of the step that the scheduler is at."""
+    groups, bases = scheduler.optimizer.param_groups, scheduler.base_lrs
+    for group, base, factor in zip(groups, bases, scheduler.lr_lambdas, strict=True):
+        group["lr"] = base * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]

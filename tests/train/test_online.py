@@ -1,0 +1,406 @@
+"""The online loop: what it trains on, what it counts, and that a run killed anywhere ends as if it had not been."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+import torch
+
+import rao_rl.train.online
+from rao_rl.config import OnlineConfig, UpdateConfig
+from rao_rl.credit.assign import CreditConfig, tree_version
+from rao_rl.errors import TrainingStopped, WeightPushError
+from rao_rl.rollouts.batches import CollectConfig, Collector
+from rao_rl.train.online import OnlineLoop, Progress
+from rao_rl.train.run import train_online
+from rao_rl.train.trainer import RaoTrainer
+from rao_rl.weights.checkpoint import load_checkpoint
+from rao_rl.weights.sync import EmbeddedSync, Probe
+from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
+from recursive_agent.errors import ConfigurationError, EndpointUnavailable
+from recursive_agent.model.base import OnText
+from recursive_agent.model.batching import Request
+from recursive_agent.model.embedded import EmbeddedModel
+from recursive_agent.trace.folder import trace_files
+from recursive_agent.trace.tree import ExecutionTree
+from tests.cli.command import environment
+
+from ..envs.coins import COLLECT, Coins, taught_checkpoint
+from .killed_runs import DEATHS, SAVED, STEPS
+
+ROOT = Path(__file__).parents[2]
+UPDATE = UpdateConfig(learning_rate=1e-3, warmup_steps=0, bf16=False, save_steps=100)
+VOLATILE = ("time/", "train_", "epoch", "total_flos", "rao/recorded_trees")
+"""Figures that may differ between a run and the same run in pieces."""
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return taught_checkpoint(tmp_path_factory.mktemp("start"))
+
+
+def train(
+    start: Path, out: Path, collect: Mapping[str, Any] = {}, resume: bool = False, eval_tasks: int = 0, **online: Any
+) -> Path:
+    return train_online(
+        out,
+        start,
+        Coins(),
+        collect=CollectConfig(**{**COLLECT, **collect}),
+        credit=CreditConfig(),
+        update=UPDATE,
+        online=OnlineConfig(**{"max_steps": 3, **online}),
+        eval_tasks=list(Coins().tasks("test", limit=eval_tasks)) if eval_tasks else (),
+        resume=resume,
+    )
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    path = out / "metrics.jsonl"  # which is there once something was written
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def trained(out: Path) -> list[dict[str, Any]]:
+    """A row for each optimizer step."""
+    return [row for row in rows(out) if "loss" in row]
+
+
+def trees(folder: Path, number: int) -> list[ExecutionTree]:
+    return [ExecutionTree.load(path) for path in trace_files(folder / "traces" / f"{number:06d}")]
+
+
+# --- killed runs ---
+
+
+def told(out: Path) -> list[dict[str, Any]]:
+    """The metrics, without the line that Trainer ends a run with."""
+    return [
+        {name: value for name, value in row.items() if not name.startswith(VOLATILE)}
+        for row in rows(out)
+        if "train_runtime" not in row
+    ]
+
+
+@pytest.fixture(scope="module")
+def killed(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.train.killed_runs", str(start), str(folder)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.log")))
+    assert done.returncode == 0, f"{done.stderr}\n{logs}"
+    return folder
+
+
+@pytest.mark.parametrize("name", [*DEATHS, "never saved"])
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(name: str, killed: Path) -> None:
+    whole, pieces = killed / "whole", killed / name
+    assert [row["step"] for row in trained(pieces)] == list(range(1, STEPS + 1))
+    assert told(pieces) == told(whole)
+    assert (pieces / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert name in DEATHS or SAVED[name] != SAVED["whole"]
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_a_killed_run_rolls_out_nothing_that_had_been_recorded(name: str, killed: Path) -> None:
+    def made(run: str) -> Counter[Any]:
+        folders = sorted((killed / run / "traces").iterdir())
+        whole = [tree for folder in folders for tree in map(ExecutionTree.load, trace_files(folder)) if tree.complete]
+        return Counter((tree.group, tree.seed) for tree in whole)
+
+    assert made(name) == made("whole")
+    assert set(made("whole").values()) == {1}
+
+
+def test_a_run_tells_what_it_did(killed: Path) -> None:
+    whole = rows(killed / "whole")
+    skipped = [row for row in whole if "rao/skipped" in row]
+    assert skipped
+    assert all(row["frac_reward_zero_std"] == 1.0 for row in skipped)
+    batches = [row["rao/batch"] for row in whole if "rao/batch" in row]
+    assert batches == list(range(STEPS + len(skipped)))
+    generated = [row["rao/generated_tokens"] for row in whole if "rao/batch" in row]
+    for number, total in enumerate(generated):
+        before = generated[number - 1] if number else 0
+        assert total - before == sum(tree.usage.completion_tokens for tree in trees(killed / "whole", number))
+    assert [row["step"] for row in whole if "eval/success/fair" in row] == [0, 2, 4, 5]
+    for row in trained(killed / "whole"):
+        assert row["rao/push_error"] < 1e-3
+        assert row["time/rollout"] > 0
+
+
+def test_batches_are_sampled_by_the_weights_that_are_trained(killed: Path) -> None:
+    for row in rows(killed / "whole"):
+        if "rao/batch" in row:
+            # A row of a step is written when the step is over; one of a batch that was skipped, before any.
+            version = row["step"] - 1 if "loss" in row else row["step"]
+            assert {tree_version(tree) for tree in trees(killed / "whole", int(row["rao/batch"]))} == {version}
+            if "loss" in row:
+                assert row["sampling/importance_sampling_ratio/mean"] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.4])
+def test_log_probs_are_those_of_the_temperature_on_both_sides(temperature: float, start: Path, tmp_path: Path) -> None:
+    train(start, tmp_path, {"temperature": temperature}, max_steps=2)
+    for row in trained(tmp_path):
+        assert row["sampling/importance_sampling_ratio/max"] == pytest.approx(1.0, abs=1e-3)
+        assert row["sampling/sampling_logp_difference/mean"] < 1e-3
+
+
+# --- resuming ---
+
+
+def test_what_is_resumed_is_the_same_run(start: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="contains no run to resume"):
+        train(start, tmp_path / "run", resume=True)
+    train(start, tmp_path / "run", max_steps=1)
+    with pytest.raises(ConfigurationError, match="started with other settings: collect"):
+        train(start, tmp_path / "run", {"num_generations": 3}, resume=True)
+    with pytest.raises(ConfigurationError, match="contains a run: continue it with --resume, or choose another folder"):
+        train(start, tmp_path / "run", max_steps=1)
+
+
+def test_a_run_may_be_made_longer(start: Path, tmp_path: Path) -> None:
+    train(start, tmp_path / "whole", {"max_in_flight": 1}, max_steps=3)
+    train(start, tmp_path / "run", {"max_in_flight": 1}, max_steps=2)
+    train(start, tmp_path / "run", {"max_in_flight": 1}, max_steps=3, resume=True)
+    assert [row["rao/batch"] for row in trained(tmp_path / "run")] == [
+        row["rao/batch"] for row in trained(tmp_path / "whole")
+    ]
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(
+    ("when", "number"),
+    [
+        ("rolling out", signal.SIGTERM),
+        ("training", signal.SIGINT),
+        *(
+            pytest.param(when, number, marks=pytest.mark.slow)
+            for when, number in [
+                ("evaluating", signal.SIGTERM),
+                ("rolling out first", signal.SIGINT),
+                ("rolling out", signal.SIGINT),
+                ("training", signal.SIGTERM),
+                ("evaluating the end", signal.SIGTERM),
+            ]
+        ),
+    ],
+)
+def test_a_signal_ends_a_run_saved_and_it_goes_on_as_if_nothing_had_been(
+    when: str, number: signal.Signals, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {"eval_every": 2, "eval_concurrency": 1}
+    train(start, tmp_path / "whole", {"max_in_flight": 1}, eval_tasks=2, **run)
+
+    def struck(place: Any, name: str, call: int, *, hang: bool) -> None:
+        plain, calls = getattr(place, name), itertools.count(1)
+
+        async def waiting(*arguments: Any, **options: Any) -> Any:
+            if next(calls) != call:
+                return await plain(*arguments, **options)
+            os.kill(os.getpid(), number)
+            return await anyio.sleep_forever()
+
+        def at_once(*arguments: Any, **options: Any) -> Any:
+            if next(calls) == call:
+                os.kill(os.getpid(), number)
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(place, name, waiting if hang else at_once)
+
+    match when:
+        case "evaluating":
+            struck(rao_rl.train.online, "evaluate", 1, hang=True)
+        case "rolling out first":
+            struck(Collector, "batch", 1, hang=True)
+        case "rolling out":
+            struck(Collector, "batch", 3, hang=True)
+        case "training":
+            struck(RaoTrainer, "training_step", 2, hang=False)
+        case "evaluating the end":
+            struck(rao_rl.train.online, "evaluate", 3, hang=True)
+    with pytest.raises(TrainingStopped, match=f"stopped by {number.name} at step .*, which is saved"):
+        train(start, tmp_path / "run", {"max_in_flight": 1}, eval_tasks=2, **run)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    monkeypatch.undo()
+    train(start, tmp_path / "run", {"max_in_flight": 1}, eval_tasks=2, resume=True, **run)
+    assert told(tmp_path / "run") == told(tmp_path / "whole")
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert models[0] == models[1]
+
+
+# --- how far a run goes ---
+
+
+def test_a_run_ends_when_it_has_generated_enough(start: Path, tmp_path: Path) -> None:
+    train(start, tmp_path, max_steps=100, max_generated_tokens=60)
+    counted = [row["rao/generated_tokens"] for row in rows(tmp_path) if "rao/batch" in row]
+    assert counted[-1] >= 60
+    assert all(count < 60 for count in counted[:-1])
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+# --- rolling out ahead ---
+
+
+PROBE = Probe(("Toss a coin",), max_tokens=4)
+
+
+def loop(model: EmbeddedModel, folder: Path, **online: Any) -> OnlineLoop:
+    policy, _, _ = load_checkpoint(model.directory)
+    config = CollectConfig(**{**COLLECT, "num_generations": 4})
+    return OnlineLoop(
+        Collector(Coins(), model, config, folder / "traces"),
+        EmbeddedSync(model, folder / "sampler", probe=PROBE),
+        policy,
+        CreditConfig(),
+        OnlineConfig(**{"max_steps": 4, **online}),
+        progress=Progress(),
+        metrics=folder / "metrics.jsonl",
+    )
+
+
+def test_batches_may_be_rolled_out_ahead_by_older_weights(start: Path, tmp_path: Path) -> None:
+    with loop(EmbeddedModel(start), tmp_path, max_staleness=1) as ahead:
+        steps = ahead.steps(0)
+        first = next(steps)
+        before = int(first.metrics["rao/batch"])
+        # The next batch is under way with the weights before the update; here it ends before they are pushed.
+        ahead._pending[before + 1].result()
+        second = next(steps)
+        number = int(second.metrics["rao/batch"])
+        assert number == before + 1
+        assert {tree_version(tree) for tree in trees(tmp_path, number)} == {0}
+        assert {sample.row.version for sample in second.samples} == {"0"}
+        assert second.metrics["funnel/rollouts_trained"] == 4
+        assert "funnel/rollouts_dropped/stale" not in second.metrics
+
+
+def test_without_staleness_nothing_is_rolled_out_before_the_push(start: Path, tmp_path: Path) -> None:
+    with loop(EmbeddedModel(start), tmp_path) as strict:
+        steps = strict.steps(0)
+        next(steps)
+        assert not strict._pending
+        second = next(steps)
+        assert {sample.row.version for sample in second.samples} == {"1"}
+
+
+def test_a_batch_that_is_too_old_teaches_nothing(start: Path, tmp_path: Path) -> None:
+    with loop(EmbeddedModel(start), tmp_path) as strict:
+        step = next(strict.steps(0))
+        number = int(step.metrics["rao/batch"])
+    with loop(EmbeddedModel(start), tmp_path) as later:
+        later.progress.batches = number
+        step = next(later.steps(2))  # its recorded trees are two updates old
+        assert step.metrics["rao/batch"] > number
+    (skipped,) = [row for row in rows(tmp_path) if row["rao/batch"] == number]
+    assert skipped["rao/recorded_trees"] == 4
+    assert skipped["funnel/rollouts_dropped/stale"] == 4
+    assert skipped["rao/skipped"] == 1
+
+
+# --- the sandbox ---
+
+
+class Watching(EmbeddedModel):
+    """Notes the direct children of this process at every call: the helper of each sandbox that is open."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.before = {child.pid for child in psutil.Process().children()}
+        self.helpers: set[int] = set()
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        self.helpers |= {child.pid for child in psutil.Process().children()} - self.before
+        await super().sample(request, on_text)
+
+
+def test_rollouts_and_evaluations_share_one_sandbox(start: Path, tmp_path: Path) -> None:
+    sampler = Watching(start)
+    with loop(sampler, tmp_path, eval_every=1) as watched:
+        watched.eval_tasks = list(Coins().tasks("test", limit=3))
+        steps = watched.steps(0)
+        next(steps)
+        next(steps)
+        watched.finish(2)
+        evaluations = [row for row in rows(tmp_path) if "eval/success/fair" in row]
+    assert len(evaluations) == 3
+    assert len(sampler.helpers) == 1
+
+
+# --- a sampler that fails ---
+
+
+class Shaky(EmbeddedModel):
+    """Crashes at every seventh call of an agent; the short calls of a push's probe are answered."""
+
+    calls = 0
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        if request.max_tokens > PROBE.max_tokens:
+            self.calls += 1
+            if self.calls % 7 == 6:
+                raise EndpointUnavailable("the sampler crashed")
+        await super().sample(request, on_text)
+
+
+def test_a_sampler_that_crashes_now_and_then_costs_the_trees_it_served(start: Path, tmp_path: Path) -> None:
+    sampler = Shaky(start)
+    with loop(sampler, tmp_path) as shaky:
+        steps = shaky.steps(0)
+        made = [next(steps).metrics for _ in range(3)]
+    skipped = [row for row in rows(tmp_path) if "rao/skipped" in row]
+    lost = [figures.get("funnel/rollouts_dropped/root_infra_error", 0.0) for figures in [*made, *skipped]]
+    assert sum(lost) == sampler.calls // 7 + (sampler.calls % 7 == 6) > 0
+    for figures, count in zip([*made, *skipped], lost, strict=True):
+        assert figures["funnel/rollouts_scored"] == 4 - count
+
+
+def test_a_sampler_without_the_new_weights_ends_the_run(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rao_rl.weights.sync.rewrite_weights", lambda path, state: None)
+    monkeypatch.setattr("tests.train.test_online.UPDATE", replace(UPDATE, learning_rate=0.1))
+    with pytest.raises(WeightPushError, match="does not have the weights of version"):
+        train(start, tmp_path, max_steps=20)
+
+
+@pytest.mark.parametrize(("before", "after"), [("textcraft", None), ("coins", "coins")])
+def test_a_policy_trained_on_another_environment_no_longer_names_the_old_one(
+    start: Path, tmp_path: Path, before: str, after: str | None
+) -> None:
+    policy = shutil.copytree(start, tmp_path / "start")
+    settings = CheckpointSettings.load(policy)
+    settings.model_copy(update={"environment": EnvironmentSettings(name=before)}).save(policy)
+    trained = CheckpointSettings.load(train(policy, tmp_path / "run", max_steps=1)).environment
+    assert (None if trained is None else trained.name) == after
+
+
+def test_the_policy_that_was_begun_with_is_left_alone(start: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in start.iterdir()}
+    train(start, tmp_path, max_steps=1)
+    assert {path.name: path.read_bytes() for path in start.iterdir()} == before
+    old, new = (load_checkpoint(folder)[0] for folder in (start, tmp_path))
+    assert not all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
