@@ -18,9 +18,10 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from rao_rl.rao import UpdateConfig, adapted
-from rao_rl.samples import Row, Sample
-from rao_rl.trainer import RaoArguments, RaoTrainer, Step
+from rao_rl.config import UpdateConfig
+from rao_rl.data.rows import Row, Sample
+from rao_rl.train.trainer import RaoArguments, RaoTrainer, Step
+from rao_rl.weights.adapters import adapted
 
 SHAPES: dict[str, dict[str, int]] = {
     "0.6B": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16},

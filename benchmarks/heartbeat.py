@@ -1,6 +1,8 @@
 """How long the event loop stands still for an agent's data: `python -m benchmarks.heartbeat`. Milliseconds, worst of a run.
 
 A task of the same loop wakes up as often as it can while an agent makes, sends and returns the largest values that it may.
+A collection of garbage in all of the process's objects is part of it: `--freeze` leaves out those that were there before,
+as an application does that calls `gc.freeze()` once it is set up.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def size(value: object) -> int:
     return len(value) if isinstance(value, (str, list)) else 0
 
 
-async def worst_gap(cell: str, trace_dir: str) -> tuple[float, str]:
+async def worst_gap(cell: str, trace_dir: str, freeze: bool = False) -> tuple[float, str]:
     """`(seconds, status)` of one run."""
     gaps: list[float] = []
 
@@ -64,6 +66,8 @@ async def worst_gap(cell: str, trace_dir: str) -> tuple[float, str]:
         async with agent:
             await agent.solve("warm up", returns=None)
             gc.collect()
+            if freeze:
+                gc.freeze()
             async with anyio.create_task_group() as group:
                 group.start_soon(beat)
                 result = await agent.solve("go")
@@ -74,6 +78,7 @@ async def worst_gap(cell: str, trace_dir: str) -> tuple[float, str]:
 def main(show: Callable[[str], None] = print) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--freeze", action="store_true", help="call gc.freeze() first")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     options = parser.parse_args()
     show(
@@ -85,7 +90,7 @@ def main(show: Callable[[str], None] = print) -> None:
         found = []
         for _ in range(options.runs):
             with tempfile.TemporaryDirectory() as folder:
-                found.append(anyio.run(worst_gap, cell, folder))
+                found.append(anyio.run(worst_gap, cell, folder, options.freeze))
         show(f"{name:<34} {min(gap for gap, _ in found) * 1e3:8.1f} ms   {found[0][1]}")
 
 

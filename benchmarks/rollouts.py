@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rao_rl.collect import Collector
+from rao_rl.rollouts.batches import Collector
 from recursive_agent.model.batching import BatchEngine, Request, Step
 from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.repl import make_sandbox

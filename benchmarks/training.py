@@ -22,15 +22,15 @@ import anyio
 import torch
 from transformers.utils import logging
 
-from rao_rl.collect import CollectConfig, Collector, read_recorded
-from rao_rl.credit import CreditConfig, assign
+from rao_rl.credit.assign import CreditConfig
+from rao_rl.data.rows import Sample, TreeRows, with_credit
 from rao_rl.envs.textcraft import TextCraft
-from rao_rl.export import load_checkpoint, write_checkpoint
-from rao_rl.packing import ATTENTION
-from rao_rl.runs import multiplies_bf16
-from rao_rl.samples import Sample, samples, sizes, tree_rows
-from rao_rl.trainer import RaoArguments, RaoTrainer, Step
-from rao_rl.weights import EmbeddedSync, Push
+from rao_rl.rollouts.batches import CollectConfig, Collector, read_recorded
+from rao_rl.train.arguments import multiplies_bf16
+from rao_rl.train.packing import ATTENTION
+from rao_rl.train.trainer import RaoArguments, RaoTrainer, Step
+from rao_rl.weights.checkpoint import load_checkpoint, write_checkpoint
+from rao_rl.weights.sync import EmbeddedSync, Push
 from recursive_agent.model.embedded import SHIPPED, EmbeddedModel
 from recursive_agent.trace.tree import ExecutionTree
 
@@ -50,12 +50,11 @@ class Variant(NamedTuple):
 
 def all_samples(trees: Sequence[ExecutionTree]) -> list[Sample]:
     """Every row of the trees, with its credit; what teaches nothing (all attempts succeed) counts with advantage 1."""
-    rows = [tree_rows(tree) for tree in trees]
-    credits = assign(trees, CreditConfig(), sizes=[sizes(of_tree) for of_tree in rows])
-    credited = {(each.rollout, each.node): each for each in samples(trees, rows, credits) if each.advantage}
+    rows = list(map(TreeRows.of, trees))
+    credited = {(each.rollout, each.node): each for each in with_credit(rows, CreditConfig()).samples if each.advantage}
     made = []
     for tree, of_tree in zip(trees, rows, strict=True):
-        for node, own in of_tree.items():
+        for node, own in of_tree.rows.items():
             known = credited.get((tree.run, node))
             for row in own:
                 sample = Sample(
@@ -250,7 +249,7 @@ def on_this_machine(options: argparse.Namespace) -> None:
         rollout: Rollout | None = None
         if options.traces is None:
             config = CollectConfig(
-                tasks_per_step=options.tasks, num_generations=options.generations, difficulty=options.difficulty
+                tasks_per_step=options.tasks, num_generations=options.generations, level=options.level
             )
             collector = Collector(TextCraft(), sampler, config, folder / "traces")
             rollout, trees = anyio.run(measured, collector, sampler)
@@ -276,7 +275,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--traces", type=Path, help="a folder of recorded trees; without it they are recorded first")
     parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--generations", type=int, default=8)
-    parser.add_argument("--difficulty", default="medium")
+    parser.add_argument("--level", default="medium")
     parser.add_argument("--tokens", type=int, default=60_000, help="how much of the traces is trained on")
     parser.add_argument("--bins", type=int, nargs="+", default=[4096, 8192, 16_384], metavar="TOKENS")
     parser.add_argument("--repeats", type=int, default=5)

@@ -1,0 +1,1 @@
+"""General tasks with checkable answers, for any model at any endpoint: `python -m benchmarks.general`."""
