@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from recursive_agent import ExecutionTree, Status
+from recursive_agent.goal import read_options
 from recursive_agent.testing import ScriptedEndpoint, by_goal, replies
 from recursive_agent.trace.schema import Event, Waiting
 from tests.waiting import PATIENCE
@@ -126,6 +127,6 @@ async def test_waiting_is_shown_to_who_watches_and_not_written(tmp_path: Path) -
     seen: list[Event] = []
     with ScriptedEndpoint(py("finish(1)")) as endpoint:
         agent = agent_on(endpoint, trace_dir=tmp_path)
-        result = await agent._solve("go", sink=seen.append)
+        result = await agent._solve(read_options("go", {}), sink=seen.append)
         result.tree.apply(Waiting(time=0.0, reason="the endpoint's rate limit", seconds=7.0))
     assert readable(result).root.status is Status.FINISHED

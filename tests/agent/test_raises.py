@@ -15,6 +15,7 @@ from pydantic import BaseModel, field_validator
 
 import recursive_agent
 from recursive_agent import Agent, ExecutionTree, Limits, RaoError, Result, Status, errors
+from recursive_agent.goal import read_options
 from recursive_agent.model import connect, resolve_endpoint
 from recursive_agent.repl import ProcessSandbox
 from recursive_agent.testing import Fault, ScriptedEndpoint, by_goal, replies
@@ -408,7 +409,7 @@ async def test_who_watches_a_run_cannot_end_it() -> None:
         raise ValueError("no")
 
     with ScriptedEndpoint(py("finish(1)")) as endpoint:
-        result = await agent_on(endpoint)._solve("go", sink=watch)
+        result = await agent_on(endpoint)._solve(read_options("go", {}), sink=watch)
     assert result.output == 1
     assert len(seen) == 1
 
@@ -424,7 +425,7 @@ async def test_cancelling_at_any_await_leaves_every_node_with_a_status(tmp_path:
                     if not left[0]:
                         scope.cancel()
 
-                await agent_on(endpoint, trace_dir=tmp_path / str(count))._solve("root", sink=watch)
+                await agent_on(endpoint, trace_dir=tmp_path / str(count))._solve(read_options("root", {}), sink=watch)
             assert scope.cancelled_caught
         (path,) = (tmp_path / str(count)).iterdir()
         tree = ExecutionTree.load(path)

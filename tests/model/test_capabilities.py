@@ -241,7 +241,7 @@ class _Forgetful(ScriptedTokenizer):
 async def test_a_template_that_rewrites_earlier_turns_is_seen() -> None:
     found, _ = await look(Capable(), tokenizer=_Forgetful())
     assert missing(found) == {"appends"}
-    assert "rewrites earlier turns" in found.problems["appends"]
+    assert "changes earlier turns" in found.problems["appends"]
     assert (found.trainable, found.tokens) == (True, False)
 
 

@@ -250,6 +250,7 @@ def _ordinary_python() -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="these tests already run as an ordinary user")
 def test_everything_holds_for_an_ordinary_user_too() -> None:
     python = _ordinary_python()

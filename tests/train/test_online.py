@@ -112,6 +112,7 @@ def killed(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*DEATHS, "never saved"])
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(name: str, killed: Path) -> None:
     whole, pieces = killed / "whole", killed / name

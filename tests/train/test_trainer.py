@@ -138,6 +138,7 @@ def test_twice_the_coefficients_over_twice_the_denominator_is_the_same(whole: Le
     same(learn(qwen3(), tmp_path, Step(samples=doubled, denominator=2 * made.denominator)), whole)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.train.data_parallel", str(tmp_path)],
