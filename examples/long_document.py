@@ -12,8 +12,7 @@ from pathlib import Path
 import anyio
 from pydantic import BaseModel
 
-from recursive_agent import Agent, Limits
-from recursive_agent.trace.schema import NodeEnded, NodeStarted
+from recursive_agent import Agent, Limits, NodeEnded, NodeStarted
 
 
 class Answer(BaseModel):

@@ -19,9 +19,7 @@ from pathlib import Path
 import anyio
 
 from rao_rl.envs.textcraft import TextCraft, TextCraftSession, make_world, parse_goal
-from recursive_agent import Agent, Limits, Node
-from recursive_agent.model.embedded import EmbeddedModel
-from recursive_agent.repl import Sandbox, make_sandbox
+from recursive_agent import Agent, EmbeddedModel, Limits, Node, Sandbox, make_sandbox
 
 TEMPERATURE = 0.7
 LIMITS = Limits(max_agents=256, max_steps=25, max_tokens=None, timeout=300.0)
@@ -43,7 +41,7 @@ class Order:
 
 def order_book(difficulty: str, skip: int, number: int) -> list[Order]:
     """Some orders of the book, always the same ones."""
-    tasks = TextCraft().tasks("train", seed=0, difficulty=difficulty, limit=skip + number)
+    tasks = TextCraft().tasks("train", seed=0, level=difficulty, limit=skip + number)
     return [Order(task.goal, task.data["world"], task.data["inventory"]) for task in islice(tasks, skip, None)]
 
 

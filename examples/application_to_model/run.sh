@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 out="${1:-runs}"
-policy=$(python -c 'from recursive_agent.model.embedded import SHIPPED; print(SHIPPED)')
+policy=$(python -c 'from recursive_agent import SHIPPED; print(SHIPPED)')
 
 # 0. The application's model, which is careless: it often forgets to delegate the last thing it needs.
 rao train --env textcraft --model "$policy" --steps 200 --seed 1 --set lessons.drop_child=0.4 --out "$out/careless"

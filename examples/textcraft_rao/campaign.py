@@ -16,7 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from recursive_agent.model.embedded import SHIPPED
+from recursive_agent import SHIPPED
 
 COMMON = [
     "--env=textcraft",
@@ -24,7 +24,7 @@ COMMON = [
     "--lr=2e-4",
     "--eval=easy=24,medium=40",
     "--set=online.eval_every=4",
-    "--set=collect.difficulty=medium",
+    "--set=collect.level=medium",
     "--set=collect.tasks_per_step=4",
     "--set=collect.num_generations=4",
     "--set=collect.context_limit=512",

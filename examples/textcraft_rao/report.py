@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from rao_rl.plots import learning_curves
+from rao_rl import learning_curves
 
 SHOWN = {"reward": "root success while training", "entropy": "entropy (nats a token)"}
 SEEDED = ("rao", "single")
