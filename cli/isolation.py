@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rao_rl.references import load_reference
 from recursive_agent.repl import UNSET, Require, Unset
 from recursive_agent.repl.kernel import KERNEL_LAYERS
 from recursive_agent.repl.registry import check_sandbox
@@ -39,8 +38,6 @@ LAYERS = ("process", "rlimits", "no_new_privs", "pdeathsig", "landlock", "seccom
 
 def parse_require(option: Literal["kernel", "none"] | None, sandbox: str = "process") -> Require | Unset:
     """`--require` as the argument of an `Agent`. Raises ConfigurationError where the sandbox does not go with it."""
-    if ":" in sandbox:  # as for environments and scorers, also from the current directory
-        load_reference(sandbox, "module:Class, such as mypackage.cages:Cage")
     require: Require | Unset = UNSET if option is None else "kernel" if option == "kernel" else None
     check_sandbox(sandbox, require)
     return require

@@ -9,7 +9,7 @@ from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 
 from .models import Checkpoint, refuse_idle
-from .tasks import test_split
+from .tasks import held_out_split
 
 if TYPE_CHECKING:
     from rao_rl.envs import Environment, Session, Task
@@ -40,7 +40,7 @@ def assign(environment: Environment, goal: str | None, seed: int) -> Assignment:
 
 def demo_task(environment: Environment, number: int) -> Task:
     """Test task `number` of the level `medium`, or of the middle one. Raises ConfigurationError if there is none."""
-    split = test_split(environment)
+    split = held_out_split(environment)
     levels = environment.levels
     level = "medium" if "medium" in levels else levels[len(levels) // 2]
     number = abs(number)

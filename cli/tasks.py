@@ -51,7 +51,7 @@ def parse_modes(text: str) -> list[Mode]:
     return list(dict.fromkeys(map(_mode, text.split(","))))
 
 
-def test_split(environment: Environment) -> str:
+def held_out_split(environment: Environment) -> str:
     """The split called `test`, or the last one."""
     return "test" if "test" in environment.splits else environment.splits[-1]
 

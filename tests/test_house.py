@@ -28,6 +28,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("trace.schema",),  # the events of a run,
         ("trace.node",),  # and what they make of one agent: errors carry runs
         ("errors",),
+        ("plugins",),
         ("trace",),
         ("checkpoint", "limits", "repl", "result", "returns", "scoring"),
         ("launch", "model", "stream", "tools", "workplace"),
@@ -39,7 +40,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("",),
     ),
     "rao_rl": (
-        ("bounds", "errors", "moved", "references"),
+        ("bounds", "errors", "moved"),
         ("envs",),
         ("credit",),
         ("data",),

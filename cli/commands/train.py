@@ -22,7 +22,7 @@ from ..extras import needs
 from ..isolation import parse_require
 from ..messages import say
 from ..settings import listing, parse
-from ..tasks import select_tasks, test_split
+from ..tasks import held_out_split, select_tasks
 
 _FROM, _LENGTH, _MORE = "Training data", "Length and learning rate", "Imitation"
 
@@ -320,7 +320,7 @@ def _online(
     resume: bool,
     require: Require | Unset,
 ) -> None:
-    split = test_split(environment)
+    split = held_out_split(environment)
     tasks = [
         task
         for name, count in _counts(eval_tasks)

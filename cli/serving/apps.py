@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from rao_rl.serve.agent.app import agent_app
 from rao_rl.serve.engine.app import engine_app
 from rao_rl.serve.http.server import serve, serving
 from rao_rl.serve.http.settings import ServerSettings
-from rao_rl.serve.vllm.process import VllmServer, vllm_running
+from rao_rl.serve.vllm.process import vllm_running
 from recursive_agent import Agent, Limits
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.concurrency import LOST, race
@@ -88,14 +87,10 @@ async def _serve_over_vllm(options: ServeOptions) -> int:
                 **attempts(options.request_timeout),
             )
             model.settings = served.settings  # agents are prompted as the checkpoint says
-            if await _unless_ended(server, partial(_serve_over, model, endpoint, served.settings, options)):
+            work = partial(_serve_over, model, endpoint, served.settings, options)
+            if await race(work, server.ended.wait) is not LOST:
                 return 0
         return exit_status(server, log, ready=True) or 1
-
-
-async def _unless_ended(server: VllmServer, work: Callable[[], Awaitable[None]]) -> bool:
-    """Work to its end; False where vLLM ended first, which cancels it."""
-    return await race(work, server.ended.wait) is not LOST
 
 
 async def _serve_over(

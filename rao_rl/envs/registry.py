@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from typing import Any, TypeAlias
 
 from recursive_agent.errors import ConfigurationError, described
+from recursive_agent.plugins import Plugins
 
-from ..references import load_reference
 from .base import Environment
 from .checks import check_environment
 from .textcraft import TextCraft
@@ -21,9 +20,12 @@ EnvironmentFactory: TypeAlias = Callable[..., Environment]
 BUILT_IN: Mapping[str, EnvironmentFactory] = {"textcraft": TextCraft}
 
 
+_PLUGINS = Plugins("environment", GROUP, BUILT_IN, "module:Class, such as mypackage.maze:Maze", "an environment")
+
+
 def environment_names() -> list[str]:
     """Every name that `make` knows on this machine."""
-    return sorted({*BUILT_IN, *(point.name for point in metadata.entry_points(group=GROUP))})
+    return _PLUGINS.names()
 
 
 def make(name: str, **arguments: Any) -> Environment:
@@ -33,7 +35,7 @@ def make(name: str, **arguments: Any) -> Environment:
     `make_registered`. Raises ConfigurationError if there is no such environment (the message lists the known ones), if it
     does not accept the arguments, or if it lacks a member (the message names it).
     """
-    return _build(name, _find(name), arguments)
+    return _build(name, _PLUGINS.find(name), arguments)
 
 
 def make_registered(name: str, **arguments: Any) -> Environment:
@@ -44,37 +46,6 @@ def make_registered(name: str, **arguments: Any) -> Environment:
             f"registers it, or, if you trust that code, name it yourself: rao run --env {name}"
         )
     return make(name, **arguments)
-
-
-def _find(name: str) -> EnvironmentFactory:
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    points = {point.name: point for point in metadata.entry_points(group=GROUP)}
-    found: object
-    if name in points:
-        point = points[name]
-        package = point.dist.name if point.dist is not None else point.module
-        try:
-            found = point.load()
-        except (Exception, SystemExit) as error:  # whatever a package raises as it is imported
-            raise ConfigurationError(
-                f"the environment {name!r} cannot be loaded ({described(error)}); reinstall the package {package}, which "
-                "registers it"
-            ) from error
-    elif ":" in name:
-        found = load_reference(name, "module:Class, such as mypackage.maze:Maze")
-    else:
-        raise ConfigurationError(
-            f"there is no environment {name!r}; choose from {', '.join(environment_names())}. For another one, install the "
-            f"package that provides it (it registers the entry point {name!r} in the group {GROUP}), or name its class as "
-            "'module:Class'."
-        )
-    if not callable(found):
-        raise ConfigurationError(
-            f"the environment {name!r} is {found!r:.80}; it must be a class, or a function that returns an environment"
-        )
-    factory: EnvironmentFactory = found
-    return factory
 
 
 def _build(name: str, factory: EnvironmentFactory, arguments: Mapping[str, Any]) -> Environment:

@@ -13,6 +13,7 @@ import anyio
 
 from recursive_agent.concurrency import task_group
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.plugins import load_reference
 from recursive_agent.scoring import Scorer, assess
 from recursive_agent.trace.folder import TraceState, read_trace
 from recursive_agent.trace.schema import ROOT, Scored
@@ -20,7 +21,6 @@ from recursive_agent.trace.store import append_events
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from ..data.groups import group_of
-from ..references import load_reference
 
 Assessor = Callable[[Node], Awaitable[Scored]]
 """Returns the score event of a node. A failure of one node is a `judge_error` event; an exception ends the scoring."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
-from importlib import metadata
 from typing import Literal, Protocol, TypeAlias
 
 from ..errors import ConfigurationError
+from ..plugins import Plugins
 from .base import Sandbox
 from .host import ProcessSandbox
 from .inprocess import InProcessSandbox
@@ -61,28 +60,17 @@ BUILT_IN: Mapping[str, SandboxFactory] = {
 }
 
 
+_PLUGINS = Plugins("sandbox", GROUP, BUILT_IN, "module:Class, such as mypackage.cages:Cage", "a Sandbox")
+
+
 def sandbox_names() -> list[str]:
     """Every name that `make_sandbox` knows on this machine."""
-    return sorted({*BUILT_IN, *(point.name for point in metadata.entry_points(group=GROUP))})
+    return _PLUGINS.names()
 
 
 def find_sandbox(name: str) -> SandboxFactory:
-    """The factory of a name, or of `module:attribute`. Raises ConfigurationError, which lists the known names."""
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    points = {point.name: point for point in metadata.entry_points(group=GROUP)}
-    if name in points:
-        point = points[name]
-        package = point.dist.name if point.dist is not None else point.module
-        return _load(name, point.load, f"reinstall the package {package}, which registers it")
-    if ":" in name:
-        module, _, attribute = name.partition(":")
-        return _load(name, lambda: _attribute(module, attribute), "install the package it is in")
-    known = ", ".join(map(repr, sandbox_names()))
-    raise ConfigurationError(
-        f"sandbox must be one of {known}, not {name!r}. Install the package that provides it (it registers the entry point "
-        f"{name!r} in the group {GROUP}), or name it as 'module:Class'."
-    )
+    """The factory of a name, or of `module:Class`. Raises ConfigurationError, which lists the known names."""
+    return _PLUGINS.find(name)
 
 
 def check_sandbox(name: str, require: Require | Unset) -> None:
@@ -113,23 +101,3 @@ def make_sandbox(backend: str, *, require: Require | Unset = UNSET) -> Sandbox:
             f"the factory of the sandbox {backend!r} must return a Sandbox, not an object of type {type(sandbox).__name__}"
         )
     return sandbox
-
-
-def _attribute(module: str, path: str) -> object:
-    value: object = importlib.import_module(module)
-    for part in path.split("."):
-        value = inspect.getattr_static(value, part)
-    return value
-
-
-def _load(name: str, load: Callable[[], object], mend: str) -> SandboxFactory:
-    try:
-        loaded = load()
-    except Exception as error:  # whatever a package raises as it is imported
-        raise ConfigurationError(
-            f"the sandbox {name!r} cannot be loaded ({type(error).__name__}: {error}); {mend}"
-        ) from error
-    if not callable(loaded):
-        raise ConfigurationError(f"the sandbox {name!r} is {loaded!r}; it must be a callable that returns a Sandbox")
-    factory: SandboxFactory = loaded
-    return factory

@@ -446,7 +446,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_runs() -> None:
         Agent("m", "http://localhost:1/v1", tools=[launch_subagent])
     with pytest.raises(ConfigurationError, match="two tools"):
         Agent("m", "http://localhost:1/v1", tools=[twin, twin])
-    with pytest.raises(ConfigurationError, match="sandbox must be one of"):
+    with pytest.raises(ConfigurationError, match="there is no sandbox 'docker'; choose from 'inprocess'"):
         Agent("m", "http://localhost:1/v1", sandbox="docker")
     with pytest.raises(ConfigurationError, match="prices"):
         Agent("m", "http://localhost:1/v1", prices={"input": 1})

@@ -48,7 +48,7 @@ def test_an_unknown_name_lists_what_is_installed(folder: Path) -> None:
     env = environment(PYTHONPATH=str(folder / "site"))
     done = rao("run", "--demo", "--sandbox", "jail", cwd=folder, env=env)
     assert done.returncode == 2
-    assert "'broken', 'cage', 'inprocess', 'namespaces', 'process', not 'jail'" in done.stderr
+    assert "'broken', 'cage', 'inprocess', 'namespaces', 'process'. For another one, install" in done.stderr
 
 
 def test_doctor_lists_sandboxes_environments_and_extras(folder: Path) -> None:

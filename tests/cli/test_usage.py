@@ -24,7 +24,7 @@ from .command import run_here
         ("run x --model", "--model needs a value"),
         ("run sum the bill", "nothing is expected here: the bill (put words that belong together in quotes)"),
         ("run x --json=yes", "--json takes no value"),
-        ("run x --sandbox jail", "sandbox must be one of"),
+        ("run x --sandbox jail", "there is no sandbox 'jail'; choose from 'inprocess'"),
         ("run x --sandbox nowhere:Jail", "nowhere:Jail: the module nowhere cannot be found"),
         ("rnu x", "there is no command rnu; did you mean run? (see: rao --help)"),
         ("frobnicate", "there is no command frobnicate (see: rao --help)"),

@@ -78,7 +78,7 @@ def test_an_unknown_name_lists_what_there_is_and_says_what_to_install(cages: Any
     for refuse in (make_sandbox, lambda name: Agent("m", "http://localhost:1/v1", sandbox=name)):
         with pytest.raises(ConfigurationError) as caught:
             refuse("docker")
-        for part in ("'process'", "'namespaces'", "'inprocess'", "'cage'", "Install", "recursive_agent.sandboxes"):
+        for part in ("'process'", "'namespaces'", "'inprocess'", "'cage'", "install", "recursive_agent.sandboxes"):
             assert part in str(caught.value)
 
 
@@ -108,12 +108,12 @@ def test_a_sandbox_that_cannot_do_what_is_required_says_so(cages: Any) -> None:
     [
         ("deaf", "require"),
         ("seven", "must return a Sandbox"),
-        ("number", "callable"),
+        ("number", "is 7; it must be a class, or a function that returns a Sandbox"),
         ("broken", "reinstall the package rao-test-cages"),
-        ("rao_test_cages:Missing", "install the package"),
-        ("rao_no_such_module:Cage", "install the package"),
-        (":", "cannot be loaded"),
-        ("rao_test_cages:", "cannot be loaded"),
+        ("rao_test_cages:Missing", "the module rao_test_cages has no Missing"),
+        ("rao_no_such_module:Cage", "the module rao_no_such_module cannot be found; .* or install it"),
+        (":", "must be written as module:Class"),
+        ("rao_test_cages:", "must be written as module:Class"),
     ],
 )
 def test_what_is_wrong_with_a_sandbox_is_a_sentence(cages: Any, name: str, message: str) -> None:
