@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Annotated, Protocol, Self
 
 import anyio
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,6 +20,9 @@ from .isolation import layers
 from .text import count, one_line, seconds
 from .view import render
 
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", metavar="", help="Print no progress.", rich_help_panel="Output")
+]
 REFRESH = 0.125
 """Seconds between two pictures of the live tree."""
 

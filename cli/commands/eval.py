@@ -22,7 +22,7 @@ from recursive_agent.model.base import Versioned
 
 from ..isolation import RequireOption, SandboxOption, parse_require
 from ..models import BaseUrlOption, ModelOption, RequestTimeoutOption, open_model
-from ..progress import Tally
+from ..progress import QuietOption, Tally
 from ..table import tables
 from ..tasks import (
     ConcurrencyOption,
@@ -101,9 +101,7 @@ def eval_command(
         bool,
         typer.Option("--json", metavar="", help="Print the same JSON as --out.", rich_help_panel="Output"),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", help="Print no progress.", rich_help_panel="Output")
-    ] = False,
+    quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
 ) -> None:

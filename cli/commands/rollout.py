@@ -17,7 +17,7 @@ from recursive_agent.model.base import Versioned
 
 from ..isolation import RequireOption, SandboxOption, parse_require
 from ..models import BaseUrlOption, InterfaceOption, ModelOption, RequestTimeoutOption, open_model
-from ..progress import Tally
+from ..progress import QuietOption, Tally
 from ..tasks import (
     ConcurrencyOption,
     ContextLimitOption,
@@ -75,9 +75,7 @@ def rollout_command(
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print the counts as JSON.", rich_help_panel="Output")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", help="Print no progress.", rich_help_panel="Output")
-    ] = False,
+    quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
 ) -> None:

@@ -40,7 +40,7 @@ from ..models import (
     find_checkpoint,
     open_model,
 )
-from ..progress import watch
+from ..progress import QuietOption, watch
 from ..specialist import Assignment, assign, assign_own, check_embedded_knows, open_specialist
 from ..text import as_json, clean, one_line
 from ..types import parse_type
@@ -133,9 +133,7 @@ def run(
             "--json", metavar="", help="Print result, status, usage and trace as JSON.", rich_help_panel="Output"
         ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", help="Print no progress.", rich_help_panel="Output")
-    ] = False,
+    quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
 ) -> None:

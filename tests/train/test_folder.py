@@ -40,6 +40,9 @@ def test_a_folder_may_be_spelt_otherwise_and_a_new_setting_is_no_difference(
     monkeypatch.chdir(tmp_path)
     remember(tmp_path, TOLD, resume=False)
     remember(tmp_path, {**TOLD, "model": str(tmp_path / "policy/"), "new": 1}, resume=True)
+    assert json.loads((tmp_path / SETTINGS).read_text())["new"] == 1
+    with pytest.raises(ConfigurationError):
+        remember(tmp_path, {**TOLD, "model": str(tmp_path / "another/"), "new": 1}, resume=True)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])

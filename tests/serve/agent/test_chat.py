@@ -290,7 +290,7 @@ async def refusing(tmp_path: Path) -> Any:
 
 
 async def test_harmless_settings_are_accepted(refusing: Any) -> None:
-    await refusing.client.chat.completions.create(
+    answer = await refusing.client.chat.completions.create(
         model=AGENT,
         messages=said("say"),
         user="me",
@@ -303,6 +303,7 @@ async def test_harmless_settings_are_accepted(refusing: Any) -> None:
         safety_identifier="x",
         prompt_cache_key="y",
     )
+    assert answer.choices[0].message.content == "a plain text, ä"
 
 
 async def test_models_are_listed_and_unknown_ones_are_not_found(tmp_path: Path) -> None:
