@@ -54,7 +54,13 @@ class Agent:
     pass `require=None` to run anyway. `result.tree.settings["enforced"]` lists the protections that were active.
 
     `request_timeout` (seconds) limits each request to the endpoint; the default is `limits.timeout`, but at least 600.
-    By default, with the rich prompt style, an answer that contains only Python code is run even if it is not in the form of
+
+    The default `prompt_style`, "rich", opens each conversation with worked examples: a prefix of some 900 tokens that endpoints
+    can cache, left out where the window or the budget is known to be below 8,192 tokens. It adds what code lacks beyond doubt
+    (an `await` before a call of a tool, the import of a well-known module, brackets at the end) and tells the agent. "minimal"
+    is for models that were trained with it.
+
+    By default, with the rich style, an answer that contains only Python code is run even if it is not in the form of
     `action_format`; `bare_code=False` rejects it. A model trained for one format must always use that format.
 
     Raises ConfigurationError for invalid settings.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
 
-from .actions import PYTHON_TOOL, parse_action
+from .actions import PYTHON_TOOL, Supplied, Supplies, parse_action
 from .concurrency import task_group
 from .errors import ContextOverflow, ModelError, SandboxError, described, documented, message
-from .host_calls import HostCalls
+from .host_calls import LAUNCH, HostCalls
 from .launch import Launch, Outcome
 from .limits import LimitReached
-from .model.base import Conversation
+from .model.base import Conversation, PerAgent, Trained
 from .model_calls import ModelCalls
-from .prompts import Situation, observation, opening, replies, status_line, without_code
+from .observations import Observations, Turn, replies, status_line
+from .prompts import Situation, opening
 from .repl.base import CellResult, CellStatus, HostCallError, HostFunction, Repl, ReplLimits
 from .sizes import is_large
 from .status import Status
@@ -38,6 +40,8 @@ class AgentNode:
         self._model_calls: ModelCalls | None = None
         self._host_calls = HostCalls(tree, launch, self._run_child)
         config = tree.config
+        # Specialists are held to what they were trained with: their code is run as it stands.
+        self._supplies = None if config.prompt_style == "minimal" else Supplies([*config.tools, LAUNCH])
         self._situation = Situation(
             goal=launch.goal,
             context=launch.context,
@@ -49,7 +53,16 @@ class AgentNode:
             max_depth=config.limits.max_depth,
             max_steps=launch.max_steps,
             instructions=config.instructions,
+            room=self._room(),
         )
+
+    def _room(self) -> int | None:
+        """Tokens that this agent may use at most, in one call or in all, as far as it is known."""
+        config = self.tree.config
+        settings = config.model.settings if isinstance(config.model, Trained) else None
+        window = None if settings is None else settings.context_length
+        known = (window, config.context_limit, self.launch.max_tokens, config.limits.max_tokens)
+        return min((limit for limit in known if limit is not None), default=None)
 
     @property
     def usage(self) -> Usage:
@@ -126,16 +139,11 @@ class AgentNode:
         self._end(outcome or Outcome(Status.CANCELLED, reason="it was left behind: something in it did not stop"))
 
     async def _live(self) -> Outcome:
-        config = self.tree.config
-        conversation = config.model.conversation(
-            tools=[PYTHON_TOOL] if config.action_format == "tool" else (), sampling=config.sampling
-        )
-        conversation.add(*opening(config.prompt_style, config.action_format, self._situation))
         workplace: Workplace | None = None
         try:
             async with task_group() as own:
                 workplace = Workplace(own, self._open_repl)
-                outcome = await self._steps(conversation, workplace)
+                outcome = await self._steps(workplace)
                 own.cancel_scope.cancel()
             return outcome
         finally:
@@ -143,16 +151,43 @@ class AgentNode:
                 with anyio.CancelScope(shield=True):
                     await workplace.aclose()
 
-    async def _steps(self, conversation: Conversation, workplace: Workplace) -> Outcome:
+    def _begin(self) -> tuple[Conversation, ModelCalls]:
+        """A new conversation with the messages that open it, and the calls that go on with it."""
+        config = self.tree.config
+        conversation = self._conversation()
+        conversation.add(*opening(config.prompt_style, config.action_format, self._situation))
+        calls = ModelCalls(self.tree, self.launch, conversation)
+        calls.usage = self.usage
+        self._model_calls = calls
+        return conversation, calls
+
+    def _conversation(self) -> Conversation:
+        config = self.tree.config
+        if isinstance(config.model, PerAgent):
+            return config.model.conversation_for(self.launch.goal, self.launch.context)
+        tools = [PYTHON_TOOL] if config.action_format == "tool" else ()
+        return config.model.conversation(tools=tools, sampling=config.sampling)
+
+    async def _steps(self, workplace: Workplace) -> Outcome:
         config, launch = self.tree.config, self.launch
-        calls = self._model_calls = ModelCalls(self.tree, launch, conversation)
+        conversation, calls = self._begin()
         malformed = 0
-        shown_how = False
+        observations = Observations(
+            config.prompt_style, schema=launch.returns.schema, context=launch.context is not None
+        )
         for step in range(1, launch.max_steps + 1):
             self._step = self._host_calls.step = step
             try:
                 # A REPL is opened while the model thinks; not earlier, or all agents that wait would have a process.
-                completion = await calls.ask(step, on_leaving=workplace.prepare)
+                try:
+                    completion = await calls.ask(step, on_leaving=workplace.prepare)
+                except ContextOverflow:
+                    if step > 1 or not self._situation.has_examples(config.prompt_style):
+                        raise
+                    # The window is smaller than was known. A refused call costs nothing, so begin without examples.
+                    self._situation = replace(self._situation, room=0)
+                    conversation, calls = self._begin()
+                    completion = await calls.ask(step, on_leaving=workplace.prepare)
             except LimitReached as limit:
                 # Alone in its tree, an agent used up the budget by itself.
                 alone = limit.status is Status.TREE_BUDGET and self.tree.agents == 1
@@ -163,24 +198,28 @@ class AgentNode:
             if action.code is None:
                 malformed += 1
                 if malformed >= config.limits.max_malformed:
-                    return Outcome(Status.MALFORMED, reason=f"{malformed} answers in a row without code: {action.note}")
-                text = without_code(config.prompt_style, action, self._status_line(), again=shown_how)
-                shown_how = shown_how or action.example is not None
+                    return Outcome(
+                        Status.MALFORMED,
+                        reason=f'{malformed} answers in a row without code to run; the last hint to the agent: "{action.note}"',
+                    )
+                text = observations.without_code(action, self._status_line())
                 conversation.add(*replies(completion.tool_calls, text))
                 continue
             malformed = 0
             repl = await workplace.repl()
             started = self.tree.now()
-            cell = await repl.run(action.code)
-            self._record_cell(action.code, started, cell)
+            supplied = Supplied(action.code) if self._supplies is None else self._supplies.to(action.code)
+            cell = await repl.run(supplied.code)
+            self._record_cell(supplied.code, started, cell)
             refusal = cell.refused
             if cell.status is CellStatus.FINISHED:
                 accepted = await self._accept(cell.value)
                 if isinstance(accepted, Outcome):
                     return accepted
                 refusal = accepted
-            text = observation(config.prompt_style, cell, action, refusal, self._status_line())
-            self.last_output = text
+            turn = Turn(cell=cell, action=action, refusal=refusal, added=supplied.notes, left=launch.max_steps - step)
+            text = observations.after_cell(turn, self._status_line())
+            self.last_output = observations.outcome(turn)
             conversation.add(*replies(completion.tool_calls, text))
         return Outcome(Status.STEP_LIMIT, reason=f"{launch.max_steps} steps were used without finish()")
 
@@ -213,7 +252,14 @@ class AgentNode:
         left = None
         if launch.max_tokens is not None:
             left = max(0, launch.max_tokens - self.usage.total_tokens - self._ended_children_tokens)
-        return status_line(step=self._step, max_steps=launch.max_steps, tokens_left=left, situation=self._situation)
+        return status_line(
+            step=self._step,
+            max_steps=launch.max_steps,
+            tokens_left=left,
+            max_tokens=launch.max_tokens,
+            depth=launch.depth,
+            max_depth=self._situation.max_depth,
+        )
 
     def _record_cell(self, code: str, started: float, cell: CellResult) -> None:
         self.tree.emit(

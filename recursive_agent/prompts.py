@@ -1,4 +1,4 @@
-"""The messages an agent gets: its opening messages, and what it is shown after each cell.
+"""The messages that an agent begins with.
 
 Two styles over the same loop. `rich` is for general models; what all agents of a run share stands first, so that
 endpoints can cache it. `minimal` is the goal and the names of the functions, for specialists trained with exactly that.
@@ -6,24 +6,29 @@ endpoints can cache it. `minimal` is the goal and the names of the functions, fo
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from .actions import Action
-from .actions.fences import parsed
 from .checkpoint import ActionFormat, PromptStyle
-from .model.base import Message, ToolCall
-from .repl.base import CellResult, CellStatus
+from .model.base import Message
 from .tools import Tool
+from .type_words import type_words
+from .worked_examples import LAUNCH_CALL, callable_line, worked_examples
 
+_LEAST_ROOM = 8_192
+"""Tokens of a window, or of an agent's budget, from which worked examples are affordable: they take some 900 of each call."""
+
+_FEW_STEPS = 3
+"""Answers that are so few that an agent must know before its first one."""
 _SHOWN_NESTING = 3
 """Levels of a context that an opening message describes; each may show eight keys for every one above it."""
 _SHOWN_CHARS = 200
-
-_GATHERERS = frozenset({"gather", "create_task", "ensure_future", "wait", "wait_for", "as_completed", "run"})
+_SHOWN_TEXT = 40
+"""Characters of a text in the context up to which an opening message shows it. Of longer ones nothing is: the beginning would
+be taken for all of it."""
 
 _ACTIONS: dict[ActionFormat, str] = {
     "fenced": "Each of your answers holds exactly one block of code, fenced as ```python … ```",
@@ -37,10 +42,10 @@ You reach a goal by writing Python, which is run for you in a persistent interpr
 answer to the next. You may use `await` at top level. The interpreter has no files and no network; math, json, re, \
 statistics, itertools, collections, datetime and similar modules can be imported, and asyncio is there.
 
-Always available:
+These exist already; use them, do not define them:
   finish(value)
-      ends your work with `value` as the result. Call it as soon as the goal is reached, with a value that really is the \
-answer.
+      ends your work with `value` as the result. Call it as soon as you know the answer, in the block that computes it where \
+you can. Only what finish is given counts, not what is printed.
   context
       the data you were given with the goal (None if there was none). Look at parts of it; do not print all of a large one.
 {launcher}{tools}{instructions}"""
@@ -71,6 +76,12 @@ class Situation:
     max_depth: int
     max_steps: int
     instructions: str | None
+    room: int | None = None
+    """Tokens that the agent may use at most, in one call or in all; None: no limit is known."""
+
+    def has_examples(self, style: PromptStyle) -> bool:
+        """Whether worked examples open the conversation."""
+        return style == "rich" and (self.room is None or self.room >= _LEAST_ROOM)
 
 
 def opening(style: PromptStyle, action_format: ActionFormat, situation: Situation) -> list[Message]:
@@ -85,15 +96,29 @@ def opening(style: PromptStyle, action_format: ActionFormat, situation: Situatio
     )
     parts = [f"Goal: {situation.goal}"]
     if situation.context is not None:
-        parts.append(f"`context` holds {describe_data(situation.context)}.")
+        parts.append(f"`context` holds {describe_data(situation.context, shown=True)}.")
+    calls = [f"await {tool.signature}" for tool in situation.tools.values()]
+    if len("; ".join(calls)) > 2 * _SHOWN_CHARS:
+        calls = []
+    if situation.can_launch:
+        calls.append(LAUNCH_CALL)
+    if calls:
+        parts.append(callable_line(calls))
     if situation.schema is not None:
+        words = type_words(situation.schema)
         parts.append(
             f"finish(value) takes a value of this JSON schema: {json.dumps(situation.schema, ensure_ascii=False)}"
+            if words is None
+            else f"The value of finish(value) must be: {words}"
         )
     if situation.launcher and not situation.can_launch:
         parts.append("You are at the deepest level: launch_subagent is not available to you. Do the work yourself.")
-    parts.append(status_line(step=0, max_steps=situation.max_steps, tokens_left=None, situation=situation))
-    return [Message("system", system.strip()), Message("user", "\n\n".join(parts))]
+    if situation.max_steps <= _FEW_STEPS:
+        parts.append(f"You have {situation.max_steps} answer{'s' if situation.max_steps > 1 else ''} in all.")
+    examples: list[Message] = []
+    if situation.has_examples(style):
+        examples = worked_examples(action_format, tools=bool(situation.tools), can_launch=situation.can_launch)
+    return [Message("system", system.strip()), *examples, Message("user", "\n\n".join(parts))]
 
 
 def _minimal(situation: Situation) -> str:
@@ -124,21 +149,22 @@ def _describe_tools(tools: Mapping[str, Tool]) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def describe_data(value: Any, nesting: int = 0) -> str:
-    """Type and size of a value, without the value."""
+def describe_data(value: Any, nesting: int = 0, *, shown: bool = False) -> str:
+    """Type and size of a value; with `shown`, short texts as they are: what a date or a duration looks like must be seen."""
     if isinstance(value, str):
-        return f"a string of {len(value):,} characters"
+        return repr(value) if shown and len(value) <= _SHOWN_TEXT else f"a string of {len(value):,} characters"
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, Mapping):
         if nesting == _SHOWN_NESTING:
             return f"a dict with {len(value):,} keys"
-        shown = ", ".join(f"{_short(key)}: {describe_data(item, nesting + 1)}" for key, item in list(value.items())[:8])
-        return f"a dict with {len(value):,} keys ({shown}{', …' if len(value) > 8 else ''})"
+        items = [(_short(key), describe_data(item, nesting + 1, shown=shown)) for key, item in islice(value.items(), 8)]
+        inside = ", ".join(f"{key}: {item}" for key, item in items)
+        return f"a dict with {len(value):,} keys ({inside}{', …' if len(value) > 8 else ''})"
     if isinstance(value, list | tuple):
-        return f"a list of {len(value):,} items" + (
-            f", the first {describe_data(value[0], nesting + 1)}" if value and nesting < _SHOWN_NESTING else ""
-        )
+        if not value or nesting == _SHOWN_NESTING:
+            return f"a list of {len(value):,} items"
+        return f"a list of {len(value):,} items, the first {describe_data(value[0], nesting + 1, shown=shown)}"
     if isinstance(value, int) and value.bit_length() > _SHOWN_CHARS:  # Python refuses to spell the longest ones
         return f"a whole number of {value.bit_length():,} bits"
     return _short(value)
@@ -151,83 +177,3 @@ def _short(value: Any) -> str:
         value = value[: _SHOWN_CHARS + 1]
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
-
-
-def status_line(*, step: int, max_steps: int, tokens_left: int | None, situation: Situation) -> str:
-    """What is left of the node's own share: `[step 3/20 · 41,200 tokens left · depth 1/4]`."""
-    tokens = "" if tokens_left is None else f" · {tokens_left:,} tokens left"
-    return f"[step {step}/{max_steps}{tokens} · depth {situation.depth}/{situation.max_depth}]"
-
-
-def observation(style: PromptStyle, cell: CellResult, action: Action, refusal: str | None, status: str) -> str:
-    """What an agent is shown after a cell. `refusal` says why `finish` did not take the value."""
-    parts = [cell.output.rstrip("\n")] if cell.output.strip() else []
-    if cell.error:
-        parts.append(cell.error.rstrip("\n"))
-    if refusal is not None:
-        parts.append(f"finish() was refused: {refusal}")
-    if cell.unawaited:
-        line = None if style == "minimal" else awaited(action.code or "", cell.unawaited)
-        how = "Put `await` before the call." if line is None else f"Put `await` before the call: `{line}`"
-        parts.append(f"Never awaited, so never run: {', '.join(cell.unawaited)}. {how}")
-    if cell.running:
-        parts.append(f"Still running: {', '.join(cell.running)}.")
-    if not parts and cell.status is CellStatus.OK:
-        parts.append("(no output)")
-    if action.note:
-        parts.append(action.note)
-    return with_status(style, "\n".join(parts), status)
-
-
-def without_code(style: PromptStyle, action: Action, status: str, *, again: bool) -> str:
-    """What an agent is shown after an answer without code; the right form only for the first time."""
-    example = "" if again or style == "minimal" or action.example is None else f"\n{action.example}"
-    return with_status(style, f"{action.note or ''}{example}", status)
-
-
-def awaited(code: str, names: Sequence[str]) -> str | None:
-    """The first line of the agent's own code that calls one of `names` without `await`, with it; None where none is clear."""
-    tree = parsed(code)
-    if tree is None:
-        return None
-    calls: list[ast.Call] = []
-    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
-    wrapped: set[int] = set()
-    while waiting:
-        node, held = waiting.pop()
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names and not held:
-            calls.append(node)
-        if isinstance(node, ast.Attribute | ast.Subscript):
-            wrapped.add(id(node.value))
-        # What a method takes (asyncio.gather, list.append) may be awaited later, and a plain function cannot await at all.
-        taken = isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id not in _GATHERERS)
-        held = held or isinstance(node, ast.Await | ast.FunctionDef | ast.Lambda)
-        called = node.func if isinstance(node, ast.Call) else None
-        waiting.extend((child, held or (taken and child is not called)) for child in ast.iter_child_nodes(node))
-    if not calls:
-        return None
-    call = min(calls, key=lambda call: (call.lineno, call.col_offset))
-    if call.end_lineno != call.lineno or call.end_col_offset is None:
-        return None
-    line = code.split("\n")[call.lineno - 1].encode()
-    before, inside, after = (
-        line[: call.col_offset],
-        line[call.col_offset : call.end_col_offset],
-        line[call.end_col_offset :],
-    )
-    inside = b"(await " + inside + b")" if id(call) in wrapped else b"await " + inside
-    shown = (before + inside + after).decode().strip()
-    return shown if len(shown) <= _SHOWN_CHARS and "`" not in shown else None
-
-
-def with_status(style: PromptStyle, text: str, status: str) -> str:
-    """An observation, ended by the status line where the style has one."""
-    return text if style == "minimal" else f"{text}\n{status}"
-
-
-def replies(calls: Sequence[ToolCall], text: str) -> list[Message]:
-    """The messages that carry an observation: answers to native tool calls where the model made some."""
-    if not calls:
-        return [Message("user", text)]
-    rest = [Message("tool", "not run", tool_call_id=call.id) for call in calls[1:]]
-    return [Message("tool", text, tool_call_id=calls[0].id), *rest]

@@ -19,6 +19,7 @@ from .goal import Goal
 from .launch import Launch, Outcome
 from .limits import Account, Budget, Limits
 from .node import AgentNode
+from .plain import NotPlain, plain
 from .repl.base import Sandbox
 from .result import Result
 from .scoring import Scorer, assess, unscored
@@ -179,11 +180,21 @@ def _settings(config: RunConfig, sandbox: Sandbox) -> dict[str, Any]:
         "top_p": config.sampling.top_p,
         "max_tokens": config.sampling.max_tokens,
         "stop": list(config.sampling.stop),
+        **_extra_sampling(config),
         "tools": list(config.tools),
         "sandbox": type(sandbox).__name__,
         "enforced": sorted(sandbox.enforced),
         "as_root": os.geteuid() == 0,
     }
+
+
+def _extra_sampling(config: RunConfig) -> dict[str, Any]:
+    """Settings passed on to the endpoint: training must know of a top_k or a penalty. Headers may hold keys."""
+    extra = {name: value for name, value in config.sampling.extra.items() if "header" not in name.lower()}
+    try:
+        return {"sampling": plain(extra)} if extra else {}
+    except NotPlain:
+        return {"sampling": dict.fromkeys(extra, "not recorded")}
 
 
 def _documented(error: Exception, *, opening: bool) -> RaoError:

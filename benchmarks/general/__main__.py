@@ -20,9 +20,10 @@ from rao_rl.rollouts.attempt import ROLLOUT_LIMITS, AttemptSettings
 from recursive_agent.errors import RaoError
 from recursive_agent.model import connect, resolve_endpoint
 from recursive_agent.model.base import Model, Sampling
+from recursive_agent.repl import UNSET
 
 from .environment import General
-from .report import comparison, read, table
+from .report import comparison, delegations, read, table
 
 
 async def run_suite(model: Model, args: argparse.Namespace) -> list[Attempt]:
@@ -33,6 +34,7 @@ async def run_suite(model: Model, args: argparse.Namespace) -> list[Attempt]:
         limits=replace(ROLLOUT_LIMITS, max_agents=12, max_children=6, max_steps=args.steps, timeout=args.timeout),
         trace_dir=args.traces,
         concurrency=args.concurrency,
+        require=None if args.any_isolation else UNSET,
     )
     about = {"suite": "general", "model": args.model, "split": args.split, "temperature": args.temperature}
     about |= {"steps": args.steps, "max_tokens": args.max_tokens}
@@ -71,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, default=8, metavar="N", help="most model calls of one agent (8)")
     made.add_argument("--timeout", type=float, default=1800, metavar="S", help="seconds for one task (1800)")
     made.add_argument("--concurrency", type=int, default=4, metavar="N", help="tasks at a time (4)")
+    made.add_argument(
+        "--any-isolation",
+        action="store_true",
+        help="run where the kernel cannot isolate the agents' code (a container without Landlock, say)",
+    )
     made.add_argument("--out", type=Path, metavar="FILE", help="append attempts to FILE; the same FILE again resumes")
     made.add_argument("--traces", type=Path, metavar="DIR", help="record the runs in DIR")
     made.add_argument(
@@ -96,7 +103,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.compare:
             print(comparison(read(args.compare[0]), read(args.compare[1])))
         else:
-            print(table(anyio.run(_against_endpoint, args)))
+            attempts = anyio.run(_against_endpoint, args)
+            asked = {case.id: case.launches for case in General().cases(args.split)}
+            print(f"{table(attempts)}\n{delegations(attempts, asked)}")
     except RaoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import comb
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 from rao_rl.evaluation.outcome import Attempt
 from rao_rl.evaluation.summary import wilson
@@ -64,17 +64,49 @@ def sign_test(better: int, worse: int) -> float:
     return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
 
 
+def permutation_test(differences: Sequence[float]) -> float:
+    """Two-sided exact p of the paired permutation test: how often sums as large come from differences of random sign.
+
+    Unlike the sign test it counts how much a task changed. Differences are taken in steps of 1/5040, which holds every share
+    of up to ten attempts.
+    """
+    steps = [abs(round(5040 * difference)) for difference in differences]
+    observed = abs(sum(round(5040 * difference) for difference in differences))
+    sums = {0: 1}
+    for step in steps:
+        if step:
+            grown: dict[int, int] = defaultdict(int)
+            for total, ways in sums.items():
+                grown[total + step] += ways
+                grown[total - step] += ways
+            sums = grown
+    return sum(ways for total, ways in sums.items() if abs(total) >= observed) / sum(sums.values())
+
+
+def delegations(attempts: Sequence[Attempt], asked: Mapping[str, int]) -> str:
+    """In how many of the attempts whose goal asks for sub-agents (`asked`: how many, by task) as many were launched."""
+    due = [(attempt.launches, asked.get(attempt.task.rpartition("@")[0], 0)) for attempt in attempts]
+    due = [(launched, wanted) for launched, wanted in due if wanted]
+    done = sum(launched >= wanted for launched, wanted in due)
+    return f"sub-agents launched where the goal asks for them: {done} of {len(due)} attempts"
+
+
 def comparison(first: Sequence[Attempt], second: Sequence[Attempt]) -> str:
     """Both on the attempts that they have in common, paired by task."""
     common = {a.task for a in first if a.score is not None} & {a.task for a in second if a.score is not None}
     before = by_task(a for a in first if a.task in common)
     after = by_task(a for a in second if a.task in common)
+    differences = [after[task] - before[task] for task in before]
     better = [task for task in before if after[task] > before[task]]
     worse = [task for task in before if after[task] < before[task]]
     if not common:
         return "no attempt is in both files"
+    change = mean(differences)
+    error = 1.96 * stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else float("inf")
     return (
         f"{len(common)} attempts at {len(before)} tasks: {mean(before.values()):.3f} -> {mean(after.values()):.3f}\n"
+        f"change {change:+.3f} (95 %: {change - error:+.3f} to {change + error:+.3f}), "
+        f"p = {permutation_test(differences):.4f} (exact paired permutation test over tasks)\n"
         f"better on {len(better)} tasks, worse on {len(worse)}: p = {sign_test(len(better), len(worse)):.4f} "
         f"(exact sign test over tasks)\nbetter: {', '.join(sorted(better)) or '-'}\nworse: {', '.join(sorted(worse)) or '-'}"
     )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from ..model.base import ToolCall
+from ..worked_examples import without_examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +33,20 @@ class Request:
     n: int = 1
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def own(self) -> Sequence[Mapping[str, Any]]:
+        """The messages without the worked examples that open an agent's conversation."""
+        return without_examples(self.messages)
+
     def text(self, role: str | None = None) -> str:
-        """The contents of all messages (of one role), joined by newlines."""
-        return "\n".join(_text(m) for m in self.messages if role is None or m.get("role") == role)
+        """The contents of all messages (of one role), joined by newlines; without worked examples."""
+        return "\n".join(_text(m) for m in self.own if role is None or m.get("role") == role)
 
     @property
     def first(self) -> str:
-        """What opens the conversation: the first user message, or the first message where there is no user."""
-        for message in self.messages:
+        """What opens the conversation: the first user message (the goal, not that of an example), or the first message
+        where there is no user."""
+        for message in self.own:
             if message.get("role") == "user":
                 return _text(message)
         return _text(self.messages[0]) if self.messages else self.prompt
@@ -51,8 +58,8 @@ class Request:
 
     @property
     def step(self) -> int:
-        """Answers already in this conversation, so 0 at its first request."""
-        return sum(1 for message in self.messages if message.get("role") == "assistant")
+        """Answers already in this conversation, so 0 at its first request; those of worked examples do not count."""
+        return sum(1 for message in self.own if message.get("role") == "assistant")
 
 
 @dataclass(frozen=True, slots=True)

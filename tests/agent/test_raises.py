@@ -159,7 +159,8 @@ async def test_what_fails_in_the_roots_model_calls_carries_the_run(seam: str, fa
         model = connect(resolve_endpoint("scripted", endpoint.base_url, "sk-x"))
         victim = "[step 1/"  # in its second step: the first was paid for
         faulty = FaultyModel(model, seam, raising(FAULTS[fault]), victim)
-        error = await raised(Agent(faulty, trace_dir=tmp_path))
+        # With few answers in all, every message says which step it is.
+        error = await raised(Agent(faulty, trace_dir=tmp_path, limits=Limits(max_steps=4)))
         await model.aclose()
     assert all_ended(error.result)
     assert error.result.status is Status.INFRA_ERROR

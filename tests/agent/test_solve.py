@@ -134,7 +134,8 @@ async def test_results_nobody_awaited_are_kept_in_subagents() -> None:
 
 
 async def test_a_launch_that_was_not_awaited_is_reported() -> None:
-    with ScriptedEndpoint(replies([py("launch_subagent('never')"), py("finish(len(subagents))")])) as endpoint:
+    never = py("def keep(call):\n    return [call]\nkept = keep(launch_subagent('never'))")
+    with ScriptedEndpoint(replies([never, py("finish(len(subagents))")])) as endpoint:
         result = await agent_on(endpoint).solve("root")
     assert "launch_subagent" in observations(result)[0]
     assert "await" in observations(result)[0]
@@ -349,9 +350,24 @@ async def test_every_action_format(action_format: Any) -> None:
 
 async def test_the_status_line_says_what_is_left() -> None:
     with ScriptedEndpoint(replies([py("1"), py("finish(2)")])) as endpoint:
-        result = await agent_on(endpoint, max_steps=7, max_tokens=100_000, max_depth=3).solve("go")
+        result = await agent_on(endpoint, max_steps=4, max_tokens=100_000, max_depth=3).solve("go")
     left = 100_000 - result.tree.root.steps[0].model.usage.total_tokens
-    assert observations(result)[0].splitlines()[-1] == f"[step 1/7 · {left:,} tokens left · depth 0/3]"
+    assert observations(result)[0].splitlines()[0] == f"[step 1/4 · {left:,} tokens left · depth 0/3]"
+
+
+async def test_an_agent_reads_of_its_tokens_once_three_quarters_are_used() -> None:
+    with ScriptedEndpoint(replies([py("1")] * 60)) as endpoint:
+        result = await agent_on(endpoint, max_steps=60, max_tokens=60_000).solve("go")
+    assert result.status is Status.TOKEN_LIMIT
+    spent, total = [], 0
+    for step in result.tree.root.steps[: len(observations(result))]:
+        assert step.model is not None
+        total += step.model.usage.total_tokens
+        spent.append(total)
+    shown = [text.startswith("[step ") for text in observations(result)]
+    assert shown == [60_000 - used <= 15_000 for used in spent[: len(shown)]]
+    assert True in shown
+    assert False in shown
 
 
 async def test_scores_and_groups_are_put_on_the_tree() -> None:

@@ -477,10 +477,10 @@ async def test_the_missing_await_is_shown_in_the_agents_own_line() -> None:
     async def search(query: str) -> list[str]:
         return [query]
 
-    answers = [py("found = search('tea')[0]\nprint(found)"), py("finish(1)")]
-    with ScriptedEndpoint(replies(answers)) as endpoint:
+    code = "def shout(text):\n    return str(text).upper()\nfound = shout(search('tea'))\n1"
+    with ScriptedEndpoint(replies([py(code), py("finish(1)")])) as endpoint:
         result = await agent_on(endpoint, tools=(search,)).solve("g")
-    assert "Put `await` before the call: `found = (await search('tea'))[0]`" in observations(result)[0]
+    assert "Put `await` before the call: `found = shout(await search('tea'))`" in observations(result)[0]
 
 
 # -- functions that are none to pydantic -------------------------------------------------------------------------------
