@@ -7,6 +7,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from typing import Annotated
 
@@ -64,6 +65,7 @@ def doctor(
         "files": _descriptors,
         "policy": _policy,
         "traces": _traces,
+        "folder": partial(_folder, model, base_url),
         "endpoint": report.reach,
         "model": report.ask,
     }
@@ -211,11 +213,21 @@ def _policy() -> Iterator[Finding]:
         begun = time.perf_counter()
         model = EmbeddedModel()
     except (RaoError, ImportError, OSError) as error:
-        yield Finding("fail", f"the embedded policy does not load ({one_line(str(error))}); reinstall rao")
+        yield Finding("fail", f"the built-in model does not load ({one_line(str(error))}); reinstall rao")
         return
     known = model.settings.environment
     where = "" if known is None else f" for {known.name}"
     yield Finding("ok", f"{model.name}{where}, loaded in {time.perf_counter() - begun:.1f} s")
+
+
+def _folder(model: str | None, base_url: str | None) -> Iterator[Finding]:
+    """What the folder is that --model or RAO_MODEL names, if it is one."""
+    from rao_rl.weights.folder import describe
+
+    from ..models import find_checkpoint
+
+    if (checkpoint := find_checkpoint(model, base_url)) is not None:
+        yield Finding("ok", describe(checkpoint.directory))
 
 
 def _traces() -> Iterator[Finding]:

@@ -21,7 +21,15 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Versioned
 
 from ..isolation import RequireOption, SandboxOption, parse_require
-from ..models import BaseUrlOption, ModelOption, RequestTimeoutOption, open_model
+from ..models import (
+    ActionFormatOption,
+    BaseUrlOption,
+    ModelOption,
+    Prompting,
+    PromptStyleOption,
+    RequestTimeoutOption,
+    open_model,
+)
 from ..progress import QuietOption, Tally
 from ..table import tables
 from ..tasks import (
@@ -58,6 +66,8 @@ def eval_command(
     seed: TaskSeedOption = 0,
     model: ModelOption = None,
     base_url: BaseUrlOption = None,
+    prompt_style: PromptStyleOption = None,
+    action_format: ActionFormatOption = None,
     request_timeout: RequestTimeoutOption = None,
     mode: Annotated[
         str,
@@ -117,7 +127,8 @@ def eval_command(
     required = parse_require(require, sandbox)
     env = make(environment)
     chosen_tasks = select_tasks(env, split, seed, levels=level or default_levels(env), limit=tasks)
-    chosen = open_model(model, base_url, request_timeout=request_timeout)
+    prompting = Prompting(prompt_style, action_format)
+    chosen = open_model(model, base_url, request_timeout=request_timeout, prompting=prompting, quiet=quiet)
     settings = AttemptSettings(
         context_limit=context_limit,
         sampling={} if temperature is None else {"temperature": temperature},

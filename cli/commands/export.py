@@ -129,10 +129,12 @@ def _funnel(batch: CreditedBatch, left_out: Mapping[TraceState, int]) -> Iterato
         f"{_reasons(funnel.dropped)}"
     )
     tokens = sum(map(len, batch.samples))
-    yield (
-        f"{count(len(batch.samples), 'row')} ({count(batch.forks, 'fork')} in all agents): {count(tokens, 'token')}, "
-        f"{batch.credits.tokens:,} of them sampled"
-    )
+    yield (f"{count(len(batch.samples), 'row')}: {count(tokens, 'token')}, {batch.credits.tokens:,} of them sampled")
+    if batch.forks:
+        yield (
+            f"{count(batch.forks, 'prompt')} did not continue the answer before: each begins a row of its own, which makes "
+            "training slower"
+        )
 
 
 def _reasons(lost: Mapping[str, int]) -> str:

@@ -16,7 +16,16 @@ from rao_rl.rollouts.recording import Recording, Rollout, find_recorded, plan_gr
 from recursive_agent.model.base import Versioned
 
 from ..isolation import RequireOption, SandboxOption, parse_require
-from ..models import BaseUrlOption, InterfaceOption, ModelOption, RequestTimeoutOption, open_model
+from ..models import (
+    ActionFormatOption,
+    BaseUrlOption,
+    InterfaceOption,
+    ModelOption,
+    Prompting,
+    PromptStyleOption,
+    RequestTimeoutOption,
+    open_model,
+)
 from ..progress import QuietOption, Tally
 from ..tasks import (
     ConcurrencyOption,
@@ -59,6 +68,8 @@ def rollout_command(
     model: ModelOption = None,
     base_url: BaseUrlOption = None,
     interface: InterfaceOption = "tokens",
+    prompt_style: PromptStyleOption = None,
+    action_format: ActionFormatOption = None,
     request_timeout: RequestTimeoutOption = None,
     mode: Annotated[
         Mode,
@@ -85,6 +96,7 @@ def rollout_command(
       rao rollout textcraft --level medium --out traces/
       rao rollout mypackage.maze:Maze --model NAME --base-url URL
     """
+    prompting = Prompting(prompt_style, action_format)
     settings = AttemptSettings(
         mode=mode,
         context_limit=context_limit,
@@ -98,7 +110,14 @@ def rollout_command(
     env = make(environment)
     chosen_tasks = select_tasks(env, split, seed, levels=level, limit=tasks)
     planned = plan_groups(env, split, chosen_tasks, size=group, seed=seed)
-    chosen = open_model(model, base_url, interface=interface, request_timeout=request_timeout)
+    chosen = open_model(
+        model,
+        base_url,
+        interface=interface,
+        request_timeout=request_timeout,
+        prompting=prompting,
+        quiet=quiet,
+    )
     shared: dict[str, object] = {
         "model": chosen.name,
         "interface": chosen.interface,

@@ -30,10 +30,13 @@ from ..limits import (
 )
 from ..messages import say
 from ..models import (
+    ActionFormatOption,
     BaseUrlOption,
     Checkpoint,
     InterfaceOption,
     ModelOption,
+    Prompting,
+    PromptStyleOption,
     RequestTimeoutOption,
     attempts,
     endpoint_is_configured,
@@ -113,6 +116,8 @@ def run(
     model: ModelOption = None,
     base_url: BaseUrlOption = None,
     interface: InterfaceOption = "chat",
+    prompt_style: PromptStyleOption = None,
+    action_format: ActionFormatOption = None,
     request_timeout: RequestTimeoutOption = None,
     max_depth: MaxDepthOption = None,
     max_agents: MaxAgentsOption = None,
@@ -159,9 +164,12 @@ def run(
         raise ConfigurationError('give a goal: rao run "GOAL", or see an example with rao run --demo')
     if goal is not None and demo:
         raise ConfigurationError("--demo has its own goal; leave out either GOAL or --demo")
+    prompting = Prompting(prompt_style, action_format)
     checkpoint = find_checkpoint(model, base_url)
     if demo and env is None and checkpoint is None and (base_url or model):
-        raise ConfigurationError("--demo uses the built-in model or a checkpoint; leave out --model and --base-url")
+        raise ConfigurationError(
+            "--demo uses the built-in model or, with --model DIR, one of rao train; leave out --base-url and other models"
+        )
     if env is not None and (context or returns):
         raise ConfigurationError(
             "a task of --env has its own context and result type; leave out --context and --returns"
@@ -171,16 +179,23 @@ def run(
             check_embedded_knows(env)
         environment = make(env)
         assignment = assign(environment, goal, seed or 0)
-        opened = open_model(model, base_url, interface=interface, request_timeout=request_timeout)
+        opened = open_model(
+            model,
+            base_url,
+            interface=interface,
+            request_timeout=request_timeout,
+            prompting=prompting,
+            quiet=quiet,
+        )
         note = f"{assignment.task.goal}   ({environment.name}, {opened.name})"
         plan = _task_plan(assignment, opened, seed, limits, traces, isolation, note)
-    elif demo or _is_specialist(checkpoint) or not endpoint_is_configured(model, base_url):
+    elif demo or _is_specialist(checkpoint) or (checkpoint is None and not endpoint_is_configured(model, base_url)):
         if context or returns:
             raise ConfigurationError(
                 "this model only solves tasks of the environment it was trained on, so --context and --returns are not "
                 "supported; choose a general model with --model and --base-url"
             )
-        opened, settings = open_specialist(checkpoint, request_timeout)
+        opened, settings = open_specialist(checkpoint, request_timeout, prompting, quiet=quiet)
         assignment = assign_own(settings, goal, seed or 0)
         served = None if checkpoint is None else checkpoint.base_url
         endpoint = "no endpoint is used" if served is None else f"served at {show_url(served)}"
@@ -190,7 +205,9 @@ def run(
         from recursive_agent import Agent, Limits
 
         attempts(request_timeout)  # its error names the option
-        local = None if checkpoint is None else checkpoint.open(request_timeout=request_timeout)
+        local = None
+        if checkpoint is not None:
+            local = checkpoint.open(request_timeout=request_timeout, prompting=prompting, quiet=quiet)
         plan = Plan(
             model=local,
             agent=Agent(
@@ -198,6 +215,8 @@ def run(
                 base_url,
                 limits=replace(Limits(), **limits),
                 interface=interface,
+                prompt_style=prompt_style,
+                action_format=action_format,
                 trace_dir=traces,
                 **isolation,
                 request_timeout=request_timeout if local is None else None,
@@ -237,7 +256,7 @@ def read_context(paths: list[Path]) -> Any:
 def _is_specialist(checkpoint: Checkpoint | None) -> bool:
     from recursive_agent.checkpoint import CheckpointSettings
 
-    return checkpoint is not None and CheckpointSettings.load(checkpoint.directory).environment is not None
+    return checkpoint is not None and CheckpointSettings.of(checkpoint.directory).environment is not None
 
 
 def _task_plan(

@@ -39,7 +39,7 @@ def serve(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            metavar="CHECKPOINT",
+            metavar="MODEL",
             help="Directory of a model, or the name of a model that vLLM can download.",
             show_default=False,
         ),
@@ -51,7 +51,8 @@ def serve(
     engine: Annotated[
         Engine,
         typer.Option(
-            help="Program that runs the model. embedded: for small models of rao train, on a CPU, without vLLM."
+            help="Program that runs the model. embedded: rao itself, without vLLM; models that rao train did not write need "
+            "PyTorch."
         ),
     ] = "vllm",
     agent: Annotated[
@@ -78,13 +79,23 @@ def serve(
             rich_help_panel=_SERVER,
         ),
     ] = None,
+    keep_alive: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Time an idle connection is kept open; set it above the idle timeout of your proxy or load balancer. "
+            "Default: 75.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
     quiet: Annotated[
         bool,
         typer.Option("--quiet", "-q", metavar="", help="Print the URL and errors only.", rich_help_panel=_SERVER),
     ] = False,
     adapter: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="LoRA adapter (peft) to load with CHECKPOINT.", rich_help_panel=_VLLM),
+        typer.Option(metavar="DIR", help="LoRA adapter (peft) to load with MODEL.", rich_help_panel=_VLLM),
     ] = None,
     python: Annotated[
         str | None,
@@ -107,7 +118,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Endpoint that already serves the model; replaces CHECKPOINT. Default: OPENAI_BASE_URL.",
+            help="Endpoint that already serves the model; replaces MODEL. Default: OPENAI_BASE_URL.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -133,6 +144,15 @@ def serve(
         int | None,
         typer.Option(
             min=1, metavar="N", help="Requests that may run at the same time. Default: 32.", rich_help_panel=_OWN
+        ),
+    ] = None,
+    max_batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Answers that --engine embedded samples together. Default: 64, on a GPU 256.",
+            rich_help_panel=_OWN,
         ),
     ] = None,
     queue: Annotated[
@@ -185,7 +205,7 @@ def serve(
         more = [checkpoint, *more]
         checkpoint = None
     if more and not more[0].startswith("-"):
-        raise ConfigurationError(f"rao serve takes one checkpoint; leave out {more[0]} (put options for vLLM after --)")
+        raise ConfigurationError(f"rao serve takes one model; leave out {more[0]} (put options for vLLM after --)")
     limits = chosen_limits(
         max_depth=max_depth, max_agents=max_agents, max_steps=max_steps, max_tokens=max_tokens, timeout=timeout
     )
@@ -212,6 +232,7 @@ def serve(
         needs_endpoint={"--model": model},
         own_servers={
             "--max-concurrency": max_concurrency,
+            "--max-batch": max_batch,
             "--queue": queue,
             "--drain": drain,
             "--allowed-origin": allowed_origin or None,
@@ -235,11 +256,13 @@ def serve(
             host=host,
             port=port,
             api_keys=tuple(api_key or _keys()),
-            max_concurrency=max_concurrency,
+            max_concurrency=max_concurrency if max_batch is None else max_concurrency or max(32, max_batch),
             max_queue=queue,
             drain_seconds=drain,
-            allowed_origins=tuple(origin.rstrip("/") for origin in allowed_origin or ()) or None,
+            keep_alive_seconds=keep_alive,
+            allowed_origins=tuple(allowed_origin or ()) or None,
         ),
+        keep_alive=keep_alive,
         python=python,
         weight_updates=weight_updates,
         trace_dir=default_trace_dir(trace_dir),
@@ -247,6 +270,7 @@ def serve(
         isolation={"sandbox": sandbox, "require": parse_require(require, sandbox)},
         request_timeout=request_timeout,
         quiet=quiet,
+        max_batch=max_batch,
         vllm_options=tuple(more),
     )
     raise typer.Exit(_run(options))
@@ -285,11 +309,9 @@ def _check(
     if not endpoint:
         refuse(needs_endpoint, "names the model at --base-url, so give --base-url too")
     if endpoint and checkpoint is not None:
-        raise ConfigurationError("give either a checkpoint or the --base-url of a running server, not both")
+        raise ConfigurationError("give either the model to start or the --base-url of a running server, not both")
     if not endpoint and checkpoint is None:
-        raise ConfigurationError(
-            "say what to serve: rao serve CHECKPOINT, or rao serve --agent --base-url URL --model NAME"
-        )
+        raise ConfigurationError("say what to serve: rao serve MODEL, or rao serve --agent --base-url URL --model NAME")
     if not runs_vllm:
         refuse(needs_vllm, "belongs to vLLM, which is not started here; leave it out")
     elif not agent:

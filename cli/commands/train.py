@@ -6,15 +6,17 @@ import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from rao_rl.config import ImitationConfig, current_name, sections
+from rao_rl.data.folder import trace_paths
 from rao_rl.envs import Environment, make
 from rao_rl.errors import TrainingStopped
+from rao_rl.weights.find import find_model
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.repl import Require, Unset
 
@@ -23,11 +25,15 @@ from ..isolation import parse_require
 from ..messages import say
 from ..settings import listing, parse
 from ..tasks import held_out_split, select_tasks
+from ..train_options import check_applies, check_together, kind_of
 
 _FROM, _LENGTH, _MORE = "Training data", "Length and learning rate", "Imitation"
 
+_MOST_EPOCHS = 1_000_000
+
 
 def train(
+    context: typer.Context,
     traces: Annotated[
         Path | None,
         typer.Argument(
@@ -36,17 +42,17 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the checkpoint, the metrics and the settings of the run.", metavar="DIR"),
+        typer.Option(help="Folder for the trained model, the metrics and the settings of the run.", metavar="DIR"),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Checkpoint folder, or a model of the Hugging Face hub, to start from.", metavar="DIR"),
+        typer.Option(help="Model to start from: its folder, or its name on the Hugging Face hub.", metavar="DIR"),
     ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
-            help="rao: reinforcement learning on scored runs. imitation: supervised learning on answers of successful agents. "
-            "Default: rao, or imitation with --env alone.",
+            help="rao: reinforcement learning on scored runs. imitation: supervised learning on the answers of successful "
+            "agents, of TRACES or as --env demonstrates them. Default: rao, or imitation with --env alone.",
             metavar="rao|imitation",
         ),
     ] = None,
@@ -65,7 +71,11 @@ def train(
     ] = False,
     env: Annotated[
         str | None,
-        typer.Option(help="Environment to train on: textcraft, or module:Class.", metavar="ENV", rich_help_panel=_FROM),
+        typer.Option(
+            help="Environment to train on, or whose demonstrations to imitate: textcraft, or module:Class.",
+            metavar="ENV",
+            rich_help_panel=_FROM,
+        ),
     ] = None,
     online: Annotated[
         bool,
@@ -88,7 +98,7 @@ def train(
     require: Annotated[
         Literal["kernel", "none"] | None,
         typer.Option(
-            help="none: start --online even if the kernel cannot isolate the agents' code.",
+            help="none: run agents on --env even if the kernel cannot isolate their code.",
             rich_help_panel=_FROM,
         ),
     ] = None,
@@ -99,7 +109,8 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        float, typer.Option(min=0.01, help="Number of passes over TRACES.", metavar="N", rich_help_panel=_LENGTH)
+        float,
+        typer.Option(min=0.01, help="Number of passes over TRACES.", metavar="N", rich_help_panel=_LENGTH),
     ] = 3.0,
     generated: Annotated[
         int | None,
@@ -108,8 +119,8 @@ def train(
     lr: Annotated[
         float | None,
         typer.Option(
-            help="Learning rate. Default: 3e-4 for rao; for imitation 2e-3 from scratch, 5e-4 on TRACES, 2e-4 with "
-            "--env and --model.",
+            help="Learning rate. Default: 3e-4 for rao; for imitation 2e-3 from scratch, 2e-4 for LoRA, 1e-4 for all weights "
+            "(5e-4 for a small model, 2e-5 for one of a billion parameters).",
             metavar="LR",
             rich_help_panel=_LENGTH,
         ),
@@ -130,7 +141,7 @@ def train(
         ),
     ] = None,
     tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of an optimizer step.", metavar="N", rich_help_panel=_MORE)
+        int, typer.Option(min=1, max=10**7, help="Tokens of an optimizer step.", metavar="N", rich_help_panel=_MORE)
     ] = 4096,
     threshold: Annotated[
         float,
@@ -162,52 +173,56 @@ def train(
       rao train traces/ --model policy/ --out better/
       rao train --env textcraft --online --model policy/ --out better/
       rao train --env textcraft --out policy/
+      rao train --env textcraft --model MODEL/ --set imitation.lora_rank=16 --out taught/
     """
     _check_numbers({"--lr": lr, "--epochs": epochs, "--minutes": minutes, "--noise": noise, "--threshold": threshold})
     if lr is not None and lr <= 0:
         raise ConfigurationError(f"--lr must be more than 0, not {lr:g}")
+    if epochs > _MOST_EPOCHS:
+        raise ConfigurationError(f"--epochs must be at most {_MOST_EPOCHS:,}, not {epochs:g}")
     defaults = sections(seed=seed, learning_rate=lr, save_steps=save_steps, noise=noise)
     if settings:
         print(listing(defaults))
         return
     required = parse_require(require)
-    if require is not None and not online:
-        raise ConfigurationError("--require works only with --online, because other training runs no agents' code")
+    if require is not None and env in (None, "textcraft") and not online:
+        raise ConfigurationError(
+            "--require works only where agents' code is run: with --online, and with an --env of your own"
+        )
     if objective is None:
         objective = "imitation" if env is not None and not online else "rao"
     if objective not in ("rao", "imitation"):
         raise ConfigurationError(f"--objective takes rao or imitation, not {objective!r}")
     if out is None:
-        raise ConfigurationError("name the folder for the checkpoint: --out DIR")
+        raise ConfigurationError("name the folder for the trained model: --out DIR")
     if (traces is None) == (env is None):
         raise ConfigurationError("say what to train on: give either a folder of traces or --env ENV, not both")
     if model is None and (objective == "rao" or traces is not None):
-        raise ConfigurationError("name the checkpoint to start from: --model DIR")
+        raise ConfigurationError("name the model to start from: --model DIR")
     chosen = parse(set_ or (), defaults)
+    check_applies(context, chosen, defaults, set_ or (), kind_of(objective, online=online, traces=traces is not None))
     if objective == "imitation":
         if steps is not None and minutes is not None:
             raise ConfigurationError("give --steps or --minutes, not both")
         if online:
             raise ConfigurationError("--online works only with --objective rao")
-        # What is learnt from nothing takes longer steps than what is only adjusted.
-        rate = lr if lr is not None else 2e-3 if model is None else 5e-4 if traces is None else 2e-4
         config = ImitationConfig(
+            **asdict(chosen["imitation"]),
             output_dir=str(out),
             max_steps=steps,
             minutes=minutes,
             tokens_per_step=tokens,
-            seed=seed,
             resume=resume,
             compile=compile,
-            learning_rate=rate,
         )
-        if save_steps is not None:
-            config = replace(config, save_steps=save_steps)
         with _stoppable():
-            _imitate(config, traces, env, model, chosen["lessons"], threshold=threshold, epochs=epochs)
+            _imitate(
+                config, traces, env, model, chosen["lessons"], threshold=threshold, epochs=epochs, require=required
+            )
     elif traces is not None:
         if online:
             raise ConfigurationError("--online trains on an environment: give --env instead of recorded traces")
+        check_together(chosen, online=False, eval_tasks=eval_tasks)
         temperature = chosen["collect"].temperature if _is_given("collect.temperature", set_ or ()) else None
         with _stoppable():
             _offline(
@@ -221,6 +236,7 @@ def train(
         limits = {"max_steps": steps, "max_generated_tokens": generated}
         given = {name: value for name, value in limits.items() if value is not None}
         chosen["online"] = replace(chosen["online"], **given)
+        check_together(chosen, online=True, eval_tasks=eval_tasks)
         environment = make(str(env))
         if chosen["collect"].level not in environment.levels and not _is_given("collect.level", set_ or ()):
             chosen["collect"] = replace(chosen["collect"], level=None)  # all of its levels
@@ -234,6 +250,14 @@ def _check_numbers(options: Mapping[str, float | None]) -> None:
     for name, value in options.items():
         if value is not None and not math.isfinite(value):
             raise ConfigurationError(f"{name} must be a finite number, not {value:g}")
+
+
+def _check_start(traces: Path | None, model: str | None) -> None:
+    """Refuse what is not there before anything is loaded. Raises ConfigurationError, and DataError for no traces."""
+    if traces is not None:
+        trace_paths(traces)
+    if model is not None:
+        find_model(model)
 
 
 def _module(name: str) -> Any:
@@ -265,16 +289,20 @@ def _imitate(
     *,
     threshold: float,
     epochs: float,
+    require: Require | Unset,
 ) -> None:
-    if traces is None and env != "textcraft":
-        raise ConfigurationError(
-            f"{env!r} has no demonstrations to imitate; use --env textcraft, or give recorded traces"
-        )
+    environment = make(env) if env is not None and env != "textcraft" else None
+    if environment is not None and model is None:
+        raise ConfigurationError(f"name the model that is to imitate the demonstrations of {env}: --model DIR")
+    _check_start(traces, model)
     imitation = _module("rao_rl.imitation.run")
-    if traces is not None and model is not None:
-        imitation.train_on_traces(config, traces, model, threshold=threshold, epochs=epochs, say=say)
-        return
-    imitation.train_on_demonstrations(config, lessons, model=model, say=say)
+    more: dict[str, Any] = {"threshold": threshold, "epochs": epochs, "say": say}
+    if traces is not None:
+        imitation.train_on_traces(config, traces, model, **more)
+    elif environment is not None:
+        imitation.train_on_environment(config, environment, model, name=env, require=require, **more)
+    else:
+        imitation.train_on_demonstrations(config, lessons, model=model, say=say)
 
 
 def _offline(
@@ -290,6 +318,7 @@ def _offline(
 ) -> None:
     from rao_rl.data.folder import left_out_text, read_groups
 
+    _check_start(traces, model)
     run = _module("rao_rl.train.run")
     recorded = read_groups(traces, min_group=chosen["credit"].min_group)
     if recorded.left_out:
@@ -307,6 +336,7 @@ def _offline(
         epochs=epochs,
         max_steps=steps,
         resume=resume,
+        say=say,
     )
 
 
@@ -326,6 +356,7 @@ def _online(
         for name, count in _counts(eval_tasks)
         for task in select_tasks(environment, split, 0, levels=name, limit=count)
     ]
+    _check_start(None, model)
     _module("rao_rl.train.run").train_online(
         out,
         model,
@@ -338,6 +369,7 @@ def _online(
         eval_tasks=tasks,
         resume=resume,
         require=require,
+        say=say,
     )
 
 
@@ -345,7 +377,7 @@ def _counts(text: str) -> list[tuple[str, int]]:
     counts = []
     for part in filter(None, text.split(",")):
         name, _, count = part.partition("=")
-        if not count.isdigit():
+        if not count.isdecimal() or not 0 < int(count) <= 10**6:
             raise ConfigurationError(f"--eval takes LEVEL=TASKS, separated by commas, not {part!r}")
         counts.append((name.strip(), int(count)))
     return counts

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-_NO_LENGTH = 10**9
-"""Tokenizers without a length of their own name one beyond this."""
+from recursive_agent.checkpoint import NO_LENGTH, POSITIONS
 
 
 def base_model(policy: Any) -> Any:
@@ -31,14 +30,21 @@ def window_of(config: Any) -> int | None:
     return int(window) if window else None
 
 
-def context_window(policy: Any, tokenizer: Any) -> int | None:
-    """The most tokens that a model takes, by its configuration or its tokenizer; None where neither knows a bound."""
+def position_limit(policy: Any) -> int | None:
+    """The positions that a model has, by its configuration; None where that names no bound."""
     config = policy.config.get_text_config()
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len", "n_ctx"):
+    for name in POSITIONS:
         if isinstance(length := getattr(config, name, None), int) and length > 0:
             return length
+    return None
+
+
+def context_window(policy: Any, tokenizer: Any) -> int | None:
+    """The most tokens that a model takes, by its configuration or its tokenizer; None where neither knows a bound."""
+    if (positions := position_limit(policy)) is not None:
+        return positions
     length = getattr(tokenizer, "model_max_length", None)
-    return int(length) if length is not None and 0 < length < _NO_LENGTH else None
+    return int(length) if length is not None and 0 < length < NO_LENGTH else None
 
 
 def end_ids(policy: Any, tokenizer: Any) -> list[int]:

@@ -16,7 +16,6 @@ file beside it. One artefact serves vLLM, transformers and the embedded runtime.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.graph import rope_theta, unlike_qwen3
 
 from .files import GRAPH, WEIGHTS
 
@@ -50,23 +50,6 @@ def export_onnx(directory: str | Path) -> Path:
     path.write_bytes(model.SerializeToString())
     onnx.checker.check_model(str(path))
     return path
-
-
-def unlike_qwen3(config: Mapping[str, Any]) -> str | None:
-    """What keeps a model out of the graph, by its `config.json`; None for a plain Qwen3 shape."""
-    if config.get("model_type") != "qwen3":
-        return str(config.get("model_type"))
-    kind = (config.get("rope_parameters") or {}).get("rope_type", "default")
-    windows = config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or ())
-    for strange, name in (
-        (config.get("attention_bias"), "biases in attention"),
-        (windows, "sliding windows"),
-        (kind != "default", f"positions of the kind {kind}"),
-        (config.get("hidden_act", "silu") != "silu", f"the activation {config.get('hidden_act')}"),
-    ):
-        if strange:
-            return name
-    return None
 
 
 def _weights(path: Path) -> dict[str, TensorProto]:
@@ -104,7 +87,7 @@ class _Graph:
         self.head_width = config["head_dim"]
         self.epsilon = config["rms_norm_eps"]
         self.vocabulary = config["vocab_size"]
-        self.theta = config["rope_parameters"]["rope_theta"]
+        self.theta = rope_theta(config)
         self.head = "model.embed_tokens.weight" if config.get("tie_word_embeddings") else "lm_head.weight"
         self.weights = weights
         self.nodes: list[Any] = []

@@ -19,13 +19,16 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings
+from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Sampling
 from recursive_agent.model.batching import Array, BatchEngine, Request, Step
 from recursive_agent.model.local import LocalModel
+from recursive_agent.model.template import CheckpointRenderer
 
+from .adapters import merged
 from .causal_lm import attends_fully, base_model, window_of
+from .files import plain_state
 
 
 class TorchModel(LocalModel):
@@ -33,8 +36,11 @@ class TorchModel(LocalModel):
 
     `directory` gives tokenizer, chat template and settings, as a checkpoint of the policy would. With `share` the weights are
     the policy's own tensors: no second copy, and what an optimizer does to them is sampled from at once, so roll out and
-    train by turns. Otherwise they are a copy, on `device` and in `dtype` (default: as they are). `max_batch` calls are
-    sampled at once; `cache_mb` bounds what is remembered of conversations between their turns.
+    train by turns. Otherwise they are a copy on `device` and in `dtype` (default: as they are); a LoRA of peft is worked in, in
+    float32.
+    `max_batch` calls are sampled at once (default: 64, on a GPU 256); `cache_mb` bounds what is remembered of conversations
+    between their turns (default: 256, on a GPU a quarter of the memory that is free). `settings` and `renderer` take the
+    place of the directory's own; `engine` is what samples (default: `TorchEngine`).
 
     Raises ConfigurationError for models whose layers do not all attend to everything before them.
     """
@@ -51,24 +57,34 @@ class TorchModel(LocalModel):
         dtype: torch.dtype | None = None,
         sampling: Sampling | None = None,
         seed: int | None = None,
-        max_batch: int = 64,
-        cache_mb: int = 256,
+        max_batch: int | None = None,
+        cache_mb: int | None = None,
+        settings: CheckpointSettings | None = None,
+        renderer: CheckpointRenderer | None = None,
+        engine: type[TorchEngine] | None = None,
     ) -> None:
         if share and (device is not None or dtype is not None):
             raise ConfigurationError("shared weights stay where and as they are: leave device and dtype out")
         folder = Path(directory)
-        settings = CheckpointSettings(name=folder.resolve().name)
-        if (folder / FILE_NAME).is_file():
-            settings = CheckpointSettings.load(folder)
-        super().__init__(folder, settings, sampling=sampling, seed=seed)
+        settings = settings or CheckpointSettings.of(folder)
+        super().__init__(folder, settings, sampling=sampling, seed=seed, renderer=renderer)
         self.shared = policy if share else None
         # With its parameters in the memo a deep copy has modules, modes and settings of its own over the same tensors.
-        copied = copy.deepcopy(policy, {id(parameter): parameter for parameter in policy.parameters()} if share else {})
-        self.engine = TorchEngine(
-            copied.to(device=device, dtype=dtype),
+        copied: Any = copy.deepcopy(
+            policy, {id(parameter): parameter for parameter in policy.parameters()} if share else {}
+        )
+        if not share and hasattr(copied, "peft_config"):
+            # An adapter beside its weights costs every token two more products a layer; bfloat16 would round most of it away.
+            copied = merged(copied.float())
+        copied.to(device)
+        for parameter in copied.parameters() if dtype is not None else ():
+            parameter.data = parameter.data.to(dtype)  # buffers, such as the frequencies of the positions, stay exact
+        rows, room = _room(next(copied.parameters()).device)
+        self.engine = (engine or TorchEngine)(
+            copied,
             end_ids=self.end_ids,
-            max_batch=max_batch,
-            cache_bytes=cache_mb << 20,
+            max_batch=rows if max_batch is None else max_batch,
+            cache_bytes=room if cache_mb is None else cache_mb << 20,
         )
         self.engine.version = self.settings.version
 
@@ -80,7 +96,7 @@ class TorchModel(LocalModel):
         """
         if self.shared is not None and policy is not self.shared:
             raise ConfigurationError("this model shares the weights of another policy than the one that is pushed")
-        change = partial(_copy_weights, policy, self.engine.policy) if self.shared is None else lambda: None
+        change = partial(copy_weights, policy, self.engine.policy) if self.shared is None else lambda: None
         await anyio.to_thread.run_sync(partial(self.engine.renew, change, version=version))
 
 
@@ -105,14 +121,15 @@ class TorchEngine(BatchEngine):
         self._device, self._dtype = parameter.device, parameter.dtype
         self._heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         self._width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._layers: int = config.num_hidden_layers
         self._picks = "logits_to_keep" in inspect.signature(base.forward).parameters
-        super().__init__(
-            arrays=2 * config.num_hidden_layers, end_ids=end_ids, max_batch=max_batch, cache_bytes=cache_bytes
-        )
+        # One array holds the keys and values of all layers, as heads behind each other: what moves, moves in one operation.
+        super().__init__(arrays=1, end_ids=end_ids, max_batch=max_batch, cache_bytes=cache_bytes)
 
     def empty(self, rows: int, length: int) -> torch.Tensor:
-        """See `BatchEngine.empty`."""
-        return torch.zeros(rows, self._heads, length, self._width, dtype=self._dtype, device=self._device)
+        """See `BatchEngine.empty`: zeros [rows, 2 * layers * K, length, D]."""
+        heads = 2 * self._layers * self._heads
+        return torch.zeros(rows, heads, length, self._width, dtype=self._dtype, device=self._device)
 
     def copy(self, array: Array) -> Array:
         """See `BatchEngine.copy`."""
@@ -121,17 +138,21 @@ class TorchEngine(BatchEngine):
     @torch.no_grad()
     def forward(self, step: Step, cache: list[Array]) -> torch.Tensor:
         """See `BatchEngine.forward`."""
-        positions = step.lengths[:, None] + np.arange(step.ids.shape[1])
-        used = int((step.lengths + step.taken).max())
+        whole = step.lengths + step.taken
+        used = int(whole.max())
+        # A pad has its row's last position: one behind it may be beyond those that the model knows.
+        last_position = np.maximum(whole - 1, 0)[:, None]
+        positions = self._tensor(np.minimum(step.lengths[:, None] + np.arange(step.ids.shape[1]), last_position))
         # A token sees what its row's cache holds up to itself. What stands behind is a pad's or was never written: zeros.
-        seen = self._tensor(np.arange(used) <= positions[:, :, None])
+        seen = torch.arange(used, device=self._device) <= positions[:, :, None]
         last = np.maximum(step.taken - 1, 0)
         wanted, which = np.unique(last, return_inverse=True)
+        places = self._tensor(np.stack(step.places())).unbind()
         given: Any = self.policy(
             input_ids=self._tensor(step.ids),
-            position_ids=self._tensor(positions),
+            position_ids=positions,
             attention_mask=seen[:, None],
-            past_key_values=_Slots(cache, [self._tensor(index) for index in step.places()], used),
+            past_key_values=_Slots(cache[0], self._heads, places, used),
             use_cache=True,
             **({"logits_to_keep": self._tensor(wanted)} if self._picks else {}),
         )
@@ -156,10 +177,23 @@ class TorchEngine(BatchEngine):
         )
         greedy = torch.tensor([[request.temperature == 0] for request in requests], device=self._device)
         drawn = torch.where(greedy, logprobs.argmax(dim=-1, keepdim=True), drawn)
-        return drawn[:, 0].tolist(), logprobs.gather(1, drawn)[:, 0].tolist()
+        tokens, chosen = torch.cat(
+            [drawn.double(), logprobs.gather(1, drawn)], dim=1
+        ).T.tolist()  # one wait for the device
+        return [int(token) for token in tokens], chosen
 
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def _room(device: torch.device) -> tuple[int, int]:
+    """The calls that are sampled at once, and the bytes for what is remembered between turns.
+
+    A step of decoding takes a GPU about the same time for one row as for hundreds.
+    """
+    if device.type != "cuda":
+        return 64, 256 << 20
+    return 256, torch.cuda.mem_get_info(device)[0] // 4
 
 
 def _other_layers(config: Any) -> str:
@@ -176,9 +210,10 @@ class _Slots(Cache):
     The caller's mask says which of them count.
     """
 
-    def __init__(self, arrays: list[torch.Tensor], places: Sequence[torch.Tensor], used: int) -> None:
+    def __init__(self, stored: torch.Tensor, heads: int, places: Sequence[torch.Tensor], used: int) -> None:
         super().__init__(layers=[])
-        self._stored = arrays
+        self._stored = stored
+        self._heads = heads
         self._places = places
         self._used = used
 
@@ -187,10 +222,12 @@ class _Slots(Cache):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take in the new keys and values [B, K, S, D] of a layer; all of them [B, K, P, D]."""
         rows, columns, slots = self._places
-        whole = self._stored[2 * layer_idx : 2 * layer_idx + 2]
-        for array, new in zip(whole, (key_states, value_states), strict=True):
+        first = 2 * layer_idx * self._heads
+        keys = self._stored[:, first : first + self._heads]
+        values = self._stored[:, first + self._heads : first + 2 * self._heads]
+        for array, new in ((keys, key_states), (values, value_states)):
             array[rows, :, slots] = new[rows, :, columns].to(array.dtype)
-        return whole[0][:, :, : self._used], whole[1][:, :, : self._used]
+        return keys[:, :, : self._used], values[:, :, : self._used]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Positions and masks are given, so nobody needs to know."""
@@ -207,9 +244,12 @@ def _nucleus(logprobs: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """Raises ConfigurationError, before anything is copied, where names or shapes differ."""
-    theirs, ours = source.state_dict(), target.state_dict()
+def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    """Put the weights of `source`, a LoRA worked in, into `target`.
+
+    Raises ConfigurationError, before anything is copied, where names or shapes differ.
+    """
+    theirs, ours = plain_state(source), target.state_dict()
     for name in theirs.keys() | ours.keys():
         if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape:
             raise ConfigurationError(f"the policy that is pushed and the one that samples differ in {name}")

@@ -27,6 +27,7 @@ __all__ = [
     "OnLost",
     "OnText",
     "OnWait",
+    "PerAgent",
     "Role",
     "Sampling",
     "Throttled",
@@ -117,8 +118,8 @@ class Conversation(Protocol):
 class Model(Protocol):
     """A language model; pass one to `Agent` instead of a name.
 
-    A model needs only these members. It may also have the members of `Trained`, `Keyed`, `Versioned`, `Throttled` or
-    `Explaining`, to use the features that those describe.
+    A model needs only these members. It may also have the members of `Trained`, `Keyed`, `Versioned`, `Throttled`,
+    `Explaining` or `PerAgent`, to use the features that those describe.
     """
 
     name: str
@@ -166,6 +167,14 @@ class Trained(Protocol):
     @property
     def settings(self) -> CheckpointSettings | None:
         """The contents of its checkpoint's `agent.json`; None leaves the choice to the agent."""
+
+
+@runtime_checkable
+class PerAgent(Protocol):
+    """A model that must know which agent it answers for: an expert that has its code for every goal, say."""
+
+    def conversation_for(self, goal: str, context: Any) -> Conversation:
+        """A new, empty conversation of the agent with this goal and context; agents use it instead of `conversation`."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ import anyio.to_thread
 from ..checkpoint import CheckpointSettings
 from ..errors import ConfigurationError
 from .base import Sampling
+from .graph import GRAPH, strange_graph, unlike_qwen3
 from .local import LocalModel
 from .onnx_engine import OnnxEngine
 
@@ -24,8 +25,8 @@ class EmbeddedModel(LocalModel):
 
     Conversations that wait at the same time are sampled in one batch. `sampling` overrides the settings in `agent.json`.
     Calls without a seed get one drawn from `seed`. At most `max_batch` calls are sampled together, on `threads` threads.
-    `cache_mb` limits the memory that keeps conversations between their turns. Raises ConfigurationError if the directory
-    is not such a checkpoint.
+    `cache_mb` limits the memory that keeps conversations between their turns. `settings` take the place of `agent.json`.
+    Raises ConfigurationError if the directory is not such a checkpoint.
     """
 
     engine: OnnxEngine
@@ -39,11 +40,12 @@ class EmbeddedModel(LocalModel):
         max_batch: int = 64,
         threads: int = 1,
         cache_mb: int = 256,
+        settings: CheckpointSettings | None = None,
     ) -> None:
         folder = SHIPPED if directory is None else Path(directory)
         if (folder / "config.json").is_file():
             _check_graph(folder)
-        super().__init__(folder, CheckpointSettings.load(folder), sampling=sampling, seed=seed)
+        super().__init__(folder, settings or CheckpointSettings.of(folder), sampling=sampling, seed=seed)
         self.engine = OnnxEngine(
             self.directory / "model.onnx",
             end_ids=self.end_ids,
@@ -64,17 +66,24 @@ class EmbeddedModel(LocalModel):
 
 
 def _check_graph(folder: Path) -> None:
-    """Raises ConfigurationError, saying what runs here and what to use instead, for a checkpoint without a graph."""
-    if (folder / "model.onnx").is_file():
+    """Raises ConfigurationError, saying what runs here and what to use instead, for a checkpoint without a graph of its own."""
+    if (folder / GRAPH).is_file():
+        if (strange := strange_graph(folder)) is not None:
+            raise ConfigurationError(
+                f"{folder / GRAPH} is not the graph of this checkpoint: {strange}; serve it with vLLM (rao serve {folder}), or "
+                "load and write it with rao_rl.weights.checkpoint"
+            )
         return
     try:
-        kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+        config = json.loads((folder / "config.json").read_bytes())
+        kind = config.get("model_type")
+        reason = unlike_qwen3(config) if kind == "qwen3" else None
     except (OSError, ValueError, AttributeError):
-        kind = None
+        kind = reason = None
+    what = f" (it is a {kind} model{f' with {reason}' if reason else ''})" if isinstance(kind, str) else ""
     raise ConfigurationError(
-        f"{folder} has no model.onnx{f' (it is a {kind} model)' if isinstance(kind, str) else ''}: the embedded engine runs "
-        "plain Qwen3-shaped float32 policies, for which `rao train` writes that file; serve any other model with vLLM: "
-        f"rao serve {folder}"
+        f"{folder} has no {GRAPH}{what}: EmbeddedModel runs only plain Qwen3-shaped float32 policies, for which `rao train` "
+        "writes that file; rao_rl.open_folder runs any other model"
     )
 
 

@@ -1,4 +1,8 @@
-"""A conversation as token ids: only ever appended to, so that what is trained on is what was sampled."""
+"""A conversation as token ids: only ever appended to, so that what is trained on is what was sampled.
+
+Under a chat template that rewrites earlier turns that cannot be: there each prompt is the whole conversation, rendered again.
+What was sampled after each prompt is known as exactly, and every such turn is a row of its own in training.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ from .template import Renderer
 
 
 class TokenHistory:
-    """Messages, and the ids they stand for: each prompt is the previous one, what was sampled after it, and more."""
+    """Messages, and the ids they stand for: each prompt is the previous one, what was sampled after it, and more.
+
+    (Not under a template that rewrites earlier turns; see above.)
+    """
 
     exact = True
 
@@ -37,10 +44,12 @@ class TokenHistory:
         count = len(self.messages)
         if self._next is None or self._next[0] != count:
             added = self.messages[self._seen : count]
-            if self._seen:
+            if not self._seen:
+                ids = await self._renderer.start(added)
+            elif await self._renderer.appends():
                 ids = self._ids + await self._renderer.turn(self._sampled, added)
             else:
-                ids = await self._renderer.start(added)
+                ids = await self._renderer.start(self.messages[:count])
             self._next = count, ids
         return self._next[1]
 

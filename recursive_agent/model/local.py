@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -14,15 +13,18 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..checkpoint import CheckpointSettings
-from ..errors import ConfigurationError, ContextOverflow, ModelError
+from ..checkpoint import FILE_NAME, CheckpointSettings, ignored_sampling, positions_of, text_config, window_of
+from ..errors import CapabilityMissing, ConfigurationError, ContextOverflow, ModelError
 from ..usage import Usage
 from .base import Completion, OnLost, OnText, Sampling
 from .batching import Request
 from .history import TokenHistory
 from .template import CheckpointRenderer
 from .texts import find_stop
+from .thinking import part, why_no_answer
 
+_UNKNOWN_WINDOW = 8192
+"""Tokens that a model without any named bound is given."""
 _SLICE = 0.02
 """Seconds of sampling between two looks at who was cancelled and who wants to see text."""
 
@@ -55,20 +57,49 @@ class LocalModel:
     """Set by the subclass."""
 
     def __init__(
-        self, directory: Path, settings: CheckpointSettings, *, sampling: Sampling | None, seed: int | None
+        self,
+        directory: Path,
+        settings: CheckpointSettings,
+        *,
+        sampling: Sampling | None,
+        seed: int | None,
+        renderer: CheckpointRenderer | None = None,
     ) -> None:
         self.directory = directory
         self.settings = settings
         self.sampling = sampling or Sampling.of(self.settings.sampling)
         _check(self.sampling)
         self.name = self.settings.name
-        self.renderer = CheckpointRenderer(self.directory)
-        ends = _read(self.directory / "generation_config.json").get("eos_token_id")
-        self.end_ids: list[int] = [ends] if isinstance(ends, int) else list(ends or ())
-        self.window = self.settings.context_length or int(
-            _read(self.directory / "config.json")["max_position_embeddings"]
-        )
+        self.renderer = renderer or CheckpointRenderer(self.directory)
+        try:
+            self.end_ids: list[int] = self.renderer.all_ends
+            rewrites, folds = self.renderer.rewrites, self.renderer.folds
+        except CapabilityMissing as error:
+            raise ConfigurationError(str(error)) from None
+        named = self.settings.context_length or window_of(self.directory)
+        if named is None and (self.directory / FILE_NAME).is_file():
+            raise ConfigurationError(f"{self.directory} names no context window: set context_length in its {FILE_NAME}")
+        window = named or _UNKNOWN_WINDOW
+        self.window = min(window, positions_of(self.directory) or window)
         """The context window in tokens; what `context_length` gives."""
+        self.vocabulary = int(text_config(self.directory).get("vocab_size") or self.renderer.tokenizer.get_vocab_size())
+        """The number of token ids that it knows."""
+        self.notes = [*self.renderer.mended]
+        """What its user should know of a checkpoint that rao did not write, each as the end of a sentence about the model."""
+        if named is None:
+            self.notes.append(f"names no context window, so {window:,} tokens are used")
+        if folds:
+            self.notes.append("has a chat template without a system role, so the first message of the user holds it")
+        if rewrites:
+            self.notes.append(
+                "has a chat template that changes earlier turns (or marks no end of an answer), so each prompt is the whole "
+                "conversation, read anew"
+            )
+        if ignored := ignored_sampling(self.directory):
+            shown = ", ".join(f"{name}={value}" for name, value in ignored.items())
+            self.notes.append(
+                f"is sampled without {shown} of its generation_config.json, which training could not account for"
+            )
         self._seeds = random.Random(seed)
         self._turns: anyio.lowlevel.RunVar[_Turns] = anyio.lowlevel.RunVar(f"rao-local-{id(self)}")
 
@@ -153,9 +184,12 @@ class LocalConversation(TokenHistory):
         await model.sample(request, on_text)
         text = self._text(request.token_ids)
         self.answered(prompt, sent, text, request.token_ids)
+        parted, finish_reason = part(text), request.finish_reason or "stop"
         return Completion(
-            text=text,
-            finish_reason=request.finish_reason or "stop",
+            text=parted.answer,
+            reasoning=parted.draft or None,
+            no_answer=why_no_answer(parted, finish_reason),
+            finish_reason=finish_reason,
             usage=Usage(calls=1, prompt_tokens=len(prompt), completion_tokens=len(request.token_ids)),
             model=model.name,
             version=request.version,
@@ -248,11 +282,3 @@ def _check(sampling: Sampling) -> None:
         raise ConfigurationError(f"temperature must not be negative: {sampling.temperature}")
     if sampling.top_p is not None and not 0 < sampling.top_p <= 1:
         raise ConfigurationError(f"top_p must be more than 0 and at most 1: {sampling.top_p}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    return config

@@ -17,10 +17,10 @@ class ServedCheckpoint(TokensModel):
 
         agent = Agent(ServedCheckpoint("better/", "http://localhost:8000/v1"))
 
-    Its `agent.json` sets prompt style, action format, sampling and context window; its own tokenizer and chat template
-    create the prompts. `model` is the name that the endpoint uses (default: the name in `agent.json`); `base_url` and
-    `api_key` have the same defaults as in `Agent`. Raises ConfigurationError if the directory is not a checkpoint, or if
-    no endpoint is configured.
+    Its `agent.json` sets prompt style, action format, sampling and context window (without one: see
+    `CheckpointSettings.infer`); its own tokenizer and chat template create the prompts. `model` is the name that the endpoint
+    uses (default: the name in `agent.json`); `base_url` and `api_key` have the same defaults as in `Agent`. Raises
+    ConfigurationError if the directory is not a checkpoint, or if no endpoint is configured.
     """
 
     settings: CheckpointSettings
@@ -36,7 +36,7 @@ class ServedCheckpoint(TokensModel):
         retries: Retries | None = None,
     ) -> None:
         self.directory = Path(directory)
-        self.settings = CheckpointSettings.load(self.directory)
+        self.settings = CheckpointSettings.of(self.directory)
         super().__init__(
             resolve_endpoint(model or self.settings.name, base_url, api_key),
             renderer=CheckpointRenderer(self.directory),

@@ -6,6 +6,8 @@ import re
 from itertools import islice
 from typing import NamedTuple
 
+from .base import NoAnswer
+
 _NAMES = r"think|thinking|thought|thoughts|reasoning|reflection|scratchpad|antthinking|seed:think|mm:think"
 _PAIRS = tuple(
     re.compile(rf"(?P<open>{opening})|(?P<close>{closing})", re.IGNORECASE)
@@ -63,6 +65,15 @@ def part(text: str) -> Parted:
     if not drafts:
         return Parted(text, "", open=False)
     return Parted(_LEFT.sub("", text).strip("\n"), "\n\n".join(drafts), open=False)
+
+
+def why_no_answer(parted: Parted, finish_reason: str) -> NoAnswer | None:
+    """Why an answer holds nothing beside drafts; None if it holds more."""
+    if parted.answer.strip():
+        return None
+    if finish_reason == "length":
+        return NoAnswer.CUT_WHILE_THINKING
+    return NoAnswer.ONLY_THINKING if parted.draft else NoAnswer.EMPTY
 
 
 def _take(text: str, tags: re.Pattern[str]) -> tuple[str, list[str], bool]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..errors import CapabilityMissing, ConfigurationError, ContextOverflow
 from ..usage import Usage
-from .base import Completion, NoAnswer, OnLost, OnText, Sampling
+from .base import Completion, OnLost, OnText, Sampling
 from .bill import reported_usage
 from .endpoint import Endpoint
 from .failures import Failure, Rejected
@@ -18,8 +18,11 @@ from .remote import RemoteModel, Stopwatch, first_choice
 from .retry import Exhausted, Retries, call_with_retries
 from .template import EndpointRenderer, Renderer
 from .texts import clean
-from .thinking import Parted, part
+from .thinking import part, why_no_answer
 
+_WHOLE = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""The whole distribution, bent by nothing: a server may have other defaults from a model's generation_config.json, with which
+log-probs would not be those of the policy. Settings of the caller's own have the last word."""
 _NO_IDS = "use vLLM 0.10.2 or newer, or interface='chat'"
 
 
@@ -120,7 +123,8 @@ class TokensConversation(TokenHistory):
                 )
             max_tokens = min(max_tokens, window - len(prompt))
         body = {
-            "stop_token_ids": [await model.renderer.end_of_turn()],
+            "stop_token_ids": await model.renderer.end_ids(),
+            **_WHOLE,
             **model.body(self._sampling, seed=seed),
             "logprobs": 1,
             "return_token_ids": True,
@@ -159,7 +163,7 @@ class TokensConversation(TokenHistory):
         return Completion(
             text=parted.answer,
             reasoning=parted.draft or None,
-            no_answer=None if parted.answer.strip() else _why(parted, finish_reason),
+            no_answer=why_no_answer(parted, finish_reason),
             finish_reason=finish_reason,
             usage=replace(usage, unconfirmed=answered.unconfirmed),
             model=clean(named)[:200] if isinstance(named, str) and named else model.name,
@@ -170,12 +174,6 @@ class TokensConversation(TokenHistory):
             latency=watch.seconds,
             attempts=answered.attempts,
         )
-
-
-def _why(parted: Parted, finish_reason: str) -> NoAnswer:
-    if finish_reason == "length":
-        return NoAnswer.CUT_WHILE_THINKING
-    return NoAnswer.ONLY_THINKING if parted.draft else NoAnswer.EMPTY
 
 
 class _Incapable(Failure):

@@ -74,7 +74,7 @@ def test_rows_are_written_and_what_was_left_out_is_told(traces: Path, tmp_path: 
     assert done.stderr == (
         "rao: 5 runs in 2 groups: 3 scored, 2 exported; left out: 2 cut off, 1 group too small\n"
         "rao: 6 agents: 6 scored, 5 exported; left out: 1 group too small\n"
-        "rao: 5 rows (0 forks in all agents): 20 tokens, 10 of them sampled\n"
+        "rao: 5 rows: 20 tokens, 10 of them sampled\n"
     )
     rows = pq.read_table(tmp_path / "new" / "rows.parquet").to_pylist()
     # b = 0 for the good run, 1 for the bad one; N_0 = 2, N_1 = 3, so w_0 = 5/4 and w_1 = 5/6.

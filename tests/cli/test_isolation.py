@@ -81,7 +81,10 @@ def test_the_line_counts_among_those_there_are(height: int) -> None:
         (["rollout", "textcraft", "--require", "some"], "kernel or none"),
         (["serve", "policy", "--require", "none"], "--require works only with --agent"),
         (["serve", "policy", "--sandbox", "namespaces"], "--sandbox works only with --agent"),
-        (["train", "--env", "textcraft", "--require", "none", "--out", "x"], "works only with --online"),
+        (
+            ["train", "--env", "textcraft", "--require", "none", "--out", "x"],
+            "--require works only where agents' code is run",
+        ),
         (["train", "--env", "textcraft", "--online", "--require", "some", "--out", "x"], "kernel or none"),
     ],
 )

@@ -41,7 +41,7 @@ async def held(request: Request) -> str:
 
 SCRIPT = by_goal(
     {
-        "text": cell("finish('ü plain\\ntext')"),
+        "prose": cell("finish('ü plain\\ntext')"),
         "object": cell("finish({'b': [1, 2.5, None], 'a': 'ü'})"),
         "typed": [cell("finish('no number')"), cell("finish(len(context['a.txt']) + len(context['b.txt']))")],
         "stdin": cell("finish(context.upper())"),
@@ -81,7 +81,7 @@ def only_trace(folder: Path) -> Path:
 
 
 def test_a_text_goes_to_stdout_as_it_is_and_nothing_else_does(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    done = rao("run", "text", cwd=tmp_path, env=configured(endpoint))
+    done = rao("run", "prose", cwd=tmp_path, env=configured(endpoint))
     assert (done.returncode, done.stdout) == (0, "ü plain\ntext\n")
     summary = done.stderr.splitlines()[-1]
     assert all(part in summary for part in ("finished", "1 agent", "depth 0", "1 model call", "tokens"))
@@ -168,7 +168,7 @@ def test_json_comes_where_the_endpoint_failed_too(name: str, endpoint: ScriptedE
 
 
 def test_json_says_the_same_of_every_end(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    for options in (["text"], ["never", "--max-steps", "1"]):
+    for options in (["prose"], ["never", "--max-steps", "1"]):
         given = json.loads(rao("run", *options, "--json", cwd=tmp_path, env=configured(endpoint)).stdout)
         assert set(given) == KEYS
         assert (given["error"], given["partial"]) == (None, [])
@@ -290,14 +290,14 @@ def refused(*arguments: str, cwd: Path, env: dict[str, str], status: int = 2) ->
 def test_a_refused_key_is_one_sentence_without_the_key(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
     wrong = KEY.replace("test", "prod")
     env = {**configured(endpoint), "OPENAI_API_KEY": wrong}
-    error = refused("run", "text", "-q", cwd=tmp_path, env=env, status=3)
+    error = refused("run", "prose", "-q", cwd=tmp_path, env=env, status=3)
     assert error.count("\n") == 1
     assert "key" in error
     assert wrong not in error
 
 
 def test_an_unknown_model_is_one_sentence(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    error = refused("run", "text", "-q", "--model", "absent", cwd=tmp_path, env=configured(endpoint), status=3)
+    error = refused("run", "prose", "-q", "--model", "absent", cwd=tmp_path, env=configured(endpoint), status=3)
     assert error.count("\n") == 1
     assert "absent" in error
 
@@ -340,7 +340,7 @@ def test_a_request_timeout_that_is_none_is_wrong_usage(seconds: float) -> None:
         (["  ", "--model", "m", "--base-url", "http://localhost:9/v1"], "goal"),
         (["--model", "m"], "give a goal"),
         (["x", "--demo"], "leave out either GOAL or --demo"),
-        (["--demo", "--model", "m"], "leave out --model"),
+        (["--demo", "--model", "m"], "leave out --base-url and other models"),
         (["x", "--bogus"], "--bogus"),
         (["x", "--max-depth", "deep"], "max-depth"),
         (["x", "y"], "y"),
@@ -361,7 +361,7 @@ def test_a_goal_without_an_endpoint_is_told_where_to_point_rao(tmp_path: Path) -
     ("closed", "shown"), [("<&-", "ü plain\ntext\n"), (">&-", ""), ("2>&-", "ü plain\ntext\n"), ("<&- >&- 2>&-", "")]
 )
 def test_closed_streams_do_no_harm(endpoint: ScriptedEndpoint, tmp_path: Path, closed: str, shown: str) -> None:
-    command = [*RAO, "run", "text", "--model", "scripted", "--base-url", endpoint.base_url]
+    command = [*RAO, "run", "prose", "--model", "scripted", "--base-url", endpoint.base_url]
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
         cwd=tmp_path,
@@ -401,7 +401,7 @@ def test_why_nothing_was_answered_stands_beside_the_time_out(tmp_path: Path) -> 
 
 def test_a_trace_folder_that_cannot_be_written_is_an_error_at_once(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    error = refused("run", "text", "--trace-dir", "file/x", cwd=tmp_path, env=configured(endpoint))
+    error = refused("run", "prose", "--trace-dir", "file/x", cwd=tmp_path, env=configured(endpoint))
     assert "cannot be written" in error
 
 

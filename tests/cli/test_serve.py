@@ -44,7 +44,10 @@ def test_it_prints_the_url_the_command_and_how_it_is_used(tmp_path: Path, vllm: 
         assert server.process.stdout is not None
         assert server.process.stdout.read() == ""  # nothing else: it pipes
     assert f"  export OPENAI_BASE_URL={url}\n  export RAO_MODEL={policy}\n" in server.errors
-    assert f"HF_HUB_OFFLINE=1 vllm serve {policy} --served-model-name rao-textcraft {policy} " in server.errors
+    assert (
+        f"HF_HUB_OFFLINE=1 VLLM_HTTP_TIMEOUT_KEEP_ALIVE=75 vllm serve {policy} --served-model-name rao-textcraft {policy} "
+        in server.errors
+    )
     assert " --max-num-seqs 9 --host 127.0.0.1 --port " in server.errors
     assert told["arguments"][told["arguments"].index("--max-num-seqs") + 1] == "9"
     assert told["environment"]["HF_HUB_OFFLINE"] == "1"
@@ -160,7 +163,7 @@ def test_another_name_than_the_one_that_is_told_is_refused(tmp_path: Path, vllm:
         (["policy", "--adapter", "nowhere"], "adapter_config.json cannot be read"),
         (["policy", "--agent", "--max-agents", "0"], "--max-agents must be at least 1"),
         (["policy", "--engine", "embedded", "--max-concurrency", "0"], "at least 1"),
-        (["llama", "--engine", "embedded"], "it is a llama model): the embedded engine runs plain Qwen3-shaped"),
+        (["llama", "--engine", "embedded"], "llama has no tokenizer that can be read; put its tokenizer.json there"),
         (["--agent", "--base-url", "http://localhost:1/v1"], "No model is named"),
     ],
 )

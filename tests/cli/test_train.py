@@ -173,11 +173,11 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(given: str, complaint: st
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["traces", "--model", "m"], "name the folder for the checkpoint: --out DIR"),
+        (["traces", "--model", "m"], "name the folder for the trained model: --out DIR"),
         (["--out", "o"], "say what to train on: give either a folder of traces or --env ENV, not both"),
         (["traces", "--env", "textcraft", "--out", "o"], "not both"),
-        (["traces", "--out", "o"], "name the checkpoint to start from: --model DIR"),
-        (["--env", "textcraft", "--online", "--out", "o"], "name the checkpoint to start from"),
+        (["traces", "--out", "o"], "name the model to start from: --model DIR"),
+        (["--env", "textcraft", "--online", "--out", "o"], "name the model to start from"),
         (["traces", "--model", "m", "--out", "o", "--online"], "--online trains on an environment"),
         (["--env", "textcraft", "--objective", "rao", "--model", "m", "--out", "o"], "needs --online"),
         (["--env", "textcraft", "--objective", "magic", "--out", "o"], "takes rao or imitation, not 'magic'"),
@@ -199,6 +199,63 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(given: str, complaint: st
 )
 def test_what_does_not_go_together_is_one_sentence(arguments: list[str], complaint: str, here: Here) -> None:
     assert complaint in here.refused(*arguments)
+
+
+ON_TRACES, ONLINE = (
+    ["t", "--model", "m", "--out", "o"],
+    ["--env", "textcraft", "--online", "--model", "m", "--out", "o"],
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([*ON_TRACES, "--minutes", "3"], "--minutes has no effect on reinforcement learning on traces"),
+        ([*ON_TRACES, "--eval", "easy=3"], "--eval has no effect on"),
+        ([*ON_TRACES, "--threshold", "0.5"], "it belongs to imitation of traces"),
+        ([*ONLINE, "--epochs", "2"], "--epochs has no effect on reinforcement learning with --online"),
+        ([*ON_TRACES, "--objective", "imitation", "--noise", "0.1"], "--noise has no effect on imitation of traces"),
+        ([*ON_TRACES, "--set", "online.max_steps=3"], "--set online.max_steps has no effect on"),
+        (
+            [*ON_TRACES, "--objective", "imitation", "--set", "credit.reward=root"],
+            "--set credit.reward has no effect on",
+        ),
+        ([*ON_TRACES, "--lr", "1", "--set", "update.learning_rate=2"], "are the same setting: give one of them"),
+        ([*ON_TRACES, "--epochs", "1e9"], "--epochs must be at most 1,000,000"),
+        ([*ON_TRACES, "--set", "update.lora_rank=999999"], "must be at most 4096"),
+        ([*ON_TRACES, "--set", "update.epsilon_high=0.5"], "epsilon_high must be at least 1, not 0.5"),
+        ([*ON_TRACES, "--set", "update.loss_type=ppo", "--set", "update.epsilon=0"], "would clip every update"),
+        ([*ON_TRACES, "--set", "update.epsilon=0.5"], "update.epsilon has no effect without update.loss_type=ppo"),
+        ([*ON_TRACES, "--set", "update.constant=3"], "no effect without update.normalize=constant"),
+        ([*ON_TRACES, "--set", "credit.depth_discount=0.5"], "no effect without credit.depth_weighting=discount"),
+        ([*ONLINE, "--set", "collect.tasks_per_step=1000000000000"], "tasks_per_step: must be at most 100000"),
+        ([*ONLINE, "--set", "collect.num_generations=1000000000"], "must be at most 1,000,000 attempts"),
+        ([*ONLINE, "--set", "credit.min_group=9"], "credit.min_group=9 is more than collect.num_generations=8"),
+        ([*ONLINE, "--set", "sampler.base_url=http://localhost:1"], "needs a sampler.name that begins with vllm"),
+        ([*ONLINE, "--set", "sampler.name=vllm-nccl"], "needs sampler.base_url and sampler.served_model"),
+        (
+            [
+                *ONLINE,
+                "--set=sampler.name=vllm-lora",
+                "--set=sampler.base_url=http://h",
+                "--set=sampler.served_model=s",
+            ],
+            "set update.lora_rank",
+        ),
+        ([*ONLINE, "--set", "online.eval_every=5"], "online.eval_every has no effect without --eval"),
+        ([*ONLINE, "--eval", "easy=0"], "--eval takes LEVEL=TASKS"),
+    ],
+)
+def test_what_contradicts_itself_or_has_no_effect_is_one_sentence(
+    arguments: list[str], complaint: str, here: Here
+) -> None:
+    assert complaint in here.refused(*arguments)
+
+
+def test_a_model_that_is_nowhere_is_refused_before_the_traces_are_read(here: Here, traces: Path) -> None:
+    record(traces, 1)
+    assert "there is no such folder" in here.refused("traces", "--model", "./nope", "--out", "out")
+    assert not Path("out").exists()
 
 
 # --- traces that cannot be trained on ---

@@ -60,7 +60,7 @@ def test_a_directory_that_is_no_model_is_named(
     for command in ("run x", "eval textcraft", "rollout textcraft"):
         code, _, err = run_here(monkeypatch, capsys, *command.split(), "--model", "empty/")
         assert code == 2
-        assert "empty/ has no agent.json, so it is not a model of rao train; give the directory" in err
+        assert "empty/ contains no model: it has neither agent.json nor config.json; give a folder" in err
 
 
 def test_a_missing_extra_is_named_with_the_way_to_install_it(

@@ -1,6 +1,7 @@
 """The tokens interface: what is trained is what was sampled, so prompts only ever grow."""
 
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -228,3 +229,22 @@ async def test_scripts_see_the_conversation_in_either_interface(interface: str) 
         conversation.add(Message("user", "thing"))
         assert (await conversation.complete(max_tokens=50)).text == "step 1 after thing"
         assert endpoint.script_errors == []
+
+
+@pytest.mark.anyio
+async def test_the_whole_distribution_is_asked_for_unless_the_caller_bends_it() -> None:
+    """A server's defaults may be those of a generation_config.json, with a top_k and a penalty."""
+    for own, sent in (({}, (0, 1.0)), ({"top_k": 5}, (5, 1.0))):
+        async with serving("hello", interface="tokens", sampling=own) as (endpoint, model):
+            handle, bodies = endpoint._server.handler, []
+
+            async def watched(exchange: Any, handle: Any = handle, bodies: Any = bodies) -> None:
+                if exchange.path == "/v1/completions":
+                    bodies.append(json.loads(exchange.body))
+                await handle(exchange)
+
+            endpoint._server.handler = watched
+            conversation = model.conversation()
+            conversation.add(USER)
+            await conversation.complete(max_tokens=10)
+            assert (bodies[0]["top_k"], bodies[0]["repetition_penalty"]) == sent

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from rao_rl.envs import make
@@ -162,6 +163,20 @@ async def test_a_push_is_sampled_with_at_once(policy: Any, tmp_path: Path, share
     # What was kept of the conversation was computed by the old weights; nothing of it shows.
     assert answer.logprobs == pytest.approx(scored(policy, prompt + sampled, len(sampled)), abs=1e-4)
     assert answer.version == "1"
+
+
+async def test_a_lora_is_sampled_as_part_of_the_weights(policy: Any, tmp_path: Path) -> None:
+    adapted: Any = get_peft_model(policy, LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
+    model = TorchModel(adapted, tmp_path)
+    assert not any("lora" in name for name, _ in model.engine.policy.named_modules())
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    assert (await TorchSync(model, probe=PROBE).push(adapted, 1)).probe_error < 1e-3
+    (answer,) = (await talk(model, 1, WARM))[:1]
+    prompt, sampled = list(answer.prompt_token_ids or ()), list(answer.token_ids or ())
+    assert answer.logprobs == pytest.approx(scored(adapted, prompt + sampled, len(sampled)), abs=1e-4)
 
 
 async def test_a_copy_in_bfloat16_needs_a_wider_tolerance(policy: Any, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from .protocol import (
     CompletionRequest,
     TokenizeAnswer,
     TokenizeChat,
+    TokenizeRequest,
     TokenizeText,
 )
 
@@ -82,7 +83,7 @@ def engine_app(model: LocalModel, settings: ServerSettings, *, names: Sequence[s
         return await respond(request, body, bodies)
 
     @app.post("/tokenize")
-    async def tokenize(body: TokenizeText | TokenizeChat) -> TokenizeAnswer:
+    async def tokenize(body: TokenizeRequest) -> TokenizeAnswer:
         """Token ids of a text, or of a conversation under the chat template."""
         known(body.model)
         return await engine.tokenize(body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 
@@ -22,8 +21,7 @@ class Prompts:
     def __init__(self, model: LocalModel) -> None:
         self.window = model.window
         self._renderer = model.renderer
-        config = json.loads((model.directory / "config.json").read_bytes())
-        self._vocabulary = int(config["vocab_size"])
+        self._vocabulary = model.vocabulary
 
     async def of_chat(self, messages: Sequence[ChatMessage], *, generation_prompt: bool) -> list[int]:
         """Ids of a conversation under the chat template. Raises ApiError 400 where that cannot be written."""

@@ -7,13 +7,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 
-from ..http.protocol import ChatMessage, ChatSettings, Only, Settings, Strict, Tokens, Unsupported, UsageInfo
+from ..http.protocol import ChatMessage, ChatSettings, Only, Settings, Strict, Tokens, Unsupported, UsageInfo, must_be
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 PromptText = Annotated[str, Field(min_length=1)]
 PromptIds = Annotated[list[TokenId], Field(min_length=1)]
+
+
+def _kind_of_prompt(prompt: Any) -> str:
+    """What a prompt is read as, so that only the faults of that are reported."""
+    if isinstance(prompt, str):
+        return "text"
+    first = prompt[0] if isinstance(prompt, list) and prompt else None
+    return "texts" if isinstance(first, str) else "lists of ids" if isinstance(first, list) else "ids"
+
+
+Prompt = Annotated[
+    Annotated[PromptText, Tag("text")]
+    | Annotated[PromptIds, Tag("ids")]
+    | Annotated[list[PromptText], Field(min_length=1), Tag("texts")]
+    | Annotated[list[PromptIds], Field(min_length=1), Tag("lists of ids")],
+    Discriminator(_kind_of_prompt),
+    must_be("it must be a text or a list of token ids, or a list of such ones", str, list),
+]
 
 
 class _Extensions(Strict):
@@ -52,12 +70,7 @@ class ChatRequest(ChatSettings, _Extensions):
 class CompletionRequest(Settings, _Extensions):
     """A request of /v1/completions; `prompt` is text or token ids, one or several."""
 
-    prompt: (
-        PromptText
-        | PromptIds
-        | Annotated[list[PromptText], Field(min_length=1)]
-        | Annotated[list[PromptIds], Field(min_length=1)]
-    )
+    prompt: Prompt
     max_tokens: Tokens | None = 16
     logprobs: Annotated[int | None, Field(ge=0, le=1)] = None
     add_special_tokens: bool = True
@@ -83,6 +96,15 @@ class TokenizeChat(Strict):
     add_generation_prompt: bool = True
     add_special_tokens: Annotated[Any, Only(None, False)] = None
     return_token_strs: bool = False
+
+
+def _kind_of_tokenize(body: Any) -> str:
+    return "chat" if isinstance(body, dict) and "messages" in body else "text"
+
+
+TokenizeRequest = Annotated[
+    Annotated[TokenizeText, Tag("text")] | Annotated[TokenizeChat, Tag("chat")], Discriminator(_kind_of_tokenize)
+]
 
 
 class TokenizeAnswer(BaseModel):

@@ -13,6 +13,7 @@ from rao_rl.serve.engine.app import engine_app
 from rao_rl.serve.http import ServerSettings, serving
 from recursive_agent.model import Message
 from recursive_agent.model.embedded import EmbeddedModel
+from recursive_agent.model.local import LocalModel
 
 NAME = "rao-textcraft"
 GOAL = "Craft the following items: 2x copper_gear\nget_info view_inventory craft launch_subagent finish"
@@ -23,7 +24,7 @@ IDS = {"return_token_ids": True}
 class Served:
     """A model behind HTTP."""
 
-    def __init__(self, model: EmbeddedModel, url: str) -> None:
+    def __init__(self, model: LocalModel, url: str) -> None:
         self.model = model
         self.url = url
         self.openai = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
@@ -49,8 +50,8 @@ class Served:
 
 
 @asynccontextmanager
-async def served(**settings: Any) -> AsyncIterator[Served]:
-    model = EmbeddedModel(seed=0)
+async def served(model: LocalModel | None = None, **settings: Any) -> AsyncIterator[Served]:
+    model = model or EmbeddedModel(seed=0)
     server = ServerSettings(port=0, **settings)
     async with serving(engine_app(model, server), server) as url:
         it = Served(model, url)
