@@ -15,6 +15,10 @@ Count = Annotated[int, Field(ge=1, le=10**12)]
 """At least 1."""
 Whole = Annotated[int, Field(ge=0, le=10**12)]
 """0 or more."""
+Few = Annotated[int, Field(ge=1, le=100_000)]
+"""At least 1, and not so many that they could not all be held."""
+Rank = Annotated[int, Field(ge=1, le=4096)]
+"""A rank of a LoRA adapter."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What numpy and torch take for a seed."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -5,8 +5,8 @@
     collect    CollectConfig    what is rolled out for a step
     online     OnlineConfig     how the loop of rolling out and training runs
     sampler    SamplerConfig    which model the rollouts are sampled from
-    lessons    Curriculum       which demonstrations a policy from scratch is shown
-               ImitationConfig  how imitation is trained
+    lessons    Curriculum       which demonstrations of TextCraft-Synth a model is shown
+    imitation  ImitationConfig  how imitation is trained
 
 The names on the left are the sections of `rao train --set SECTION.NAME=VALUE`; `sections` gives their defaults. Every class
 checks its values when it is made and raises ConfigurationError, naming the setting.
@@ -17,9 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from recursive_agent.checkpoint import ActionFormat, PromptStyle
 from recursive_agent.errors import ConfigurationError
 
-from .bounds import Amount, Count, Positive, Seed, Share, Whole, check
+from .bounds import Amount, Count, Few, Positive, Rank, Seed, Share, Whole, check
 from .credit.assign import CreditConfig
 from .credit.normalization import Normalization, Normalize
 from .envs.textcraft.tasks import level_named
@@ -30,6 +31,7 @@ __all__ = [
     "CreditConfig",
     "Curriculum",
     "ImitationConfig",
+    "ImitationSettings",
     "LossType",
     "Normalization",
     "Normalize",
@@ -71,15 +73,16 @@ class UpdateConfig:
     """What the loss of a step is divided by: its sampled tokens, its nodes, its rollouts, or `constant`."""
     constant: Positive = 1.0
     """The divisor of `normalize="constant"`."""
-    tokens_per_bin: Count = 16_384
-    """Most tokens that are forwarded at once; a longer row is forwarded alone."""
+    tokens_per_bin: Count | None = None
+    """Most tokens that are forwarded at once; a longer row is forwarded alone. None: what the free memory has room for, at
+    most 16,384. What is learnt does not depend on it."""
     padding_free: bool = True
     """False forwards right-padded batches: for models with sliding windows or without an attention interface."""
     gradient_checkpointing: bool = False
-    lora_rank: Count | None = None
+    lora_rank: Rank | None = None
     """Rank of a LoRA adapter to train instead of all weights."""
     bf16: bool | None = None
-    """Mixed precision; None: where the hardware multiplies bfloat16 matrices."""
+    """Mixed precision; None: on GPUs, and on processors with instructions for bfloat16 (avx512_bf16, AMX)."""
     seed: Seed = 0
     save_steps: Count = 5
     """Steps between checkpoints."""
@@ -88,6 +91,13 @@ class UpdateConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.epsilon_high < 1:
+            raise ConfigurationError(
+                f"epsilon_high must be at least 1, not {self.epsilon_high:g}: it is the largest ρ, which is 1 as long as the "
+                "policy has not changed"
+            )
+        if self.loss_type == "ppo" and not self.epsilon:
+            raise ConfigurationError("epsilon must be more than 0 with loss_type=ppo, which would clip every update")
 
     @property
     def normalization(self) -> Normalization:
@@ -124,52 +134,71 @@ class SamplerConfig:
     """Which sampler makes the rollouts. `base_url` and `served_model` name a vLLM server, for the `vllm-…` samplers."""
 
     name: SamplerName = "auto"
-    """auto: embedded where the policy has a graph for the light runtime and no GPU holds it, else torch."""
+    """auto: embedded for a small policy on the CPU that has a graph for the light runtime, else torch, where the policy is."""
     base_url: str | None = None
     served_model: str | None = None
     served_folder: str | None = None
     """The checkpoint that `vllm-reload` rewrites: the one the server was started with, a copy of the model that is trained,
     never the only one."""
     probe_tolerance: Positive | None = None
-    """What log-probs (in nats) may differ by after a push; None: as for a server that computes in float32. One in bfloat16
-    wants some 0.5."""
+    """What the log-probs (in nats) of a server in half precision may differ by on average after a push; None: 0.1. That it has
+    the new weights and not the old ones is tested besides."""
 
     def __post_init__(self) -> None:
         check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImitationConfig:
-    """Settings of imitation. Training ends after `max_steps` (2,200 if neither is set) or `minutes` of wall time.
+class ImitationSettings:
+    """Settings of imitation that are the same for every run of a kind.
 
     The learning rate rises during the warm-up, stays constant, and falls to zero over the last fraction `decay` of the run.
     """
 
-    output_dir: str
-    max_steps: Count | None = None
-    minutes: Positive | None = None
-    tokens_per_step: Count = 4096
-    """Tokens of an optimizer step, prompts included."""
-    learning_rate: Positive = 2e-3
+    prompt_style: PromptStyle | None = None
+    """How the model is prompted, in training and afterwards; None: as the traces were, or as the model's `agent.json` says,
+    else `minimal`."""
+    action_format: ActionFormat | None = None
+    """The form of its answers, `fenced` or `tags`; None: like `prompt_style`, else `fenced`."""
+    temperature: Amount | None = None
+    """Sampling temperature of the trained model; None: that of the traces or of the model's `agent.json`, else 0.5."""
+    demonstrations: Count = 200
+    """Most demonstrations of an environment of your own that are run and imitated; of TextCraft they never end."""
+    learning_rate: Positive | None = None
+    """None: 2e-3 from scratch, 2e-4 for LoRA; for all weights 5e-4 of a small policy, 1e-4, or 2e-5 from a billion on."""
+    lora_rank: Rank | None = None
+    """Rank of a LoRA adapter to train instead of all weights."""
     warmup_steps: Whole | None = None
     """Steps over which the learning rate rises to its value; None: 50, or a tenth of a shorter run."""
     decay: Share = 0.4
     weight_decay: Amount = 0.1
     max_grad_norm: Amount = 1.0
     """0 does not clip."""
+    gradient_checkpointing: bool = False
     seed: Seed = 0
     bf16: bool | None = None
-    """Mixed precision; None: where the hardware multiplies bfloat16 matrices."""
-    compile: bool = False
-    """torch.compile: pays for its minute of preparation on long runs."""
+    """Mixed precision; None: on GPUs, and on processors with instructions for bfloat16 (avx512_bf16, AMX)."""
     save_steps: Count = 200
     """Steps between checkpoints."""
-    logging_steps: Count = 20
+    logging_steps: Count = 1
     """Steps between lines of metrics."""
-    resume: bool = False
 
     def __post_init__(self) -> None:
         check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImitationConfig(ImitationSettings):
+    """A run of imitation. Training ends after `max_steps` (2,200 if neither is set) or `minutes` of wall time."""
+
+    output_dir: str
+    max_steps: Count | None = None
+    minutes: Positive | None = None
+    tokens_per_step: Few = 4096
+    """Tokens of an optimizer step, prompts included."""
+    compile: bool = False
+    """torch.compile: pays for its minute of preparation on long runs."""
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,9 +235,11 @@ def sections(
     """The sections that `rao train --set` changes, with the defaults of a small policy."""
     # A policy of a few million parameters, which is what a CPU trains, takes larger steps than a large one.
     update = UpdateConfig(learning_rate=3e-4 if learning_rate is None else learning_rate, seed=seed)
+    imitation = ImitationSettings(learning_rate=learning_rate, seed=seed)
     return {
         "credit": CreditConfig(),
         "update": update if save_steps is None else replace(update, save_steps=save_steps),
+        "imitation": imitation if save_steps is None else replace(imitation, save_steps=save_steps),
         "collect": CollectConfig(seed=seed),
         "online": OnlineConfig(seed=seed),
         "sampler": SamplerConfig(),

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.folder import TraceState, read_trace, traces_below
@@ -19,6 +18,7 @@ from recursive_agent.trace.tree import ExecutionTree
 from ..errors import DataError
 from .groups import group_of
 from .rows import TreeRows
+from .sampling import narrowing, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +135,18 @@ def read_groups(place: str | Path, *, min_group: int = 2) -> Recorded:
 def temperature_of(trees: Iterable[ExecutionTree], requested: float | None = None) -> float:
     """The temperature that recorded trees were sampled at; `requested` (else 1) where they do not say.
 
-    Raises DataError where they say several; where it was 0, at which nothing is sampled; and where answers were cut to a
-    nucleus (top_p), whose log-probs are not the policy's. Raises ConfigurationError where they say another one than
-    `requested`.
+    Raises DataError where they say several; where it was 0, at which nothing is sampled; and where sampling was cut or bent
+    (top_p, top_k, penalties, …), so that log-probs are not the policy's. Raises ConfigurationError where they say another
+    one than `requested`.
     """
     trees = list(trees)
-    counts = Counter(value for tree in trees if (value := _number(tree.settings.get("temperature"))) is not None)
-    if any((_number(tree.settings.get("top_p")) or 1.0) < 1 for tree in trees):
-        raise DataError(
-            "some of the runs were sampled with top_p below 1, so the log-probs in their traces are not those of the policy; "
-            "record new runs with top_p=1"
-        )
+    counts = Counter(value for tree in trees if (value := number(tree.settings.get("temperature"))) is not None)
+    for tree in trees:
+        if cut := narrowing(tree.settings):
+            raise DataError(
+                f"run {tree.run} was sampled with {', '.join(cut)}, so the log-probs in its trace are not those of the policy; "
+                "record new runs without such settings"
+            )
     if len(counts) > 1:
         listed = ", ".join(f"{value:g} ({number:,} runs)" for value, number in sorted(counts.items()))
         raise DataError(
@@ -167,5 +168,31 @@ def temperature_of(trees: Iterable[ExecutionTree], requested: float | None = Non
     return recorded
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def check_one_policy(recorded: Recorded) -> None:
+    """Raises DataError where attempts at one task, or all runs together, were sampled by more than one model.
+
+    A baseline across two policies compares what cannot be compared. Versions that are numbers are those of a training run,
+    whose batches may be a few updates old; others name weights, and a group must have one kind of them.
+    """
+    names = Counter(tree.model for tree in recorded.trees)
+    for group, rows in recorded.groups.items():
+        for kind, of_group in (
+            ("models", {each.tree.model for each in rows}),
+            ("versions of the weights", {version for each in rows for version in _versions(each)}),
+        ):
+            if len(of_group) > 1:
+                raise DataError(
+                    f"the attempts of group {group} were sampled by different {kind}: {', '.join(sorted(of_group))}; the "
+                    "attempts at a task are compared with each other, so put the runs of each into a separate folder"
+                )
+    if len(names) > 1:
+        listed = ", ".join(f"{name} ({count:,} runs)" for name, count in sorted(names.items()))
+        raise DataError(
+            f"the runs were sampled by different models: {listed}; train each model on its own runs, in a separate folder"
+        )
+
+
+def _versions(rows: TreeRows) -> set[str]:
+    """The names of weights in a tree; the numbers of updates are none."""
+    known = (row.version for own in rows.rows.values() for row in own)
+    return {version for version in known if version is not None and not version.isdecimal()}

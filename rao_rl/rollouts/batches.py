@@ -19,18 +19,21 @@ from recursive_agent.model.base import Model
 from recursive_agent.repl import Sandbox
 from recursive_agent.trace.tree import ExecutionTree
 
-from ..bounds import Count, Positive, Seed, Whole, check
+from ..bounds import Count, Few, Positive, Seed, Whole, check
 from ..envs.base import Environment, Mode
 from .attempt import ROLLOUT_LIMITS, AttemptSettings, attempt_seed
 from .many import PlannedAttempt, run_attempts
 from .recorded import recorded_attempts
+
+_MOST = 1_000_000
+"""Attempts of an optimizer step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectConfig:
     """The rollouts of one optimizer step: `num_generations` attempts at each of `tasks_per_step` tasks."""
 
-    tasks_per_step: Count = 8
+    tasks_per_step: Few = 8
     num_generations: int = 8
     split: str = "train"
     level: str | None = "medium"
@@ -58,6 +61,11 @@ class CollectConfig:
         if self.num_generations < 2:
             raise ConfigurationError(
                 "num_generations must be at least 2: an attempt is judged against the others at the same task"
+            )
+        if self.num_generations * self.tasks_per_step > _MOST:
+            raise ConfigurationError(
+                f"num_generations times tasks_per_step must be at most {_MOST:,} attempts, not "
+                f"{self.num_generations * self.tasks_per_step:,}"
             )
         if not 0 < self.temperature < math.inf:
             raise ConfigurationError(

@@ -29,6 +29,8 @@ class PlannedAttempt:
     seed: int
     mode: Mode | None = None
     """None: that of the settings."""
+    model: Model | None = None
+    """None: the one that all attempts share."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -61,7 +63,9 @@ async def run_attempts(
         async with limiter:
             own = shared if plan.mode is None else replace(shared, mode=plan.mode)
             try:
-                result = await rollout(environment, plan.task, model, own, seed=plan.seed, group=plan.group)
+                result = await rollout(
+                    environment, plan.task, plan.model or model, own, seed=plan.seed, group=plan.group
+                )
             except RaoError as error:
                 result = _partial_result(error)
             outcomes[index] = on_end(plan, result)

@@ -6,11 +6,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from recursive_agent.errors import ConfigurationError
 
 from ..config import ImitationConfig, UpdateConfig
+from ..weights.hardware import multiplies_bf16, training_device
 
 
 def common(output: Path, settings: UpdateConfig | ImitationConfig, *, report_to: str = "none") -> dict[str, Any]:
@@ -21,7 +20,7 @@ def common(output: Path, settings: UpdateConfig | ImitationConfig, *, report_to:
         "learning_rate": settings.learning_rate,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        "use_cpu": not torch.cuda.is_available(),
+        "use_cpu": training_device().type == "cpu",
         "bf16": multiplies_bf16() if settings.bf16 is None else settings.bf16,
         "seed": settings.seed,
         "save_steps": settings.save_steps,
@@ -33,13 +32,6 @@ def common(output: Path, settings: UpdateConfig | ImitationConfig, *, report_to:
         "ignore_data_skip": True,
         "dataloader_pin_memory": False,
     }
-
-
-def multiplies_bf16() -> bool:
-    """Whether bfloat16 matrices are multiplied in hardware here; emulated, they are slower than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def check_reporters(names: str) -> list[str]:

@@ -20,11 +20,11 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from recursive_agent.errors import ConfigurationError
 
 from ..config import current_name
+from .wholeness import STATE, fault_of
 
 METRICS = "metrics.jsonl"
 SETTINGS = "training.json"
 CHECKPOINTS = "checkpoints"
-_STATE = "trainer_state.json"
 
 
 def processes() -> int:
@@ -84,10 +84,21 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def place_of(model: str | Path) -> str:
+    """A model as it is written down: a folder by its whole path, so that a run may be resumed from anywhere."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+
+
 def _same(name: str, before: Any, now: Any) -> bool:
     """Whether two values mean the same; folders may be spelt in several ways."""
-    paths = name in ("model", "traces") and isinstance(before, str) and isinstance(now, str)
-    return bool(before == now or (paths and Path(before).resolve() == Path(now).resolve()))
+    if before == now:
+        return True
+    if name not in ("model", "traces") or not isinstance(before, str) or not isinstance(now, str):
+        return False
+    ours = Path(now).resolve()
+    # A relative path may have been written down from another folder than today's.
+    told = Path(before)
+    return told.resolve() == ours or (not told.is_absolute() and ours.parts[-len(told.parts) :] == told.parts != ())
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
@@ -96,19 +107,24 @@ def _difference(name: str, before: Any, now: Any) -> str:
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that is whole: its trainer state is written last, so one without was cut off by a kill."""
-    found = []
-    for folder in directory.glob("checkpoint-*") if directory.is_dir() else ():
-        try:
-            found.append((int(json.loads((folder / _STATE).read_text(encoding="utf-8"))["global_step"]), folder))
-        except (OSError, ValueError, KeyError):
-            continue
+    """The newest checkpoint that is whole (see `fault_of`)."""
+    found = [
+        (steps_done(folder), folder)
+        for folder in (directory.glob("checkpoint-*") if directory.is_dir() else ())
+        if fault_of(folder) is None
+    ]
     return max(found)[1] if found else None
+
+
+def broken_checkpoints(directory: Path) -> list[str]:
+    """A sentence about each checkpoint that cannot be resumed from."""
+    folders = sorted(directory.glob("checkpoint-*")) if directory.is_dir() else []
+    return [f"{folder} is left out: {fault}" for folder in folders if (fault := fault_of(folder)) is not None]
 
 
 def steps_done(checkpoint: Path) -> int:
     """Optimizer steps of a checkpoint."""
-    return int(json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))["global_step"])
+    return int(json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"])
 
 
 def cut_metrics(

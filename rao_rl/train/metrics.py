@@ -65,6 +65,8 @@ NAMES = {
     "rao/recorded_trees": "trees of the batch that had been recorded before, and were not rolled out again",
     "rao/skipped": "1: the batch had nothing to teach, and no step was taken",
     "rao/push_error": "nats, greatest |Δ log-prob| between sampler and trainer after the push",
+    "rao/push_error_mean": "nats, mean |Δ log-prob| between sampler and trainer after the push",
+    "rao/push_share": "share of the update that a sampler in half precision shows, where it can be told (see weights/probe.py)",
     "time/rollout": "seconds, rolling out the batch",
     "time/wait": "seconds that the training waited for it",
     "time/push": "seconds, pushing the weights and checking them",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ..config import CreditConfig
@@ -12,6 +13,8 @@ from ..data.rows import TreeRows
 from ..errors import DataError
 from .steps import step_of
 from .trainer import Step
+
+_KINDS = {"rollouts": ("run", "runs"), "nodes": ("agent", "agents")}
 
 
 class OfflineSteps:
@@ -35,7 +38,16 @@ class OfflineSteps:
         self.normalization = normalization
         self.groups_per_step = groups_per_step
         # A group that teaches nothing would make steps of different worth, and some of none.
-        self.groups = [trees for trees in recorded.groups.values() if self._step(trees, 0).samples]
+        self._all = len(recorded.groups)
+        self._dropped: Counter[str] = Counter()
+        self.groups: list[list[TreeRows]] = []
+        for trees in recorded.groups.values():
+            step = self._step(trees, 0)
+            if step.samples:
+                self.groups.append(trees)
+            for name, count in step.metrics.items():
+                if "_dropped/" in name:
+                    self._dropped[name.removeprefix("funnel/").replace("_dropped/", " ")] += int(count)
         if not self.groups:
             whole = self._step(recorded.rows, 0)
             reasons = {
@@ -48,8 +60,29 @@ class OfflineSteps:
                     "nothing to train on: within each group every attempt got the same score; record more varied attempts "
                     "(higher temperature, harder tasks)"
                 )
-            listed = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.items())
+            agents = {
+                name.rpartition("/")[2]: int(count)
+                for name, count in whole.metrics.items()
+                if name.startswith("funnel/nodes_dropped/")
+            }
+            if "too_long" in agents and credit.max_length is not None:
+                raise DataError(
+                    f"nothing to train on: the conversations of {agents['too_long']:,} agents are longer than the "
+                    f"{credit.max_length:,} tokens that the model has positions for (or credit.max_length allows); record runs "
+                    "with a smaller context limit"
+                )
+            listed = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in (reasons or agents).items())
             raise DataError(f"nothing to train on in the {len(recorded.trees)} runs: {listed or 'no sampled tokens'}")
+
+    def left_out(self) -> str | None:
+        """A sentence about what is not trained of the runs, and why; None where everything is."""
+        if not self._dropped:
+            return None
+        listed = ", ".join(
+            f"{count:,} {_KINDS[kind][count != 1]} ({reason.replace('_', ' ')})"
+            for (kind, _, reason), count in ((name.partition(" "), count) for name, count in self._dropped.items())
+        )
+        return f"training on {len(self.groups):,} of {self._all:,} groups; left out: {listed}"
 
     @property
     def steps_per_epoch(self) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
@@ -32,14 +33,15 @@ from ..evaluation.summary import summarize
 from ..rollouts.attempt import AttemptSettings
 from ..rollouts.batches import Collector, TreeBatch, attempt_settings
 from ..weights.sync import WeightSync
+from .alarms import Say, silent
 from .folder import append_metrics
 from .steps import step_of
 from .trainer import Step
 
 HOPELESS = 50
 """Batches in a row that teach nothing after which a run without a budget of tokens gives up."""
-
-
+IDLE = 5
+"""Such batches after which that is said, and after which a run in which nothing is sampled at all gives up."""
 STOP_SECONDS = 0.2
 """Seconds after which a signal that ends the run is noticed while agents are at work."""
 _T = TypeVar("_T")
@@ -83,6 +85,7 @@ class OnlineLoop:
         evaluated: Iterable[int] = (),
         require: Require | Unset = UNSET,
         stopping: Callable[[], bool] = lambda: False,
+        say: Say = silent,
     ) -> None:
         self.collector = collector
         self.sync = sync
@@ -97,6 +100,7 @@ class OnlineLoop:
         self._evaluated = set(evaluated)
         self._require: Require | Unset = require
         self._stopping = stopping
+        self._say = say
 
     def __enter__(self) -> OnlineLoop:
         self._stack = start_blocking_portal("asyncio")
@@ -131,7 +135,7 @@ class OnlineLoop:
     def _steps(self, first: int) -> Iterator[Step]:
         version = first
         pushed = self._push(version)
-        idle = 0
+        idle = silent_batches = 0
         while self.share(version) < 1:
             if self.config.eval_every and version % self.config.eval_every == 0 and (version or self.config.eval_start):
                 self.evaluate(version)
@@ -165,17 +169,19 @@ class OnlineLoop:
                 "time/push": pushed.seconds,
                 "time/make": time.monotonic() - begun - waited,
                 "rao/push_error": pushed.probe_error,
+                "rao/push_error_mean": pushed.probe_mean,
+                **({} if pushed.probe_share is None else {"rao/push_share": pushed.probe_share}),
             }
             if not step.samples:
                 append_metrics(self.metrics, {"step": version, "rao/skipped": 1.0, **figures})
-                idle += 1
-                if idle >= HOPELESS and self.config.max_generated_tokens is None:
-                    raise NothingToLearn(
-                        f"{idle} batches in a row taught nothing: every attempt at a task did equally well (mean reward "
-                        f"{figures.get('reward', 0.0):.2f}). Take easier or harder tasks, or a better policy to start from."
-                    )
+                idle, silent_batches = idle + 1, 0 if generated else silent_batches + 1
+                if idle == IDLE:
+                    self._say(f"{_nothing(idle, batch, figures)}; the run goes on")
+                # Without a token there is no end to it either, though a budget of tokens is set.
+                if silent_batches >= IDLE or (idle >= HOPELESS and self.config.max_generated_tokens is None):
+                    raise NothingToLearn(f"{_nothing(idle, batch, figures)}.")
                 continue
-            idle = 0
+            idle = silent_batches = 0
             yield replace(step, metrics=figures)
             version += 1
             pushed = self._push(version)
@@ -189,7 +195,6 @@ class OnlineLoop:
         temperature = collect.temperature if self.config.eval_temperature is None else self.config.eval_temperature
         settings = replace(
             attempt_settings(collect, self.collector.environment),
-            max_depth=None,
             sampling={**collect.sampling, "temperature": temperature},
             sandbox=self._sandbox,
             concurrency=self.config.eval_concurrency,
@@ -234,6 +239,18 @@ class OnlineLoop:
 
     def _push(self, version: int) -> Any:
         return self._portal.call(self.sync.push, self.policy, version)
+
+
+def _nothing(idle: int, batch: TreeBatch, figures: Mapping[str, float]) -> str:
+    """Why the last batches taught nothing, and what to change."""
+    text = (
+        f"{idle} batches in a row taught nothing: every attempt at a task did equally well (mean reward "
+        f"{figures.get('reward', 0.0):.2f}). Take easier or harder tasks, or a better policy to start from"
+    )
+    ends = Counter(str(tree.root.status) for tree in batch.trees)
+    ends.update({reason: count for reason, count in batch.lost.items() if count})
+    failed = [f"{count} {status}" for status, count in ends.most_common() if status != "finished"]
+    return f"{text} (the last {ends.total()} attempts ended as {', '.join(failed)})" if failed else text
 
 
 async def _rates(

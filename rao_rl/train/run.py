@@ -3,6 +3,7 @@
 The loop on one page, with the names of this package and without resuming:
 
     policy, tokenizer, settings = load_checkpoint(model)            # weights/checkpoint.py
+    policy = policy.to(training_device())                           # weights/hardware.py
     sync = open_sync(sampler, folder, policy)                       # weights/choose.py: a sampler, and the way to push weights
     collector = Collector(environment, sync.model, collect, folder) # rollouts/batches.py
     for number in range(online.max_steps):
@@ -26,39 +27,46 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from recursive_agent.checkpoint import FILE_NAME
+from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.repl import UNSET, Require, Unset
 
 from ..config import CollectConfig, CreditConfig, OnlineConfig, SamplerConfig, UpdateConfig
-from ..data.folder import Recorded, temperature_of
+from ..data.folder import Recorded, check_one_policy, temperature_of
+from ..data.sampling import narrowing
 from ..envs.base import Environment, Task
 from ..errors import TrainingStopped
 from ..rollouts.batches import Collector
-from ..weights.adapters import adapted, merged
+from ..weights.adapters import adapted, halves_base, merged
+from ..weights.causal_lm import position_limit
 from ..weights.checkpoint import load_checkpoint, write_checkpoint
 from ..weights.choose import open_sync
-from ..weights.saving import check_folder, check_savable, saving
+from ..weights.hardware import training_device
+from ..weights.saving import check_apart, check_folder, check_savable, saving
+from .alarms import Alarms, Say, silent
 from .arguments import check_reporters, common
 from .folder import (
     CHECKPOINTS,
     METRICS,
     RunProgress,
     StopOnSignal,
+    broken_checkpoints,
     cut_metrics,
     is_first,
     last_checkpoint,
+    place_of,
     processes,
     remember,
     show_by,
 )
 from .offline import OfflineSteps
 from .online import OnlineLoop, Progress
-from .safe_trainer import check_sound, warmup_steps
+from .provenance import not_its_own
+from .safe_trainer import check_given, check_sound, warmup_steps
 from .trainer import RaoArguments, RaoTrainer, Step, Steps
 
 TRACES = "traces"
@@ -98,10 +106,12 @@ def train_online(
     eval_tasks: Sequence[Task] = (),
     resume: bool = False,
     require: Require | Unset = UNSET,
+    say: Say = silent,
 ) -> Path:
     """Roll out → update → push the weights → repeat, from the checkpoint `model`; returns the folder of the new one.
 
-    `require` is passed to the sandbox of the rollouts (see `make_sandbox`).
+    `require` is passed to the sandbox of the rollouts (see `make_sandbox`). `say` is called with a sentence about whatever
+    was left out or goes wrong without ending the run.
 
     With `resume`, a killed run continues with the same data order, optimizer, counters and metrics, and does not repeat
     recorded trees. SIGTERM and SIGINT save the run and end it at the next step, or at once during rollouts. Raises
@@ -112,10 +122,10 @@ def train_online(
         raise ConfigurationError(
             "online training runs in one process; on several, roll out with `rao rollout` and train on its traces"
         )
-    folder = _folder(output, resume)
+    folder = _folder(output, resume, model)
     about = {
         "objective": "rao",
-        "model": str(model),
+        "model": place_of(model),
         "environment": environment.name,
         "collect": asdict(collect),
         "credit": asdict(credit),
@@ -123,22 +133,27 @@ def train_online(
         "online": asdict(online),
     }
     check_reporters(update.report_to)
-    policy, tokenizer, settings = load_checkpoint(model)
+    policy, tokenizer, settings = load_checkpoint(model, as_stored=halves_base(update))
+    check_given(policy, model)
+    check_sampling(settings, model)
+    credit = within_positions(credit, policy)
     if settings.environment is not None and settings.environment.name != environment.name:
         settings = settings.model_copy(update={"environment": None})  # no longer a policy of that one
     check_savable(folder, policy, tokenizer, settings)
-    remember(folder, about, resume=resume, free=_FREE)
-    last, done, counters = _position(folder, resume)
+    with saving(folder):
+        remember(folder, about, resume=resume, free=_FREE)
+    last, done, counters = _position(folder, resume, say)
     with saving(folder):
         place = write_checkpoint(folder / SAMPLER, policy, tokenizer, settings)
-    policy = adapted(policy, update)
-    sync = open_sync(sampler or SamplerConfig(), place, policy)
+    policy = adapted(policy, update).to(training_device())  # before a sampler is chosen for it
+    sync = open_sync(sampler or SamplerConfig(), place, policy, temperature=collect.temperature)
     collector = Collector(environment, sync.model, collect, folder / TRACES)
     progress = Progress(**counters)
     metrics = folder / METRICS
-    rows = cut_metrics(
-        metrics, done, lambda row: "train_runtime" in row or row.get("rao/batch", -1) >= progress.batches
-    )
+    with saving(folder):
+        rows = cut_metrics(
+            metrics, done, lambda row: "train_runtime" in row or row.get("rao/batch", -1) >= progress.batches
+        )
     stop = StopOnSignal()
     with (
         stop.heeding(),
@@ -155,6 +170,7 @@ def train_online(
             evaluated=[row["step"] for row in rows if any(name.startswith("eval/") for name in row)],
             require=require,
             stopping=lambda: stop.number is not None,
+            say=say,
         ) as loop,
     ):
         trainer = _trainer(
@@ -165,7 +181,7 @@ def train_online(
             loop.share,
             tokenizer,
             collect.temperature,
-            [progress, stop],
+            [progress, stop, Alarms(say)],
             length=online.max_steps,
         )
         with saving(folder):
@@ -191,19 +207,23 @@ def train_offline(
     max_steps: int | None = None,
     temperature: float | None = None,
     resume: bool = False,
+    say: Say = silent,
 ) -> Path:
     """Update the checkpoint `model` on recorded groups of trees; returns the folder of the new one.
 
-    `temperature` is the sampling temperature of the traces (see `temperature_of`). SIGTERM and SIGINT end the run at the
-    next step, and save it. Raises ConfigurationError if a model with another vocabulary sampled the traces, TrainingStopped
-    after a signal, and otherwise like `train_online`.
+    `temperature` is the sampling temperature of the traces (see `temperature_of`). `say` is called with a sentence about
+    whatever was left out, does not fit or goes wrong without ending the run. SIGTERM and SIGINT end the run at the
+    next step, and save it. Raises DataError where the traces are of several models or were sampled from another distribution
+    than a model's own, ConfigurationError if a model with another vocabulary sampled them, TrainingStopped after a signal,
+    and otherwise like `train_online`.
     """
+    check_one_policy(recorded)
     temperature = temperature_of(recorded.trees, temperature)
     first = is_first()
-    folder = _folder(output, resume) if first else Path(output)
+    folder = _folder(output, resume, model) if first else Path(output)
     about = {
         "objective": "rao",
-        "model": str(model),
+        "model": place_of(model),
         "runs": sorted(tree.run for tree in recorded.trees),
         "credit": asdict(credit),
         "update": asdict(update),
@@ -211,7 +231,9 @@ def train_offline(
         "temperature": temperature,
     }
     check_reporters(update.report_to)
-    policy, tokenizer, settings = load_checkpoint(model)
+    policy, tokenizer, settings = load_checkpoint(model, as_stored=halves_base(update))
+    check_given(policy, model)
+    credit = within_positions(credit, policy)
     source = OfflineSteps(
         recorded,
         credit,
@@ -220,21 +242,32 @@ def train_offline(
         normalization=update.normalization,
     )
     check_vocabulary(recorded, policy.config.get_text_config().vocab_size, model)
+    if first and (line := source.left_out()) is not None:
+        say(line)
     if first:
         check_savable(folder, policy, tokenizer, settings)
-        remember(folder, about, resume=resume, free=_FREE)
+        with saving(folder):
+            remember(folder, about, resume=resume, free=_FREE)
     policy = adapted(policy, update)
-    last, done, _ = _position(folder, resume)
+    last, done, _ = _position(folder, resume, say if first else silent)
     if first:
-        cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
+        with saving(folder):
+            cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
     steps = max_steps or max(1, round(epochs * source.steps_per_epoch))
+
+    if first and update.warmup_steps is not None and update.warmup_steps > steps:
+        say(
+            f"update.warmup_steps={update.warmup_steps:,} is more than the {steps:,} steps of the run, which ends before the "
+            "learning rate has risen to its value"
+        )
 
     def rest(first: int) -> Iterator[Step]:
         return itertools.islice(source.steps(first), max(0, steps - first))
 
     stop = StopOnSignal()
+    checked = Alarms(say, lambda figures: not_its_own(figures, recorded, tokenizer, trained=settings.name))
     trainer = _trainer(
-        folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [stop], length=steps
+        folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [stop, checked], length=steps
     )
     with stop.heeding(), saving(folder):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -267,9 +300,10 @@ def check_vocabulary(recorded: Recorded, size: int, model: str | Path) -> None:
             )
 
 
-def _folder(output: str | Path, resume: bool) -> Path:
+def _folder(output: str | Path, resume: bool, model: str | Path) -> Path:
     """Where the run goes. Trees and checkpoints of another run there would be taken for this one's."""
     folder = Path(output)
+    check_apart(folder, model)
     if folder.exists():
         check_folder(folder)
     if not resume and any((folder / name).exists() for name in (TRACES, CHECKPOINTS)):
@@ -279,9 +313,34 @@ def _folder(output: str | Path, resume: bool) -> Path:
     return folder
 
 
-def _position(folder: Path, resume: bool) -> tuple[Path | None, int, dict[str, int]]:
+def within_positions(credit: CreditConfig, policy: Any) -> CreditConfig:
+    """No row longer than the positions that the model has is trained; `credit.max_length` may be lower still."""
+    most = position_limit(policy)
+    if most is None or (credit.max_length is not None and credit.max_length <= most):
+        return credit
+    return replace(credit, max_length=most)
+
+
+def check_sampling(settings: CheckpointSettings, model: str | Path) -> None:
+    """Raises ConfigurationError where `agent.json` has the model sampled from another distribution than its own.
+
+    Temperature and top_p are those of `collect` in training.
+    """
+    own = {name: value for name, value in settings.sampling.items() if name not in ("temperature", "top_p")}
+    if cut := narrowing(own):
+        raise ConfigurationError(
+            f"the {FILE_NAME} of {model} samples with {', '.join(cut)}, so log-probs would not be those of the policy; remove "
+            "that from its sampling settings for the training"
+        )
+
+
+def _position(folder: Path, resume: bool, say: Say) -> tuple[Path | None, int, dict[str, int]]:
     """The checkpoint to resume from, its steps, and the loop's counters there. A killed run may not have come to one."""
     last = last_checkpoint(folder / CHECKPOINTS) if resume else None
+    if resume:
+        for line in broken_checkpoints(folder / CHECKPOINTS):
+            say(line)
+        say("no checkpoint to resume from: the run begins anew" if last is None else f"resuming from {last.name}")
     if last is None:
         return None, -1, {}
     state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -11,13 +12,16 @@ from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
+
+from recursive_agent.errors import ConfigurationError
 
 from ..errors import TrainingDiverged
 from ..weights.causal_lm import base_model, evaluating
 from ..weights.saving import saving
 from .folder import last_checkpoint
 
+_log = logging.getLogger(__name__)
 _PROBE_TOKENS = 4
 _HUGE = 1e9
 """No weight of a model that works; the squares of such weights, which norms take, soon overflow."""
@@ -28,11 +32,32 @@ def warmup_steps(setting: int | None, most: int, length: int) -> int:
     return min(most, math.ceil(length / 10)) if setting is None else setting
 
 
+def use_one_gpu(args: TrainingArguments) -> None:
+    """Train on one GPU in this process, however many there are; a warning says how to train on all.
+
+    `Trainer` would copy the model to each of them (`torch.nn.DataParallel`) and cut the batch along its first dimension,
+    which packed rows do not have.
+    """
+    if args.n_gpu > 1:
+        _log.warning(
+            "This machine has %d GPUs; this process trains on one of them (%s). To use them all, train on recorded traces or "
+            "demonstrations with one process for each GPU: accelerate launch --num_processes %d -m rao_cli train …",
+            args.n_gpu,
+            args.device,
+            args.n_gpu,
+        )
+        args._n_gpu = 1
+
+
 class SafeTrainer(Trainer):
     """Saves nothing that is not finite, and resumes with the learning rate and weight decay of its present arguments.
 
-    Mix it in before another trainer (`class T(SafeTrainer, SFTTrainer)`).
+    One process trains on one device. Mix it in before another trainer (`class T(SafeTrainer, SFTTrainer)`).
     """
+
+    def __init__(self, model: Any, args: Any, **options: Any) -> None:
+        use_one_gpu(args)
+        super().__init__(model=model, args=args, **options)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule that the arguments name, but with a warm-up that begins above 0: the first step learns too."""
@@ -121,6 +146,14 @@ def check_sound(policy: Any) -> None:
         logits = plain(input_ids=tokens, use_cache=False).logits
     if not bool(logits.isfinite().all()):
         raise TrainingDiverged("the weights have grown so large that the model no longer computes numbers")
+
+
+def check_given(policy: Any, model: object) -> None:
+    """Raises ConfigurationError where the model that a run begins with does not compute numbers."""
+    try:
+        check_sound(policy)
+    except TrainingDiverged as error:
+        raise ConfigurationError(f"{model} cannot be trained: {error}; start from another checkpoint") from None
 
 
 def _warmed_up(step: int, *, schedule: Callable[[int], float], warmup: int) -> float:

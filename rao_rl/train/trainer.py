@@ -6,12 +6,13 @@ one number for all of them, so neither packing nor the number of processes chang
 
 from __future__ import annotations
 
+import logging
 import time
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ from ..data.table import export_rows
 from ..errors import DataError, TrainingDiverged
 from .logprobs import install_scoring
 from .loss import Clip, clipped, importance_ratio, mismatch_kl, token_losses
-from .packing import pack, stretch, to_device
+from .memory import SHARE, cost_of, free_memory
+from .noise import without_noise
+from .packing import SHORT, pack, stretch, to_device
 from .safe_trainer import SafeTrainer
 
 __all__ = ["Batch", "RaoArguments", "RaoTrainer", "Step", "Steps", "TrainingDiverged", "collate"]
 
+_log = logging.getLogger(__name__)
 Steps = Callable[[int], Iterator["Step"]]
 """The optimizer steps of a run from a step number on."""
 
@@ -48,7 +52,8 @@ class Step:
 class RaoArguments(TrainingArguments):
     """How to train; names as in TRL's GRPOConfig where it has them. Credit is configured apart (`CreditConfig`).
 
-    `tokens_per_bin` bounds what is forwarded at once, `logprob_chunk` the positions whose logits exist at once.
+    `tokens_per_bin` bounds what is forwarded at once (None: as much as the free memory has room for, see `memory.py`),
+    `logprob_chunk` the positions whose logits exist at once.
     `padding_free` False forwards right-padded batches instead, for models without an attention interface.
     """
 
@@ -56,7 +61,7 @@ class RaoArguments(TrainingArguments):
     epsilon: float = 0.2
     epsilon_high: float = 5.0
     temperature: float = 1.0
-    tokens_per_bin: int = 16_384
+    tokens_per_bin: int | None = None
     logprob_chunk: int = 2048
     padding_free: bool = True
     max_loss: float = 1e4
@@ -77,6 +82,7 @@ class RaoTrainer(SafeTrainer):
         self.steps = steps
         self.pad_id = pad_id
         self._gathered: dict[str, list[float]] = defaultdict(list)
+        self._tokens_per_bin = args.tokens_per_bin
 
     def get_train_dataloader(self) -> Any:
         """The steps, from the one after the last checkpoint."""
@@ -105,9 +111,11 @@ class RaoTrainer(SafeTrainer):
         step: Step = inputs
         self._step = step
         begun = time.monotonic()
-        model.train()
+        without_noise(model)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        bins = pack([len(sample) for sample in step.samples], self.args.tokens_per_bin, multiple=world)
+        if self._tokens_per_bin is None:
+            self._tokens_per_bin = self._choose_tokens_per_bin(step.samples)
+        bins = pack([len(sample) for sample in step.samples], self._tokens_per_bin, multiple=world)
         mine = bins[rank::world]
         sums = torch.zeros(len(_SUMS), dtype=torch.float64)
         most = torch.zeros((), dtype=torch.float64)
@@ -132,15 +140,7 @@ class RaoTrainer(SafeTrainer):
 
     def _bin(self, samples: Sequence[Sample], denominator: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """A bin's share of the loss, the sums of `_SUMS`, and the greatest ρ. An empty bin takes part with nothing."""
-        batch = collate(samples, pad_id=self.pad_id, packed=self.args.padding_free).to(self.args.device)
-        scored = self.model_wrapped(
-            **batch.arguments,
-            at=batch.at,
-            targets=batch.targets,
-            temperature=self.args.temperature,
-            chunk=self.args.logprob_chunk,
-            use_cache=False,
-        )
+        batch, scored = self._forward(samples, self.args.logprob_chunk)
         clip = Clip(self.args.loss_type, self.args.epsilon, self.args.epsilon_high)
         losses = token_losses(
             scored.per_token_logps, batch.sampling_per_token_logps, batch.coefficients / denominator, clip
@@ -155,6 +155,53 @@ class RaoTrainer(SafeTrainer):
             sums = torch.cat([sums, torch.tensor([float(batch.forwarded), float(batch.real)], dtype=torch.float64)])
             highest = ratio.max().double().cpu() if len(ratio) else torch.zeros((), dtype=torch.float64)
         return losses.sum(), sums, highest
+
+    def _forward(self, samples: Sequence[Sample], chunk: int) -> tuple[Batch, Any]:
+        """The rows as a batch, and the scores of their sampled tokens, at most `chunk` at a time."""
+        batch = collate(samples, pad_id=self.pad_id, packed=self.args.padding_free).to(self.args.device)
+        scored = self.model_wrapped(
+            **batch.arguments,
+            at=batch.at,
+            targets=batch.targets,
+            temperature=self.args.temperature,
+            chunk=chunk,
+            use_cache=False,
+        )
+        return batch, scored
+
+    def _choose_tokens_per_bin(self, samples: Sequence[Sample]) -> int:
+        """The tokens that the free memory of every process has room for, by a row like those of a step."""
+        example = _example(max(samples, key=len))
+        with self.accelerator.no_sync(self.model_wrapped), self.compute_loss_context_manager():
+            cost = cost_of(
+                self.model,
+                lambda rows: self._forward([example] * rows, chunk=1)[1],
+                len(example),
+                logprob_chunk=self.args.logprob_chunk,
+                checkpointing=self.args.gradient_checkpointing,
+            )
+        free = free_memory(self.args.device)
+        tokens = cost.fitting(int(SHARE * free))
+        longest = max(tokens, max(map(len, samples)))
+        needed = cost.of(longest)
+        if self.accelerator.num_processes > 1:
+            tokens = int(self.accelerator.gather(torch.tensor([tokens], device=self.args.device)).min())
+        if self.accelerator.is_main_process:
+            _log.info(
+                "Bins of %s tokens: %.1f GB are free on %s. Change it with update.tokens_per_bin.",
+                f"{tokens:,}",
+                free / 1e9,
+                self.args.device,
+            )
+            if needed > free:
+                _log.warning(
+                    "Training on %s tokens at once takes some %.1f GB, and %.1f GB are free: it may run out of memory. Set "
+                    "update.gradient_checkpointing=true or update.lora_rank, or train on shorter rows.",
+                    f"{longest:,}",
+                    needed / 1e9,
+                    free / 1e9,
+                )
+        return tokens
 
     def _diverged(self, what: str) -> TrainingDiverged:
         """With the rows of the step in a file."""
@@ -197,6 +244,18 @@ class RaoTrainer(SafeTrainer):
     def _track_num_input_tokens(self, inputs: Any) -> None:
         if self.args.include_num_input_tokens_seen != "no":
             self.state.num_input_tokens_seen += sum(len(sample) for sample in inputs.samples)
+
+
+def _example(sample: Sample) -> Sample:
+    """The first tokens of a sample as a row of its own, of which the last two count as sampled."""
+    size = min(len(sample), SHORT)
+    mask = np.arange(size) >= max(1, size - 2)
+    return replace(
+        sample,
+        row=replace(
+            sample.row, input_ids=sample.input_ids[:size], completion_mask=mask, logprobs=np.zeros(size, np.float32)
+        ),
+    )
 
 
 _SUMS = ("tokens", "entropy", "ratio", "clipped", "kl", "difference", "forwarded", "real")

@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.model.served import ServedCheckpoint
 
-from ..config import SamplerConfig
+from ..config import SamplerConfig, SamplerName
 from .files import GRAPH
-from .sync import EmbeddedSync, Probe, TorchSync, WeightSync
+from .probe import MEAN, Probe
+from .sync import EmbeddedSync, TorchSync, WeightSync
+
+_log = logging.getLogger(__name__)
 
 
-def open_sync(config: SamplerConfig, folder: Path, policy: Any) -> WeightSync:
+LARGEST_EMBEDDED = 200_000_000
+"""Parameters up to which `auto` samples from the light runtime: it computes in float32 on one thread, and torch on all."""
+
+
+def open_sync(config: SamplerConfig, folder: Path, policy: Any, *, temperature: float = 1.0) -> WeightSync:
     """The sampler of a run, ready for its first push; `folder` is a checkpoint of `policy` that it may rewrite.
 
-    auto: `embedded` where the policy has a graph for the light runtime and no GPU holds it, else `torch`. Raises
-    ConfigurationError for what cannot be had.
+    The policy must be on the device that it is trained on, since that decides about the sampler (see `local_sampler`).
+    Pushes into a server are checked at the sampling temperature of the rollouts. Raises ConfigurationError for what cannot
+    be had.
     """
     if config.name.startswith("vllm"):
-        return _vllm(config, folder)
-    on_gpu = next(policy.parameters()).is_cuda
-    has_graph = (folder / GRAPH).is_file()
-    if config.name == "embedded" and not has_graph:
-        raise ConfigurationError("sampler.name=embedded runs only Qwen3-shaped float32 models; use sampler.name=torch")
-    if config.name == "embedded" or (config.name == "auto" and has_graph and not on_gpu):
+        return _vllm(config, folder, temperature)
+    device = next(policy.parameters()).device
+    size = sum(parameter.numel() for parameter in policy.parameters())
+    name = local_sampler(config.name, device=device, graph=(folder / GRAPH).is_file(), parameters=size)
+    _log.info(
+        "Sampling with %s (sampler.name=%s) for a policy of %s parameters on %s.", name, config.name, size, device
+    )
+    if name == "embedded":
         return EmbeddedSync(EmbeddedModel(folder, threads=1), folder)
     from .torch_model import TorchModel
 
-    return TorchSync(TorchModel(policy, folder))
+    return TorchSync(TorchModel(policy, folder, device=device))
 
 
-def _vllm(config: SamplerConfig, folder: Path) -> WeightSync:
-    from .vllm import TOLERANCE, VllmLora, VllmReload, VllmTransfer
+def local_sampler(
+    name: SamplerName, *, device: torch.device, graph: bool, parameters: int
+) -> Literal["embedded", "torch"]:
+    """The sampler in this process for a policy of so many parameters on a device, with a graph for the light runtime or not.
+
+    `auto` takes `embedded` for a small policy on the CPU that has a graph; a policy on a GPU is sampled there, by torch.
+    Raises ConfigurationError where `embedded` is asked for and there is no graph.
+    """
+    if name == "embedded" and not graph:
+        raise ConfigurationError("sampler.name=embedded runs only Qwen3-shaped float32 models; use sampler.name=torch")
+    small = device.type == "cpu" and graph and parameters <= LARGEST_EMBEDDED
+    return "embedded" if name == "embedded" or (name == "auto" and small) else "torch"
+
+
+def _vllm(config: SamplerConfig, folder: Path, temperature: float) -> WeightSync:
+    from .vllm import VllmLora, VllmReload, VllmTransfer
 
     if config.base_url is None or config.served_model is None:
         raise ConfigurationError(f"sampler.name={config.name} needs sampler.base_url and sampler.served_model")
     model = ServedCheckpoint(folder, config.base_url, model=config.served_model)
-    probe = Probe(tolerance=TOLERANCE if config.probe_tolerance is None else config.probe_tolerance)
+    tolerance = MEAN if config.probe_tolerance is None else config.probe_tolerance
+    probe = Probe(tolerance=tolerance, temperature=temperature)
     if config.name == "vllm-lora":
         return VllmLora(model, folder / "adapters", probe=probe)
     if config.name == "vllm-reload":

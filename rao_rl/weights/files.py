@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from recursive_agent.errors import ConfigurationError
 
@@ -42,16 +44,30 @@ def plain_state(policy: torch.nn.Module) -> dict[str, torch.Tensor]:
     return state
 
 
+def read_checkpoint(directory: str | Path) -> dict[str, torch.Tensor]:
+    """The weights in all files of a checkpoint directory."""
+    folder = Path(directory)
+    try:
+        return {name: value for path in _files(folder) for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{folder} cannot be read: {error}") from None
+
+
 def rewrite_checkpoint(directory: str | Path, state: Mapping[str, torch.Tensor]) -> None:
     """`rewrite_weights` for all files of a checkpoint directory, however many the weights are spread over."""
     folder = Path(directory)
-    names = {WEIGHTS}
     try:
-        if (folder / INDEX).is_file():
-            names = set(json.loads((folder / INDEX).read_bytes())["weight_map"].values())
-        _rewrite([folder / name for name in sorted(names)], state)
+        _rewrite(_files(folder), state)
     except OSError as error:
         raise ConfigurationError(f"{folder} cannot be rewritten: {error}") from None
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that the weights of a checkpoint are spread over."""
+    names = {WEIGHTS}
+    if (folder / INDEX).is_file():
+        names = set(json.loads((folder / INDEX).read_bytes())["weight_map"].values())
+    return [folder / name for name in sorted(names)]
 
 
 def rewrite_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:

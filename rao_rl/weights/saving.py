@@ -25,6 +25,16 @@ _OF_FILES = frozenset(
     }
 )
 """Other faults of the system (of a connection, say) are not those of a folder."""
+_FILES = (
+    "training.json",
+    "metrics.jsonl",
+    "agent.json",
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "model.onnx",
+)
+_FOLDERS = ("checkpoints", "traces", "sampler")
 _MARGIN = 1 << 20
 """Bytes that a checkpoint takes beside its weights, at least."""
 
@@ -42,7 +52,23 @@ def check_folder(output: str | Path) -> Path:
         raise ConfigurationError(f"{folder} cannot be a folder: a part of its path is a file") from None
     except OSError as error:
         raise ConfigurationError(f"{folder} cannot be written ({error.strerror}); choose another --out") from None
+    for name in _FILES:
+        if (folder / name).is_dir():
+            raise ConfigurationError(
+                f"{folder / name} is a folder, where a file is to be written; choose another --out"
+            )
+    for name in _FOLDERS:
+        if (folder / name).is_file():
+            raise ConfigurationError(f"{folder / name} is a file, where a folder is to be made; choose another --out")
     return folder
+
+
+def check_apart(output: str | Path, model: str | Path | None) -> None:
+    """Raises ConfigurationError where a run would overwrite the model that it begins with: it could not be resumed."""
+    if model is not None and Path(model).is_dir() and Path(output).resolve() == Path(model).resolve():
+        raise ConfigurationError(
+            f"--out {output} is the folder of --model, which it would overwrite; choose another folder"
+        )
 
 
 def check_savable(output: str | Path, policy: Any, tokenizer: Any, settings: CheckpointSettings) -> None:

@@ -35,13 +35,10 @@ from recursive_agent.model.tokens import TokensModel
 from recursive_agent.model.wire import LARGEST
 
 from ..errors import WeightPushError
-from .files import plain_state, rewrite_checkpoint
-from .sync import Probe, Push
+from .files import plain_state, read_checkpoint, rewrite_checkpoint
+from .probe import Probe, Push
+from .scoring import adapter_state, without_adapter
 
-TOLERANCE = 0.02
-"""Largest |Δ log-prob| against a server that computes in float32: right pushes agreed to 4e-5 there (vLLM 0.32 on a CPU),
-and an old output embedding was off by 0.64. In bfloat16 right pushes of a policy of 2 M parameters differed by 0.11 to 0.33,
-so that such a server wants a probe with some 0.5, which finds less."""
 Mode = Literal["keep", "wait", "abort"]
 """What a pause does to calls in flight: they go on afterwards with the new weights, are waited for, or end."""
 
@@ -106,7 +103,7 @@ class VllmLora:
         self.model = model
         self.directory = Path(directory).resolve()
         self.keep = keep
-        self.probe = probe or Probe(tolerance=TOLERANCE)
+        self.probe = probe or Probe()
         self._server = _Server(model, timeout)
         # A trainer that goes on after a crash pushes the same versions again, with other weights.
         self._run = f"rao-{uuid.uuid4().hex[:6]}"
@@ -119,12 +116,17 @@ class VllmLora:
         await self.model.context_length()  # adapters do not tell theirs
         name = f"{self._run}-{next(self._pushes)}-v{version}"
         path = await anyio.to_thread.run_sync(_save_adapter, policy, self.directory / name)
+        pushed = adapter_state(policy)
+        if self.probe.start is None and not self.probe.exact:
+            self.probe.start = without_adapter(pushed)
         await self._server.post(
             "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path), "load_inplace": False}
         )
         self._loaded.append(name)
         self.model.name, self.model.version = name, str(version)
-        push = await self.probe.check(self.model, policy, version=version, method="vllm-lora", started=started)
+        push = await self.probe.check(
+            self.model, policy, version=version, method="vllm-lora", started=started, pushed=lambda: pushed
+        )
         while len(self._loaded) > self.keep:
             old = self._loaded.popleft()
             with suppress(WeightPushError):  # what is not unloaded costs memory, no more
@@ -152,17 +154,22 @@ class VllmReload:
         self.model = model
         self.directory = Path(directory)
         self.mode: Mode = mode
-        self.probe = probe or Probe(tolerance=TOLERANCE)
+        self.probe = probe or Probe()
         self._server = _Server(model, timeout)
 
     async def push(self, policy: torch.nn.Module, version: int) -> Push:
         """See `WeightSync.push`. Where it fails after the pause the server stays paused: its weights may be half new."""
         started = time.perf_counter()
-        await anyio.to_thread.run_sync(rewrite_checkpoint, self.directory, plain_state(policy))
+        pushed = plain_state(policy)
+        if self.probe.start is None and not self.probe.exact:
+            self.probe.start = await anyio.to_thread.run_sync(read_checkpoint, self.directory)
+        await anyio.to_thread.run_sync(rewrite_checkpoint, self.directory, pushed)
         await self._server.post("/pause", mode=self.mode)
         await self._server.post("/collective_rpc", {"method": "reload_weights"})
         await _go_on(self._server, self.model, version)
-        return await self.probe.check(self.model, policy, version=version, method="vllm-reload", started=started)
+        return await self.probe.check(
+            self.model, policy, version=version, method="vllm-reload", started=started, pushed=lambda: pushed
+        )
 
 
 class Transfer(Protocol):
@@ -193,7 +200,7 @@ class VllmTransfer:
         self.model = model
         self.backend = backend
         self.mode: Mode = mode
-        self.probe = probe or Probe(tolerance=TOLERANCE)
+        self.probe = probe or Probe()
         self._server = _Server(model, timeout)
         self._connect = connect or _vllm_engine(backend, timeout)
         self._transfer: Transfer | None = None
@@ -205,10 +212,16 @@ class VllmTransfer:
             workers = int((await self._server.get("/get_world_size"))["world_size"])
             self._transfer = await self._in_thread(partial(self._connect, self._server.root, workers))
         await self._server.post("/pause", mode=self.mode)
-        await self._in_thread(partial(self._transfer.send, plain_state(policy)))
+        pushed = plain_state(policy)
+        await self._in_thread(partial(self._transfer.send, pushed))
         await _go_on(self._server, self.model, version)
         return await self.probe.check(
-            self.model, policy, version=version, method=f"vllm-{self.backend}", started=started
+            self.model,
+            policy,
+            version=version,
+            method=f"vllm-{self.backend}",
+            started=started,
+            pushed=lambda: pushed,
         )
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:

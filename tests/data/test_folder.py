@@ -13,7 +13,7 @@ import pytest
 
 from rao_rl.data.folder import read_folder, read_groups, temperature_of, trace_paths
 from rao_rl.errors import DataError
-from rao_rl.imitation.lessons import read_successful
+from rao_rl.imitation.recorded import read_successful
 from rao_rl.rollouts.recorded import recorded_attempts
 from rao_rl.scoring.traces import score_traces, with_scorer
 from recursive_agent.errors import ConfigurationError

@@ -171,6 +171,13 @@ def learn(model: Any, folder: Path, *steps: Step, **arguments: Any) -> Learnt:
     return Learnt(watch.logs[-1]["loss"] if watch.logs else 0.0, watch.gradient, watch.logs[-1] if watch.logs else {})
 
 
+class DealtOut(torch.nn.DataParallel[Any]):
+    """What transformers does with a model in one process on several GPUs."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        raise AssertionError("the model is dealt out to several GPUs")
+
+
 def forked(whole: Sample) -> list[Sample]:
     """The sample as two rows of the same node: what was sampled in the first is only given in the second."""
     sampled = np.nonzero(whole.completion_mask)[0]

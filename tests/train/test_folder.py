@@ -11,8 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from rao_rl.train.folder import SETTINGS, StopOnSignal, remember
+from rao_rl.train.folder import SETTINGS, StopOnSignal, broken_checkpoints, last_checkpoint, place_of, remember
+from rao_rl.train.wholeness import fault_of
 from recursive_agent.errors import ConfigurationError
 
 TOLD = {"model": "policy", "update": {"lr": 1.0, "loss": "cispo"}, "seeds": list(range(50))}
@@ -89,3 +92,55 @@ def test_signals_are_left_alone_in_other_threads_and_among_several_processes(mon
     monkeypatch.setenv("WORLD_SIZE", "2")
     elsewhere()
     assert seen == [before, before]
+
+
+def test_a_relative_path_is_the_same_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "policy")
+    monkeypatch.chdir(tmp_path)
+    assert place_of("policy") == place_of("policy/") == place_of("./link") == str((tmp_path / "policy").resolve())
+    assert place_of("organisation/model") == "organisation/model"
+    remember(tmp_path / "out", {"model": "policy"}, resume=False)  # as older versions wrote it
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    remember(tmp_path / "out", {"model": place_of("../policy")}, resume=True)
+
+
+def whole(folder: Path, step: int = 4) -> Path:
+    """A checkpoint as the trainer leaves it."""
+    folder.mkdir(parents=True)
+    save_file({"a": torch.ones(3)}, folder / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"b": torch.ones(2)}, folder / name)
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    return folder
+
+
+PARTS = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("name", PARTS)
+def test_a_checkpoint_that_was_cut_off_is_left_out_by_name(name: str, kept: float, tmp_path: Path) -> None:
+    whole(tmp_path / "checkpoint-3", 3)
+    last = whole(tmp_path / "checkpoint-4")
+    assert last_checkpoint(tmp_path) == last
+    assert broken_checkpoints(tmp_path) == []
+    data = (last / name).read_bytes()
+    (last / name).write_bytes(data[: int(kept * len(data))])
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
+    (line,) = broken_checkpoints(tmp_path)
+    assert f"checkpoint-4 is left out: {name} " in line
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_checkpoint_without_a_part_is_left_out(name: str, tmp_path: Path) -> None:
+    (whole(tmp_path / "checkpoint-4") / name).unlink()
+    assert last_checkpoint(tmp_path) is None
+
+
+def test_a_missing_shard_is_found(tmp_path: Path) -> None:
+    folder = whole(tmp_path / "checkpoint-4")
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert fault_of(folder) == "model-00002.safetensors is missing"

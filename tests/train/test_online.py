@@ -21,7 +21,8 @@ import pytest
 import torch
 
 import rao_rl.train.online
-from rao_rl.config import OnlineConfig, UpdateConfig
+import rao_rl.train.run
+from rao_rl.config import OnlineConfig, SamplerConfig, UpdateConfig
 from rao_rl.credit.assign import CreditConfig, tree_version
 from rao_rl.errors import TrainingStopped, WeightPushError
 from rao_rl.rollouts.batches import CollectConfig, Collector
@@ -44,7 +45,7 @@ from .killed_runs import DEATHS, SAVED, STEPS
 
 ROOT = Path(__file__).parents[2]
 UPDATE = UpdateConfig(learning_rate=1e-3, warmup_steps=0, bf16=False, save_steps=100)
-VOLATILE = ("time/", "train_", "epoch", "total_flos", "rao/recorded_trees")
+VOLATILE = ("time/", "train_", "epoch", "total_flos", "rao/recorded_trees", "rao/push_error")
 """Figures that may differ between a run and the same run in pieces."""
 
 
@@ -261,6 +262,30 @@ def test_a_run_ends_when_it_has_generated_enough(start: Path, tmp_path: Path) ->
     assert counted[-1] >= 60
     assert all(count < 60 for count in counted[:-1])
     assert (tmp_path / "model.safetensors").is_file()
+
+
+# --- where the policy is ---
+
+
+class _Chosen(Exception):
+    """The sampler is chosen."""
+
+
+@pytest.mark.parametrize("lora_rank", [None, 2])
+def test_the_policy_is_on_its_device_before_a_sampler_is_chosen(
+    lora_rank: int | None, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's device without storage stands for a GPU."""
+
+    def opened(config: SamplerConfig, folder: Path, policy: Any, **options: Any) -> Any:
+        assert {parameter.device.type for parameter in policy.parameters()} == {"meta"}
+        raise _Chosen
+
+    monkeypatch.setattr(rao_rl.train.run, "training_device", lambda: torch.device("meta"))
+    monkeypatch.setattr(rao_rl.train.run, "open_sync", opened)
+    monkeypatch.setattr(sys.modules[__name__], "UPDATE", replace(UPDATE, lora_rank=lora_rank))
+    with pytest.raises(_Chosen):
+        train(start, tmp_path)
 
 
 # --- rolling out ahead ---

@@ -24,13 +24,29 @@ from rao_rl.errors import DataError, TrainingDiverged
 from rao_rl.train.steps import step_of
 from rao_rl.train.trainer import RaoArguments, RaoTrainer, Step, collate
 from rao_rl.weights.adapters import adapted, merged
+from rao_rl.weights.scoring import holding
 from recursive_agent.errors import ConfigurationError
 from tests.cli.command import environment
 
 from ..data.token_trees import token_tree, turn
 from ..imitation.steps import ROWS, cross_entropy
 from .data_parallel import CASES
-from .small_steps import Learnt, forked, gpt2, learn, llama, qwen3, row, sample, samples, scaled, slopes, step, windowed
+from .small_steps import (
+    DealtOut,
+    Learnt,
+    forked,
+    gpt2,
+    learn,
+    llama,
+    qwen3,
+    row,
+    sample,
+    samples,
+    scaled,
+    slopes,
+    step,
+    windowed,
+)
 
 ROOT = Path(__file__).parents[2]
 LENGTHS = (7, 12, 5, 30, 9, 3, 21)
@@ -189,6 +205,20 @@ def test_the_denominator_counts_the_whole_step(normalize: Normalize, expected: f
     assert len(made.samples) == (3 if subsampled is None else 2)
 
 
+# --- several GPUs ---
+
+
+def test_one_process_on_a_machine_of_several_gpus_trains_on_one(
+    whole: Learnt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """transformers counts devices, and would share the model out among them."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert RaoArguments(output_dir=str(tmp_path), report_to="none").n_gpu == 4
+    monkeypatch.setattr(torch.nn, "DataParallel", DealtOut)
+    same(learn(qwen3(), tmp_path, step(samples(*LENGTHS)), use_cpu=False, tokens_per_bin=40), whole)
+    assert "accelerate launch --num_processes 4 -m rao_cli train" in caplog.text
+
+
 # --- adapters ---
 
 
@@ -212,7 +242,7 @@ def test_lora_trains_the_adapter_and_nothing_else(tmp_path: Path) -> None:
 def test_lora_packed_is_lora_padded(checkpointing: bool, tmp_path: Path) -> None:
     def policy() -> Any:
         torch.manual_seed(3)
-        made = adapted(qwen3(), UpdateConfig(lora_rank=4))
+        made = adapted(qwen3(), UpdateConfig(lora_rank=4, bf16=False))
         for name, value in made.named_parameters():
             if "lora_B" in name:
                 value.data.normal_(std=0.3)
@@ -221,6 +251,27 @@ def test_lora_packed_is_lora_padded(checkpointing: bool, tmp_path: Path) -> None
     made = step(samples(*LENGTHS))
     packed = learn(policy(), tmp_path, made, tokens_per_bin=40, gradient_checkpointing=checkpointing)
     same(packed, learn(policy(), tmp_path, made, padding_free=False))
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_the_frozen_base_is_kept_in_bfloat16_and_the_adapter_trained_in_float32(bf16: bool, tmp_path: Path) -> None:
+    made = step(samples(*LENGTHS))
+    policy = adapted(qwen3(), UpdateConfig(lora_rank=4, bf16=bf16))
+    dtypes = {value.dtype for name, value in policy.named_parameters() if "lora_" not in name}
+    assert dtypes == {torch.bfloat16 if bf16 else torch.float32}
+    learn(policy, tmp_path, *[made] * 3, learning_rate=0.5, bf16=bf16)
+    assert {value.dtype for name, value in policy.named_parameters() if "lora_" in name} == {torch.float32}
+    ids = torch.arange(1, 20)[None]
+    with torch.no_grad(), holding(policy, None, torch.float32):
+        trained = getattr(policy, "_original_forward", policy)(input_ids=ids).logits
+    with torch.no_grad():
+        plain = merged(policy)
+        logits = plain.float()(input_ids=ids).logits.float()
+    assert plain.dtype == torch.float32
+    # What the adapter adds is less than a weight in bfloat16 can show; it is all there.
+    torch.testing.assert_close(logits, trained, rtol=0, atol=0.02 if bf16 else 1e-4)
+    plain.save_pretrained(tmp_path / "merged")
+    assert type(plain).from_pretrained(tmp_path / "merged").dtype == torch.float32
 
 
 # --- figures ---

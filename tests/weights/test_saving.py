@@ -148,3 +148,17 @@ def test_a_graph_is_left_out_where_it_would_be_of_another_model(tokenizer: Any, 
     assert not (tmp_path / "model.onnx").exists()
     with pytest.raises(ConfigurationError, match="not biases in attention"):
         export_onnx(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl", "training.json"])
+def test_a_folder_in_the_place_of_a_file_is_known_before_training(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConfigurationError, match=f"{name} is a folder, where a file is to be written"):
+        check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "traces"])
+def test_a_file_in_the_place_of_a_folder_is_known_before_training(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigurationError, match=f"{name} is a file, where a folder is to be made"):
+        check_folder(tmp_path)

@@ -44,6 +44,8 @@ class Server:
         self.broken: str | None = None
         self.paused = False
         self.keeps_head = False
+        self.frozen = False
+        self.dtype = torch.float32
         self.models: dict[str, Any] = {"base": AutoModelForCausalLM.from_pretrained(directory)}
         self.http = HttpServer(self.handle)
 
@@ -97,13 +99,14 @@ class Server:
         self.take(load_file(self.directory / "model.safetensors"))
 
     def take(self, state: Mapping[str, torch.Tensor]) -> None:
-        kept = {"lm_head.weight"} if self.keeps_head else set()
+        kept = set(state) if self.frozen else {"lm_head.weight"} if self.keeps_head else set()
         self.models["base"].load_state_dict({k: v for k, v in state.items() if k not in kept}, strict=False)
 
     def load(self, body: Any) -> None:
         assert body["lora_name"] not in self.models
-        fresh = AutoModelForCausalLM.from_pretrained(self.directory)
-        self.models[body["lora_name"]] = PeftModel.from_pretrained(fresh, body["lora_path"])
+        fresh = AutoModelForCausalLM.from_pretrained(self.directory, dtype=self.dtype)
+        adapted = fresh if self.frozen else PeftModel.from_pretrained(fresh, body["lora_path"])
+        self.models[body["lora_name"]] = adapted
 
     def unload(self, body: Any) -> None:
         del self.models[body["lora_name"]]
@@ -151,11 +154,11 @@ async def model(server: Server) -> Any:
     await model.aclose()
 
 
-def moved(policy: Any) -> Any:
+def moved(policy: Any, by: float = 0.1) -> Any:
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.requires_grad:
-                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * by)
     return policy
 
 
@@ -187,6 +190,47 @@ async def test_a_server_that_keeps_its_old_output_embedding_is_found_out(
     server.keeps_head = True
     with pytest.raises(WeightPushError, match=r"pushed by vllm-reload.* differ by up to"):
         await VllmReload(model, server.directory, probe=PROBE).push(moved(policy), 1)
+
+
+def halved(server: Server) -> None:
+    """The server computes in bfloat16 from now on."""
+    server.dtype = torch.bfloat16
+    server.models["base"].to(torch.bfloat16)
+
+
+async def test_a_server_in_bfloat16_passes_with_new_weights_and_fails_with_old_ones(
+    policy: Any, server: Server, model: TokensModel
+) -> None:
+    halved(server)
+    sync = VllmReload(model, server.directory)
+    assert (await sync.push(policy, 0)).probe_share is None  # the file had them already
+    push = await sync.push(moved(policy, 0.01), 1)
+    assert push.probe_error > 1e-3
+    assert push.probe_share == pytest.approx(1.0, abs=0.2)
+    server.frozen = True
+    with pytest.raises(WeightPushError, match=r"version 2 \(pushed by vllm-reload\): .*on average"):
+        await sync.push(moved(policy, 0.01), 2)
+
+
+async def test_the_first_push_to_a_server_in_bfloat16_is_compared_with_what_its_folder_held(
+    policy: Any, server: Server, model: TokensModel
+) -> None:
+    halved(server)
+    server.frozen = True
+    with pytest.raises(WeightPushError, match="of the change of the weights since the start they show"):
+        await VllmReload(model, server.directory).push(moved(policy, 0.001), 7)
+
+
+async def test_an_adapter_on_a_server_in_bfloat16(
+    policy: Any, server: Server, model: TokensModel, tmp_path: Path
+) -> None:
+    halved(server)
+    adapted = moved(get_peft_model(policy, LoraConfig(r=4, target_modules="all-linear")), 0.02)
+    sync = VllmLora(model, tmp_path / "adapters")
+    assert (await sync.push(adapted, 1)).probe_share == pytest.approx(1.0, abs=0.4)
+    server.frozen = True  # the name is there, and nothing behind it
+    with pytest.raises(WeightPushError, match="pushed by vllm-lora"):
+        await VllmLora(model, tmp_path / "adapters").push(adapted, 2)
 
 
 @pytest.mark.parametrize("route", ["/pause", "/collective_rpc", "/reset_prefix_cache", "/resume"])
