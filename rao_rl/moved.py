@@ -26,7 +26,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "funnel": ("credit.funnel",),
     "groups": ("data.groups",),
     "judge": ("scoring.judge", "errors"),
-    "lessons": ("imitation.lessons", "config"),
+    "lessons": ("imitation.lessons", "imitation.recorded", "config"),
     "loss": ("train.loss",),
     "metrics": ("train.metrics",),
     "offline": ("train.offline",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from recursive_agent.trace.tree import Node
 
@@ -26,6 +26,20 @@ class Task:
     """One of the environment's levels; None for a goal that came from outside."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """For the environment only (targets, gold answers, seeds): never enters a sandbox or a trace."""
+
+
+Expert: TypeAlias = Callable[[str, Any], Iterable[str]]
+"""The code of an agent that solves its task, cell by cell, by its goal and context. A generator receives what each cell
+showed: `shown = yield code`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """A task, and how to solve it."""
+
+    task: Task
+    expert: Expert
+    """Called for every agent of the tree: the root with the task's goal, and each sub-agent that its code launches."""
 
 
 class Session(Protocol):
@@ -76,3 +90,14 @@ class Environment(Protocol):
 
     def session(self, task: Task) -> Session:
         """A fresh state for one attempt at `task`."""
+
+
+@runtime_checkable
+class Demonstrating(Protocol):
+    """An environment that shows how its tasks are solved, so that models can imitate it; no environment needs to."""
+
+    def demonstrations(self, seed: int = 0) -> Iterable[Demonstration]:
+        """Solved tasks of the training split, as many as there are or without end; drawn from `seed` alone.
+
+        rao runs the experts' code as an agent's, scores it as every attempt, and imitates the agents that succeed.
+        """

@@ -75,6 +75,7 @@ _ENVIRONMENT: Mapping[str, _Value | _Method] = {
     "task": _Method("goal, seed=0", ("goal", 0)),
     "session": _Method("task", (None,)),
 }
+_OPTIONAL: Mapping[str, _Value | _Method] = {"demonstrations": _Method("seed=0", (), {"seed": 0})}
 _SESSION: Mapping[str, _Value | _Method] = {
     "tools": _Value("a list of functions", _are_functions),
     "score": _Method("node", (None,)),
@@ -83,7 +84,8 @@ _SESSION: Mapping[str, _Value | _Method] = {
 
 def check_environment(name: str, environment: Environment) -> None:
     """Raises ConfigurationError, naming what is missing or wrong, for an object that is not a whole environment."""
-    if problems := _problems(environment, _ENVIRONMENT):
+    optional = {member: part for member, part in _OPTIONAL.items() if hasattr(environment, member)}
+    if problems := _problems(environment, {**_ENVIRONMENT, **optional}):
         raise ConfigurationError(
             f"{name} is not a complete environment: {type(environment).__name__} {problems}. See docs/extending.md."
         )

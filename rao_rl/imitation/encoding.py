@@ -10,6 +10,7 @@ from jinja2 import TemplateError
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Message
+from recursive_agent.worked_examples import examples_in
 
 from ..data.rows import TokenRow
 
@@ -32,13 +33,20 @@ class RowEncoder:
         special = getattr(tokenizer, "added_tokens_decoder", {})
         self._special = {token for token, added in special.items() if added.special}
 
-    def encode(self, messages: Sequence[Message]) -> TokenRow:
+    def encode(self, messages: Sequence[Message], *, opening: int | None = None) -> TokenRow:
         """The row of a conversation; its answers and the tokens that end them are the completion.
+
+        Worked examples belong to the prompt: answers among the first `opening` messages; None: those that rao writes now.
 
         Raises ConfigurationError where there is no chat template, where it refuses the messages, and where it does not
         close an answer with an end-of-turn token.
         """
-        answers = [message.content for message in messages if message.role == "assistant"]
+        examples = (
+            examples_in(messages)
+            if opening is None
+            else sum(message.role == "assistant" for message in messages[:opening])
+        )
+        answers = [self._bare(message.content) for message in messages if message.role == "assistant"]
         marked, count = [], 0
         for message in messages:
             content = message.content
@@ -58,13 +66,21 @@ class RowEncoder:
         encoded = self.tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"]
         ids: list[int] = list(encoded[0])
         mask = [False] * len(ids)
-        for answer, after in zip(encoded[1::2], encoded[2::2], strict=True):
+        for number, (answer, after) in enumerate(zip(encoded[1::2], encoded[2::2], strict=True)):
             last = len(answer) + self._end(after) + 1
             ids += [*answer, *after]
-            mask += [True] * last + [False] * (len(answer) + len(after) - last)
+            mask += [number >= examples] * last + [False] * (len(answer) + len(after) - last)
         # What the template writes behind the last answer is nobody's.
-        kept = len(ids) - mask[::-1].index(True) if count else len(ids)
+        kept = len(ids) - mask[::-1].index(True) if count > examples else len(ids)
         return TokenRow(np.array(ids[:kept], np.int32), np.array(mask[:kept], np.bool_))
+
+    def _bare(self, answer: str) -> str:
+        """An answer without the end of its turn, which some endpoints leave in the text: the template writes one too."""
+        ends = [text for token in self.end_ids if (text := self.tokenizer.convert_ids_to_tokens(token))]
+        bare = answer
+        while last := next((end for end in ends if bare.rstrip().endswith(end)), None):
+            bare = bare.rstrip().removesuffix(last)
+        return bare
 
     def _rendered(self, messages: list[dict[str, str]]) -> str:
         if not getattr(self.tokenizer, "chat_template", None):
@@ -114,3 +130,12 @@ def first_tokens(row: TokenRow, length: int | None) -> TokenRow:
     if length is None or len(row) <= length:
         return row
     return TokenRow(row.input_ids[:length], row.completion_mask[:length])
+
+
+def longest_answer(rows: Iterable[TokenRow]) -> int:
+    """Tokens of the longest answer in some rows; 0 where there is none."""
+    longest = 0
+    for row in rows:
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], row.completion_mask, [False]]).astype(np.int8)))
+        longest = max(longest, int((edges[1::2] - edges[::2]).max(initial=0)))
+    return longest

@@ -1,26 +1,19 @@
-"""What imitation learns from, as the steps of a training run: an environment's demonstrations, or recorded trees."""
+"""What imitation learns from, as the steps of a training run: demonstrations of TextCraft, or the rows of recorded trees."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model.base import Message
-from recursive_agent.trace.folder import TraceState
-from recursive_agent.trace.tree import Node
 
 from ..config import Curriculum
-from ..data.folder import read_folder
 from ..data.rows import TokenRow
 from ..envs.base import Mode
 from ..envs.textcraft.demonstrations import Demonstration, demonstrations
 from ..envs.textcraft.names import MATERIALS, PARTS
-from ..errors import DataError
 from .encoding import RowEncoder, first_tokens
+from .prompting import MINIMAL, Prompting, textcraft_conversation
 
 WORDS = (
     rf"(?<![a-z_])(?:{'|'.join(MATERIALS)})(?=_)|_(?:{'|'.join(PARTS)})(?![a-z])|(?<!': )(?<!':)(?<!',)(?<!\{{)[0-9]"
@@ -46,16 +39,6 @@ def source(curriculum: Curriculum, rng: random.Random, mode: Mode) -> Iterator[D
     )
 
 
-def conversation(demonstration: Demonstration) -> list[Message]:
-    """The messages of a demonstration, as the minimal prompt style writes them."""
-    messages = [Message("user", f"{demonstration.goal}\n{' '.join(demonstration.functions)}")]
-    for answer, seen in demonstration.turns:
-        messages.append(Message("assistant", answer))
-        if seen is not None:
-            messages.append(Message("user", seen))
-    return messages
-
-
 def sample_texts(curriculum: Curriculum, count: int) -> list[str]:
     """Texts to make a tokenizer for: every message of `count` demonstrations of agents that delegate and some that do not."""
     rng = random.Random(f"texts/{curriculum.seed}")
@@ -64,16 +47,25 @@ def sample_texts(curriculum: Curriculum, count: int) -> list[str]:
     for mode, size in sizes:
         stream = source(curriculum, rng, mode)
         for _ in range(size):
-            texts.extend(message.content for message in conversation(next(stream)))
+            texts.extend(message.content for message in textcraft_conversation(next(stream)))
     return texts
 
 
 class DemonstrationBlocks:
     """Steps of about `tokens` tokens each, many at a time; a block is a function of the curriculum and its number alone."""
 
-    def __init__(self, encoder: RowEncoder, curriculum: Curriculum, *, tokens: int, context_length: int | None) -> None:
+    def __init__(
+        self,
+        encoder: RowEncoder,
+        curriculum: Curriculum,
+        *,
+        tokens: int,
+        context_length: int | None,
+        prompting: Prompting = MINIMAL,
+    ) -> None:
         self.encoder = encoder
         self.curriculum = curriculum
+        self.prompting = prompting
         self.tokens = tokens
         self.context_length = context_length
         self._last: tuple[int, list[list[TokenRow]]] | None = None
@@ -100,7 +92,8 @@ class DemonstrationBlocks:
         useless = 0
         while filled < tokens:
             # One agent alone runs out of context on larger tasks; up to there it is shown the work as it is.
-            row = first_tokens(self.encoder.encode(conversation(next(stream))), self.context_length)
+            messages = textcraft_conversation(next(stream), self.prompting)
+            row = first_tokens(self.encoder.encode(messages), self.context_length)
             if not row.completion_mask.any():
                 useless += 1
                 if useless >= _USELESS and not rows:
@@ -140,52 +133,3 @@ def cut_steps(rows: Sequence[TokenRow], tokens: int) -> list[list[TokenRow]]:
         steps[-1].append(row)
         filled += len(row)
     return steps
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What recorded trees hold for imitation: the conversations of nodes that did well, and how they were prompted."""
-
-    conversations: list[list[Message]]
-    nodes: int
-    """All nodes seen, the unsuccessful ones included."""
-    prompt_style: str
-    action_format: str
-    runs: list[str]
-    left_out: Counter[TraceState]
-    """Traces that were not read, by reason."""
-    problems: list[str]
-
-
-def read_successful(path: str | Path, *, threshold: float) -> Recorded:
-    """The conversations of the nodes with a score of at least `threshold`, or that finished where they have no score.
-
-    `path` is a trace or a folder of traces, read as `read_folder` does. Raises DataError where there is none,
-    where nothing succeeded, and where the traces were prompted in different ways.
-    """
-    place = Path(path)
-    folder = read_folder(place)
-    kept: list[list[Message]] = []
-    nodes = 0
-    prompts: set[tuple[str, str]] = set()
-    for tree in folder.trees.values():
-        for node in tree.walk():
-            nodes += 1
-            if succeeded(node, threshold) and (messages := node.conversation()):
-                kept.append(messages)
-                prompts.add((tree.settings.get("prompt_style", "rich"), tree.settings.get("action_format", "fenced")))
-    if not kept:
-        raise DataError(
-            f"none of the {nodes:,} agents in {place} succeeded (score of at least {threshold:g}, or finished where not "
-            "scored), so there is nothing to imitate"
-        )
-    if len(prompts) > 1:
-        raise DataError(f"the traces in {place} mix prompt styles or action formats; train on one kind at a time")
-    ((prompt_style, action_format),) = prompts
-    runs = sorted(tree.run for tree in folder.trees.values())
-    return Recorded(kept, nodes, prompt_style, action_format, runs, folder.left_out, folder.problems)
-
-
-def succeeded(node: Node, threshold: float) -> bool:
-    """Whether a node did well, by its score where it has one."""
-    return node.finished if node.score is None else node.score >= threshold

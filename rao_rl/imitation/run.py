@@ -1,22 +1,28 @@
 """Imitation as a run in a folder: cross-entropy on what a good agent wrote, and on nothing that it was merely shown.
 
-Two sources: demonstrations of an environment's solver, made as they are needed (every sample is new), and the successful
-nodes of recorded trees. Both are trained by `ImitationTrainer`, which is `trl.SFTTrainer` on these rows.
+Three sources: demonstrations of TextCraft's solver, made as they are needed (every sample is new), the successful nodes of
+recorded trees, and demonstrations of any environment, which are recorded first. All are trained by `ImitationTrainer`, which
+is `trl.SFTTrainer` on these rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+import torch
 
 from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.repl import UNSET, Require, Unset
 
 from ..config import Curriculum, ImitationConfig
 from ..data.folder import left_out_text
 from ..data.rows import TokenRow
+from ..envs.base import Environment
 from ..errors import TrainingStopped
 from ..train.folder import (
     CHECKPOINTS,
@@ -27,27 +33,33 @@ from ..train.folder import (
     cut_metrics,
     is_first,
     last_checkpoint,
+    place_of,
     processes,
     remember,
     show_by,
     steps_done,
 )
-from ..train.safe_trainer import check_sound
+from ..train.safe_trainer import check_given, check_sound
+from ..weights.adapters import adapted, merged
 from ..weights.causal_lm import context_window, end_ids
 from ..weights.checkpoint import load_checkpoint, write_checkpoint
-from ..weights.saving import check_folder, check_savable, saving
-from .encoding import RowEncoder, first_tokens
-from .lessons import WORDS, DemonstrationBlocks, RecordedBlocks, read_successful, sample_texts
+from ..weights.saving import check_apart, check_folder, check_savable, saving
+from .agent import agent_settings, forget_sampling, learning_rate, own_settings, prompting_asked, prompting_of
+from .encoding import RowEncoder, first_tokens, longest_answer
+from .expert import record_demonstrations
+from .lessons import WORDS, DemonstrationBlocks, RecordedBlocks, sample_texts
 from .policy import Architecture, create, train_tokenizer
+from .recorded import Recorded, environment_of, read_successful
 from .trainer import Block, ImitationTrainer
 
-TEMPERATURE = 0.5
-"""Sampling temperature of a policy trained from scratch."""
+DEMONSTRATIONS = "demonstrations"
+"""Folder, in that of a run, of the trees that an environment demonstrated."""
 _SHOWN = 3
 """Unreadable traces that are named."""
 _TEXTS = 4000
 """Demonstrations that the tokenizer is made for."""
-
+_MEAN = 20
+"""Last steps whose mean loss is that of the run."""
 
 _FREE = (
     "learning_rate",
@@ -59,6 +71,8 @@ _FREE = (
     "compile",
     "save_steps",
     "logging_steps",
+    "gradient_checkpointing",
+    "temperature",
     "max_steps",
     "minutes",
     "traces",
@@ -67,7 +81,7 @@ _FREE = (
 
 
 def train(policy: Any, tokenizer: Any, block: Block, config: ImitationConfig) -> float:
-    """Train `policy` in place on the steps of `block`, and return the mean loss of the last logged steps.
+    """Train `policy` in place on the steps of `block`, and return the mean loss of the last steps.
 
     Checkpoints go to `output_dir/checkpoints`, metrics to `output_dir/metrics.jsonl`. With `resume`, a killed run continues
     from its last checkpoint, with the samples that would have come next, or begins anew where it had none yet. SIGTERM and
@@ -93,8 +107,8 @@ def train(policy: Any, tokenizer: Any, block: Block, config: ImitationConfig) ->
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if stop.number is not None and trainer.share(trainer.state.global_step) < 1:
         raise TrainingStopped(stop.number, trainer.state.global_step)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return float(losses[-1]) if losses else float("nan")
+    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    return fmean(losses[-max(1, _MEAN // config.logging_steps) :]) if losses else float("nan")
 
 
 def train_on_demonstrations(
@@ -107,9 +121,11 @@ def train_on_demonstrations(
 ) -> float:
     """Train a model for TextCraft on demonstrations only, and write its checkpoint to `config.output_dir`.
 
-    With `model`, training starts from that checkpoint instead of new weights. `say` is called with a sentence about
-    everything that was left out or changed. Returns the last logged loss. Raises like `train`, and ConfigurationError if
-    `resume` finds other settings than the run started with, if there is no such checkpoint, or if it cannot be saved.
+    With `model`, training starts from that checkpoint instead of new weights: all of them, or a LoRA adapter that is worked
+    into them at the end. The demonstrations are written as the model will be prompted afterwards (`prompting_of`), by its
+    own chat template. `say` is called with a sentence about everything that was left out or changed. Returns the mean loss
+    of the last steps. Raises like `train`, and ConfigurationError if `resume` finds other settings than the run started
+    with, if there is no such checkpoint, or if it cannot be saved.
     """
     shape = architecture or Architecture()
     if model is None:
@@ -125,20 +141,28 @@ def train_on_demonstrations(
             prompt_style="minimal",
             action_format="fenced",
             context_length=shape.context_length,
-            sampling={"temperature": TEMPERATURE, "max_tokens": 512},
-            environment=EnvironmentSettings(name="textcraft"),
         )
     else:
         policy, tokenizer, settings = load_checkpoint(model)
+    prompting = prompting_of(config, model)
     encoder = RowEncoder(tokenizer, end_ids=end_ids(policy, tokenizer))
     window = context_window(policy, tokenizer)
-    blocks = DemonstrationBlocks(encoder, curriculum, tokens=config.tokens_per_step, context_length=window)
-    _check_ids((row for step in blocks(0) for row in step), policy)
-    _end_answers(policy, encoder, say)
-    began = {"architecture": asdict(shape)} if model is None else {"model": str(model)}
-    _begin(config, policy, tokenizer, settings, curriculum=asdict(curriculum), **began)
-    loss = train(policy, tokenizer, blocks, config)
-    return _finish(config, policy, tokenizer, settings, loss)
+    blocks = DemonstrationBlocks(
+        encoder, curriculum, tokens=config.tokens_per_step, context_length=window, prompting=prompting
+    )
+    seen = [row for step in blocks(0) for row in step]
+    settings = agent_settings(
+        settings,
+        prompting,
+        own=own_settings(model) is not None,
+        temperature=config.temperature,
+        window=window,
+        longest=longest_answer(seen),
+        environment=EnvironmentSettings(name="textcraft"),
+    )
+    began = {"architecture": asdict(shape)} if model is None else {"model": place_of(model)}
+    config = replace(config, learning_rate=learning_rate(policy, config, scratch=model is None))
+    return _run(config, policy, encoder, settings, blocks, seen, say, curriculum=asdict(curriculum), **began)
 
 
 def train_on_traces(
@@ -152,20 +176,76 @@ def train_on_traces(
 ) -> float:
     """Train the checkpoint `model` on what the successful agents of recorded trees wrote.
 
-    The tokenizer of `model` encodes the text again, so the traces may come from any other model. `epochs` applies if `config`
-    sets neither steps nor minutes. Conversations longer than the model's context window are truncated; `say` is called with a
-    sentence about them and about everything that is left out. Returns the last logged loss. Raises like `train`, and
-    ConfigurationError if there is nothing to learn from, if there is no such checkpoint, or if it cannot be saved.
+    The tokenizer of `model` encodes the text again, so the traces may come from any other model. They are written in the
+    style that the model is prompted with, where they were recorded in another (`prompting_asked`, `rewrite`). `epochs` applies
+    if `config` sets neither steps nor minutes. Conversations longer than the model's context window are truncated; `say` is
+    called with a sentence about them and about everything that is left out. Returns the mean loss of the last steps. Raises
+    like `train`, DataError if there is nothing to learn from, and ConfigurationError if there is no such checkpoint, or if it
+    cannot be saved.
     """
-    recorded = read_successful(traces, threshold=threshold)
+    recorded = read_successful(traces, threshold=threshold, prompting=prompting_asked(config, model))
+    temperature = config.temperature if config.temperature is not None else recorded.temperature
+    own = own_settings(model)
+    environment = None if own is not None and own.environment is not None else environment_of(recorded)
+    about = {"traces": place_of(traces), "runs": recorded.runs, "threshold": threshold}
+    return _train_on_recorded(
+        replace(config, temperature=temperature), recorded, model, environment, epochs=epochs, say=say, **about
+    )
+
+
+def train_on_environment(
+    config: ImitationConfig,
+    environment: Environment,
+    model: str | Path,
+    *,
+    name: str | None = None,
+    threshold: float = 1.0,
+    epochs: float = 3.0,
+    require: Require | Unset = UNSET,
+    say: Callable[[str], None] = lambda line: None,
+) -> float:
+    """Train the checkpoint `model` on up to `config.demonstrations` of an environment (see `Demonstrating`).
+
+    Their code is first run as that of real agents: the traces stay in `output_dir/demonstrations`, and a run that was
+    stopped makes none twice. `name` is what `make` knows the environment by. Everything else is as in `train_on_traces`.
+    Raises ConfigurationError if the environment has no demonstrations, DataError if none of them succeeds.
+    """
+    output = check_folder(config.output_dir)
+    _check_new(config)
+    prompting = prompting_of(config, model)
+    folder = output / DEMONSTRATIONS / f"{prompting.style}-{prompting.action_format}"
+    if processes() > 1:
+        raise ConfigurationError(
+            f"demonstrations are recorded by one process: record them by one with --steps 1, then train on {folder} by several"
+        )
+    record_demonstrations(
+        environment, folder, prompting, most=config.demonstrations, seed=config.seed, require=require, say=say
+    )
+    recorded = read_successful(folder, threshold=threshold, prompting=prompting)
+    settings = EnvironmentSettings(name=name or environment.name)
+    about = {"demonstrations_of": settings.name, "threshold": threshold}
+    return _train_on_recorded(config, recorded, model, settings, epochs=epochs, say=say, **about)
+
+
+def _train_on_recorded(
+    config: ImitationConfig,
+    recorded: Recorded,
+    model: str | Path,
+    environment: EnvironmentSettings | None,
+    *,
+    epochs: float,
+    say: Callable[[str], None],
+    **about: Any,
+) -> float:
+    """Train `model` on recorded conversations. `about` says where they come from."""
     policy, tokenizer, settings = load_checkpoint(model)
-    if recorded.left_out:
-        say(f"traces left out: {left_out_text(recorded.left_out)}")
-    for problem in recorded.problems[:_SHOWN]:
-        say(problem)
+    _tell(recorded, say)
     encoder = RowEncoder(tokenizer, end_ids=end_ids(policy, tokenizer))
     window = context_window(policy, tokenizer)
-    whole = [encoder.encode(messages) for messages in recorded.conversations]
+    whole = [
+        encoder.encode(messages, opening=opening)
+        for messages, opening in zip(recorded.conversations, recorded.openings, strict=True)
+    ]
     rows = [row for each in whole if (row := first_tokens(each, window)).completion_mask.any()]
     long = sum(first_tokens(row, window) is not row for row in whole)
     if long:
@@ -182,18 +262,63 @@ def train_on_traces(
         say(
             "the model's chat template knows no system messages: their text stands before the first message of the user"
         )
-    _check_ids(rows, policy)
-    _end_answers(policy, encoder, say)
-    style = {"prompt_style": recorded.prompt_style, "action_format": recorded.action_format}
-    settings = settings.model_copy(update=style)
+    settings = agent_settings(
+        settings,
+        recorded.prompting,
+        own=own_settings(model) is not None,
+        temperature=config.temperature,
+        window=window,
+        longest=longest_answer(rows),
+        environment=environment,
+    )
     counts = {"trained": len(rows), "left_out": len(whole) - len(rows), "longer_than_window": long}
-    source = {"model": str(model), "traces": str(traces), "runs": recorded.runs, "threshold": threshold}
-    _begin(config, policy, tokenizer, settings, **source, conversations=counts)
     blocks = RecordedBlocks(rows, tokens=config.tokens_per_step, seed=config.seed)
     if config.max_steps is None and config.minutes is None:
         config = replace(config, max_steps=max(1, round(epochs * len(blocks(0)))))
-    loss = train(policy, tokenizer, blocks, config)
-    return _finish(config, policy, tokenizer, settings, loss)
+    config = replace(config, learning_rate=learning_rate(policy, config, scratch=False))
+    return _run(
+        config, policy, encoder, settings, blocks, rows, say, model=place_of(model), conversations=counts, **about
+    )
+
+
+def _tell(recorded: Recorded, say: Callable[[str], None]) -> None:
+    """What was left out of recorded trees, and what was changed."""
+    if recorded.left_out:
+        say(f"traces left out: {left_out_text(recorded.left_out)}")
+    for problem in recorded.problems[:_SHOWN]:
+        say(problem)
+    if recorded.rewritten:
+        say(f"{recorded.rewritten:,} conversations were recorded in another style, and are written in the minimal one")
+    if recorded.unclear:
+        say(
+            f"{recorded.unclear:,} successful agents are left out: what they saw cannot be written in the minimal style"
+        )
+
+
+def _run(
+    config: ImitationConfig,
+    policy: Any,
+    encoder: RowEncoder,
+    settings: CheckpointSettings,
+    block: Block,
+    rows: Sequence[TokenRow],
+    say: Callable[[str], None],
+    **about: Any,
+) -> float:
+    """Train, and write the checkpoint. `rows` are some or all that are learnt from; `about` says what the run is."""
+    _check_ids(rows, policy)
+    forget_sampling(policy)
+    _end_answers(policy, encoder, say)
+    _begin(config, policy, encoder.tokenizer, settings, **about)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # a fresh adapter is drawn
+        policy = adapted(policy, config)
+    loss = train(policy, encoder.tokenizer, block, config)
+    check_sound(policy)
+    if is_first():
+        with saving(config.output_dir):
+            write_checkpoint(config.output_dir, merged(policy), encoder.tokenizer, settings)
+    return loss
 
 
 def _begin(config: ImitationConfig, policy: Any, tokenizer: Any, settings: CheckpointSettings, **about: Any) -> None:
@@ -201,23 +326,24 @@ def _begin(config: ImitationConfig, policy: Any, tokenizer: Any, settings: Check
     output = Path(config.output_dir)
     if config.minutes is not None and processes() > 1:
         raise ConfigurationError("--minutes works in one process; on several, whose clocks differ, give --steps")
-    if not config.resume and last_checkpoint(output / CHECKPOINTS) is not None:
-        raise ConfigurationError(
-            f"{output} already contains a run: continue it with --resume, or choose another folder"
-        )
+    _check_new(config)
+    check_apart(output, about.get("model"))
+    check_given(policy, about.get("model", "the new model"))
     if not is_first():
         return
     own = {name: value for name, value in asdict(config).items() if name not in ("output_dir", "resume")}
     check_savable(output, policy, tokenizer, settings)
-    remember(output, {**own, **about}, resume=config.resume, free=_FREE)
+    with saving(output):
+        remember(output, {**own, **about}, resume=config.resume, free=_FREE)
 
 
-def _finish(config: ImitationConfig, policy: Any, tokenizer: Any, settings: CheckpointSettings, loss: float) -> float:
-    check_sound(policy)
-    if is_first():
-        with saving(config.output_dir):
-            write_checkpoint(config.output_dir, policy, tokenizer, settings)
-    return loss
+def _check_new(config: ImitationConfig) -> None:
+    """Raises ConfigurationError where the folder has a run that would be lost."""
+    output = Path(config.output_dir)
+    if not config.resume and last_checkpoint(output / CHECKPOINTS) is not None:
+        raise ConfigurationError(
+            f"{output} already contains a run: continue it with --resume, or choose another folder"
+        )
 
 
 def _end_answers(policy: Any, encoder: RowEncoder, say: Callable[[str], None]) -> None:

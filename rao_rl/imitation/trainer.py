@@ -25,6 +25,7 @@ from ..train.arguments import common
 from ..train.logprobs import check_loss, use_packed_attention
 from ..train.packing import pack, stretch, to_device
 from ..train.safe_trainer import SafeTrainer, warmup_steps
+from .agent import learning_rate
 
 Block = Callable[[int], Sequence[Sequence[TokenRow]]]
 """The rows of the steps of a block, by the number of the block: a function of that number alone."""
@@ -129,10 +130,10 @@ class ImitationTrainer(SafeTrainer, SFTTrainer):
         self.packed = use_packed_attention(policy) and not config.compile
         self.pad_id = tokenizer.pad_token_id or 0
         arguments = SFTConfig(
-            **common(output, config),
+            **{**common(output, config), "learning_rate": learning_rate(policy, config, scratch=False)},
             max_steps=self.length,
             gradient_accumulation_steps=parts,
-            gradient_checkpointing=False,
+            gradient_checkpointing=config.gradient_checkpointing,
             lr_scheduler_type="warmup_stable_decay",
             lr_scheduler_kwargs={"num_decay_steps": config.decay * self.length, "decay_type": "linear"},
             warmup_steps=warmup_steps(config.warmup_steps, _WARMUP, self.length),
@@ -142,7 +143,6 @@ class ImitationTrainer(SafeTrainer, SFTTrainer):
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
         )
-        arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs take several processes
         first = next(row for step in steps(block, 0) for row in step)
         super().__init__(
             model=policy,

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
 from recursive_agent.testing import Request, ScriptedEndpoint
 from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 from tests.cli.command import environment, rao
+from tests.envs.coins import SMALLEST
+from tests.train.policies import make_checkpoint, make_tokenizer
 
 GUIDE = Path(__file__).parents[2] / "docs" / "extending.md"
 GOAL = re.compile(r"Count '([a-z]+)' on the pages from ([0-9]+) up to ([0-9]+)")
@@ -41,14 +44,34 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with the code block of the guide as `counting.py`, as a reader would save it."""
-    (code,) = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    (tmp_path / "counting.py").write_text(code)
+    """A folder with the code blocks of the guide as `counting.py`, as a reader would save it."""
+    (tmp_path / "counting.py").write_text("\n\n".join(blocks()))
     return tmp_path
 
 
-def test_it_is_as_short_as_the_guide_promises(place: Path) -> None:
-    assert len((place / "counting.py").read_text().splitlines()) <= 70
+def blocks() -> list[str]:
+    """The environment, and what is added to it to demonstrate its tasks."""
+    code, more = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    return [code, more]
+
+
+def test_it_is_as_short_as_the_guide_promises() -> None:
+    assert len(blocks()[0].splitlines()) <= 70
+
+
+def test_a_model_imitates_its_demonstrations(place: Path) -> None:
+    make_checkpoint(place / "start", make_tokenizer(), shape=SMALLEST)
+    quick = ["--steps", "2", "--set", "imitation.bf16=false", "--set", "imitation.demonstrations=4"]
+    given = ["--env", "counting:Taught", "--objective", "imitation", "--model", "start", "--out", "taught"]
+    done = rao("train", *given, *quick, cwd=place, env=environment())
+    assert (done.returncode, done.stdout) == (0, "taught\n"), done.stderr
+    assert "demonstrations of counting fail" not in done.stderr
+    settings = CheckpointSettings.load(place / "taught")
+    assert settings.environment == EnvironmentSettings(name="counting:Taught")
+    trees = [ExecutionTree.load(path) for path in trace_files(place / "taught" / "demonstrations" / "minimal-fenced")]
+    assert len(trees) == 4
+    assert all(node.score == 1.0 for tree in trees for node in tree.walk())
+    assert max(tree.max_depth for tree in trees) == 3
 
 
 def test_rollouts_are_recorded_with_a_score_for_every_agent(place: Path, endpoint: ScriptedEndpoint) -> None:

@@ -15,18 +15,12 @@ from recursive_agent import ConfigurationError
 from .worlds import SMALL, small_session
 
 
-def code_of(completion: str) -> str:
-    assert completion.startswith("```python\n")
-    assert completion.endswith("\n```")
-    return completion[len("```python\n") : -len("\n```")]
-
-
 def test_a_node_looks_up_delegates_and_crafts() -> None:
     made = demonstrate(SMALL, {"pine_wheel": 2})
     assert made.goal == "Craft the following items: 2x pine_wheel"
     assert made.functions == ("get_info", "view_inventory", "craft", "launch_subagent", "finish")
-    (first, seen), (second, end) = made.turns
-    assert code_of(first) == (
+    (first, seen), (second, end) = made.cells
+    assert first == (
         "i,=await get_info(['pine_wheel'])\n"
         "r=i['recipes'][0]\n"
         "s=r['ingredients']\n"
@@ -34,7 +28,7 @@ def test_a_node_looks_up_delegates_and_crafts() -> None:
         "{i:s[i] for i in w},{i:s[i] for i in s if i not in w},r['yields']"
     )
     assert seen == "({'copper_gear': 1, 'oak_frame': 1}, {}, 1)"
-    assert code_of(second) == (
+    assert second == (
         "k=-(-2//1)\n"
         "w={'copper_gear': 1, 'oak_frame': 1}\n"
         "await asyncio.gather(*[launch_subagent(f'Craft the following items: {n*k}x {i}') for i,n in w.items()])\n"
@@ -46,15 +40,15 @@ def test_a_node_looks_up_delegates_and_crafts() -> None:
 
 def test_a_leaf_crafts_at_once() -> None:
     made = demonstrate(SMALL, {"oak_frame": 4})
-    assert made.turns[0][1] == "({}, {'oak_beam': 3}, 3)"
-    assert code_of(made.turns[1][0]) == (
+    assert made.cells[0][1] == "({}, {'oak_beam': 3}, 3)"
+    assert made.cells[1][0] == (
         "k=-(-4//3)\nfinish(await craft({i:n*k for i,n in {'oak_beam': 3}.items()},('oak_frame',3*k)))"
     )
 
 
 def test_a_goal_of_several_items_is_split() -> None:
     made = demonstrate(SMALL, {"copper_gear": 2, "oak_frame": 1})
-    assert [(code_of(text), seen) for text, seen in made.turns] == [
+    assert made.cells == [
         (
             "finish(await asyncio.gather(launch_subagent('Craft the following items: 2x copper_gear'),"
             "launch_subagent('Craft the following items: 1x oak_frame')))",
@@ -67,7 +61,7 @@ def test_a_goal_of_several_items_is_split() -> None:
 def test_a_single_agent_goes_depth_first_and_crafts_as_soon_as_it_can() -> None:
     made = demonstrate(SMALL, {"pine_wheel": 2}, mode="single")
     assert made.functions == ("get_info", "view_inventory", "craft", "finish")
-    own_lines = [code_of(text).partition("i,=await")[0] for text, _ in made.turns]
+    own_lines = [text.partition("i,=await")[0] for text, _ in made.cells]
     assert own_lines == [
         "",
         "a=-(-2//1)\nA={'copper_gear': 1, 'oak_frame': 1}|{}\n",
@@ -79,7 +73,7 @@ def test_a_single_agent_goes_depth_first_and_crafts_as_soon_as_it_can() -> None:
         "await craft({i:n*b for i,n in {'oak_beam': 3}.items()},('oak_frame',3*b))\n"
         "finish(await craft({i:n*a for i,n in A.items()},('pine_wheel',1*a)))",
     ]
-    assert [seen for _, seen in made.turns][-2:] == ["({}, {'oak_beam': 3}, 3)", None]
+    assert [seen for _, seen in made.cells][-2:] == ["({}, {'oak_beam': 3}, 3)", None]
     assert made.success
 
 
@@ -96,7 +90,7 @@ def test_without_noise_every_demonstration_succeeds(mode: str, names: str) -> No
     for made in islice(stream, 60):
         assert made.success
         assert parse_goal(made.goal)
-        assert [seen is None for _, seen in made.turns] == [False] * (len(made.turns) - 1) + [True]
+        assert [seen is None for _, seen in made.cells] == [False] * (len(made.cells) - 1) + [True]
 
 
 def test_single_demonstrations_of_real_tasks_succeed_at_any_depth() -> None:
@@ -105,15 +99,15 @@ def test_single_demonstrations_of_real_tasks_succeed_at_any_depth() -> None:
         for task in environment.tasks("test", 0, level=level, limit=2):
             session = environment.session(task)
             made = demonstrate(session.world, task.data["targets"], mode="single")
-            cells = Cells(session, task.goal)
-            assert [cells.run(code_of(text)) for text, _ in made.turns] == [seen for _, seen in made.turns]
-            assert step(cells.score()) == 1.0
+            repl = Cells(session, task.goal)
+            assert [repl.run(text) for text, _ in made.cells] == [seen for _, seen in made.cells]
+            assert step(repl.score()) == 1.0
 
 
 def test_noise_fails_about_as_often_as_it_should() -> None:
     """A dropped child always ruins a delegation, a count too small nearly always."""
     made = list(islice(demonstrations(random.Random(5), levels=("medium",), drop_child=0.5), 600))
-    delegating = [one for one in made if "gather" in one.turns[-1][0] or not one.success]
+    delegating = [one for one in made if "gather" in one.cells[-1][0] or not one.success]
     assert 0.4 < 1 - statistics.mean(one.success for one in delegating) < 0.6
     wrong = list(islice(demonstrations(random.Random(5), levels=("medium",), wrong_count=1.0), 600))
     assert 0.05 < 1 - statistics.mean(one.success for one in wrong) < 0.9
@@ -131,7 +125,7 @@ def test_recipes_and_counts_vary_at_every_height() -> None:
     sizes: dict[int, set[int]] = {}
     yields, counts = set(), set()
     for made in islice(demonstrations(random.Random(2), several=0.0), 3000):
-        parts, base, units = eval(made.turns[0][1] or "")
+        parts, base, units = eval(made.cells[0][1] or "")
         sizes.setdefault(made.tier, set()).add(len(parts | base))
         yields.add(units)
         counts |= set((parse_goal(made.goal) or {}).values())
@@ -142,7 +136,7 @@ def test_recipes_and_counts_vary_at_every_height() -> None:
 
 def test_max_turns_leaves_the_long_ones_out() -> None:
     stream = demonstrations(random.Random(4), mode="single", levels=("easy", "medium"), max_turns=12)
-    assert max(len(made.turns) for made in islice(stream, 40)) <= 12
+    assert max(len(made.cells) for made in islice(stream, 40)) <= 12
 
 
 def test_wrong_settings_are_refused_at_once() -> None:

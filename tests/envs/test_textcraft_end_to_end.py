@@ -21,10 +21,10 @@ class Teacher:
     def __call__(self, request: Request) -> str:
         goal = request.first.split("\n")[0]
         made = demonstrate(self._world, self._targets(goal), mode=self._mode)
-        expected = f"{goal}\n{' '.join(made.functions)}" if request.step == 0 else made.turns[request.step - 1][1]
+        expected = f"{goal}\n{' '.join(made.functions)}" if request.step == 0 else made.cells[request.step - 1][1]
         if request.last != expected:
             self.differences.append((expected, request.last))
-        return made.turns[request.step][0]
+        return f"```python\n{made.cells[request.step][0]}\n```"
 
     @staticmethod
     def _targets(goal: str) -> Mapping[str, int]:

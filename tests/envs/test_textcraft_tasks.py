@@ -212,7 +212,7 @@ def test_the_same_seed_gives_the_same_everywhere() -> None:
     assert digests == {DIGEST}
 
 
-DIGEST = "e6a86560645b8d9600d00098b7d9b68e8ff04c065c2594813abbd5ae31ddf4a3"
+DIGEST = "8a666ce22fe8a6f503ebc61f64117d8c9c8029df445eb308b75b09d22d7860fd"
 
 
 def test_tasks_are_plain_data() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from rao_rl.data.rows import TokenRow
 from rao_rl.imitation.encoding import RowEncoder
-from rao_rl.imitation.lessons import DemonstrationBlocks, conversation, source
+from rao_rl.imitation.lessons import DemonstrationBlocks
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Message
 from recursive_agent.model.template import CheckpointRenderer
@@ -32,6 +31,15 @@ def test_only_answers_and_their_ends_are_to_be_learnt(tokenizer: Any) -> None:
     assert tokenizer.decode(learnt) == "```python\nx=12\n```<|end|>```python\nfinish(x)\n```<|end|>"
     given = [token for token, wanted in zip(row.input_ids, row.completion_mask, strict=True) if not wanted]
     assert "copper_gear\nget_info finish<|end|><|assistant|>" in tokenizer.decode(given)
+
+
+def test_worked_examples_belong_to_the_prompt(tokenizer: Any) -> None:
+    encoder = make_encoder(tokenizer)
+    row, whole = encoder.encode(TALK, opening=3), encoder.encode(TALK)
+    assert row.input_ids.tolist() == whole.input_ids.tolist()
+    learnt = [token for token, wanted in zip(row.input_ids, row.completion_mask, strict=True) if wanted]
+    assert tokenizer.decode(learnt) == "```python\nfinish(x)\n```<|end|>"
+    assert not encoder.encode(TALK, opening=4).completion_mask.any()
 
 
 def test_a_row_is_what_the_runtime_would_send_and_sample(tokenizer: Any, tmp_path: Any) -> None:
@@ -60,6 +68,9 @@ def test_a_template_that_drops_answers_is_refused(tokenizer: Any) -> None:
 
         def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool) -> str:
             return "".join(message["content"] for message in messages if message["role"] == "user")
+
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return f"<{token}>"
 
     with pytest.raises(ConfigurationError, match="leaves out an earlier answer"):
         RowEncoder(Forgetful(), end_ids=[1]).encode(TALK)
@@ -90,7 +101,9 @@ def test_both_modes_are_shown_in_their_shares(tokenizer: Any) -> None:
     assert alone / total == pytest.approx(CURRICULUM.single_share, abs=0.03)
 
 
-def test_demonstrations_are_prompted_as_agents_are() -> None:
-    made = next(source(CURRICULUM, random.Random(0), "recursive"))
-    assert conversation(made)[0].content == f"{made.goal}\nget_info view_inventory craft launch_subagent finish"
-    assert {message.role for message in conversation(made)[1::2]} == {"assistant"}
+@pytest.mark.parametrize("end", ["<|end|>", "<|end|>\n", "<|end|><|end|>"])
+def test_an_end_that_an_endpoint_left_in_the_text_does_not_stand_twice(end: str, tokenizer: Any) -> None:
+    recorded = [Message(each.role, each.content + end * (each.role == "assistant")) for each in TALK]
+    row = make_encoder(tokenizer).encode(recorded)
+    assert tokenizer.decode(row.input_ids).count("<|end|>") == len(TALK)
+    assert tokenizer.decode(row.input_ids).rstrip() == tokenizer.decode(make_encoder(tokenizer).encode(TALK).input_ids)

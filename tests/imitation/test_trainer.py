@@ -19,18 +19,19 @@ from rao_rl.data.rows import TokenRow
 from rao_rl.imitation.policy import create
 from rao_rl.imitation.run import train
 from rao_rl.imitation.trainer import IGNORED, Clock, ImitationTrainer, bins, collate, steps
+from rao_rl.train.arguments import common
 from rao_rl.train.packing import ATTENTION
 from recursive_agent.errors import ConfigurationError
 
 from ..train.policies import TINY
-from ..train.small_steps import gpt2, llama, qwen3, scaled, slopes, windowed
+from ..train.small_steps import DealtOut, gpt2, llama, qwen3, scaled, slopes, windowed
 from .steps import ROWS, Gradient, cross_entropy, row
 from .test_imitation import blocks, metrics
 from .test_imitation import config as settings_of
 
 
 def config(out: Path, **more: Any) -> ImitationConfig:
-    return ImitationConfig(output_dir=str(out), **{"max_steps": 1, "bf16": False, "logging_steps": 1, **more})
+    return ImitationConfig(output_dir=str(out), **{"max_steps": 1, "bf16": False, "learning_rate": 2e-3, **more})
 
 
 def one_step(
@@ -58,6 +59,18 @@ def test_the_loss_and_its_gradient_are_those_of_the_definition(
     assert loss == pytest.approx(float(expected.detach()), abs=2e-5)
     for name, value in reference.named_parameters():
         torch.testing.assert_close(gradient[name], value.grad, rtol=0, atol=2e-5)
+
+
+def test_one_process_on_a_machine_of_several_gpus_trains_on_one(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone, _ = one_step(qwen3(), ROWS, tokenizer, tmp_path / "alone", 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("rao_rl.imitation.trainer.common", lambda *args: {**common(*args), "use_cpu": False})
+    monkeypatch.setattr(torch.nn, "DataParallel", DealtOut)
+    loss, _ = one_step(qwen3(), ROWS, tokenizer, tmp_path / "of four", 2)
+    assert loss == pytest.approx(alone, abs=1e-6)
+    assert "accelerate launch --num_processes 4 -m rao_cli train" in caplog.text
 
 
 def test_rows_are_packed_where_the_attention_allows_it(tokenizer: Any, tmp_path: Path) -> None:

@@ -37,15 +37,15 @@ ROOTS = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """One agent's whole conversation after the prompt (`goal`, and `functions`, the names it may call).
+    """What one agent does about its `goal`, with `functions`, the names that it may call.
 
-    A turn is a completion and the observation that follows it, None after the last. `tier` is the height of what is
-    crafted, `success` whether the goal was met (without noise: always).
+    A cell is its code and what it shows, None for the last one, which finishes. `tier` is the height of what is crafted,
+    `success` whether the goal was met (without noise: always).
     """
 
     functions: tuple[str, ...]
     goal: str
-    turns: list[tuple[str, str | None]]
+    cells: list[tuple[str, str | None]]
     tier: int
     success: bool
 
@@ -62,17 +62,14 @@ def demonstrate(
     rng, noise = rng or random.Random(0), noise or Noise()
     script = node_script if mode == "recursive" else single_script
     goal = format_goal(targets)
-    cells = Cells(TextCraftSession(world, _supplies(world, targets, mode)), goal)
-    turns = [
-        (f"```python\n{code}\n```", cells.run(code))
-        for code in script(world, targets, lambda needed: noise.children(rng, needed))
-    ]
+    repl = Cells(TextCraftSession(world, _supplies(world, targets, mode)), goal)
+    cells = [(code, repl.run(code)) for code in script(world, targets, lambda needed: noise.children(rng, needed))]
     return Demonstration(
         functions=FUNCTIONS[mode],
         goal=goal,
-        turns=turns,
+        cells=cells,
         tier=max(world.tiers[item] for item in targets),
-        success=step(cells.score()) == 1.0,
+        success=step(repl.score()) == 1.0,
     )
 
 
@@ -131,7 +128,7 @@ def _stream(
                 world, count = _vary(rng, world, item), rng.choice((count, rng.randint(1, 12)))
             targets = {item: count}
         demonstration = demonstrate(world, targets, mode=mode, rng=rng, noise=noise)
-        if max_turns is None or len(demonstration.turns) <= max_turns:
+        if max_turns is None or len(demonstration.cells) <= max_turns:
             yield demonstration
 
 

@@ -8,12 +8,13 @@ from typing import get_args
 from recursive_agent.errors import ConfigurationError
 
 from ...errors import UnknownGoal
-from ..base import Mode, Task
+from ..base import Demonstration, Mode, Task
 from .goals import PREFIX, parse_goal
 from .names import Naming
+from .scripts import node_script, single_script
 from .session import TextCraftSession
 from .tasks import FIXED_SEED, LEVELS, SPLITS, Inventory, Split, generate, level_named, make_task, world_seed
-from .world import MAX_TIER, make_world
+from .world import MAX_TIER, World, make_world
 
 
 class TextCraft:
@@ -83,6 +84,19 @@ class TextCraft:
     def session(self, task: Task) -> TextCraftSession:
         """A fresh state for one attempt at `task`."""
         return TextCraftSession(make_world(task.data["world"], task.data["names"]), task.data["inventory"])
+
+    def demonstrations(self, seed: int = 0) -> Iterator[Demonstration]:
+        """Training tasks of all levels but the last, and the reference solver, which delegates where the mode allows it."""
+        script = node_script if self.mode == "recursive" else single_script
+        for task in self.tasks("train", seed):
+            if task.level == "extreme":
+                continue
+            world = make_world(task.data["world"], task.data["names"])
+
+            def expert(goal: str, context: object, world: World = world) -> Iterator[str]:
+                return script(world, parse_goal(goal) or {}, lambda needed: needed)
+
+            yield Demonstration(task=task, expert=expert)
 
     def _checked(self, split: str) -> Split:
         for name in self.splits:
