@@ -157,7 +157,7 @@ class EndpointReport:
             return self._model or os.environ.get("RAO_MODEL")
         from recursive_agent.checkpoint import CheckpointSettings
 
-        return CheckpointSettings.load(checkpoint.directory).name
+        return CheckpointSettings.of(checkpoint.directory).name
 
 
 def _finding(meaning: Meaning, found: Capabilities) -> Finding:

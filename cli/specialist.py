@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 
-from .models import Checkpoint, refuse_idle
+from .models import Checkpoint, Prompting, refuse_idle
 from .tasks import held_out_split
 
 if TYPE_CHECKING:
@@ -50,13 +50,17 @@ def demo_task(environment: Environment, number: int) -> Task:
     return tasks[number % len(tasks)]
 
 
-def open_specialist(checkpoint: Checkpoint | None, request_timeout: float | None) -> tuple[Model, CheckpointSettings]:
+def open_specialist(
+    checkpoint: Checkpoint | None, request_timeout: float | None, prompting: Prompting, *, quiet: bool
+) -> tuple[Model, CheckpointSettings]:
     """The embedded policy, or the model of a checkpoint, with the settings of its `agent.json`. Raises ConfigurationError."""
     from recursive_agent.model.embedded import SHIPPED, EmbeddedModel
 
     if checkpoint is not None:
-        return checkpoint.open(request_timeout=request_timeout), CheckpointSettings.load(checkpoint.directory)
+        opened = checkpoint.open(request_timeout=request_timeout, prompting=prompting, quiet=quiet)
+        return opened, CheckpointSettings.of(checkpoint.directory)
     refuse_idle(request_timeout)
+    prompting.refuse_idle()
     try:
         return EmbeddedModel(), CheckpointSettings.load(SHIPPED)
     except ConfigurationError as error:

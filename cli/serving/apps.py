@@ -19,16 +19,18 @@ from rao_rl.serve.engine.app import engine_app
 from rao_rl.serve.http.server import serve, serving
 from rao_rl.serve.http.settings import ServerSettings
 from rao_rl.serve.vllm.process import vllm_running
+from rao_rl.weights.folder import open_folder
 from recursive_agent import Agent, Limits
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.concurrency import LOST, race
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model import connect, resolve_endpoint
 from recursive_agent.model.base import Model, Sampling
-from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.model.endpoint import Endpoint
+from recursive_agent.model.local import LocalModel
 from recursive_agent.model.template import CheckpointRenderer
 
+from ..messages import say
 from ..models import attempts, find_checkpoint
 from ..specialist import assign, own_environment
 from .options import ServeOptions
@@ -127,12 +129,14 @@ async def _serve(app: FastAPI, name: str, options: ServeOptions) -> None:
     )
 
 
-def _embedded(options: ServeOptions) -> tuple[EmbeddedModel, tuple[str, str]]:
+def _embedded(options: ServeOptions) -> tuple[LocalModel, tuple[str, str]]:
     """The checkpoint in this process, and its names: its own and its directory."""
     folder = Path(options.checkpoint or "").resolve()
     if not folder.is_dir():
         raise ConfigurationError(
-            f"{options.checkpoint}: there is no such directory; --engine embedded runs the directory of a model of rao train"
+            f"{options.checkpoint}: there is no such directory; --engine embedded runs the directory of a model"
         )
-    model = EmbeddedModel(folder)
+    model = open_folder(folder, max_batch=options.max_batch)
+    for note in [] if options.quiet else model.notes:
+        say(f"{model.name} {note}")
     return model, (model.name, str(folder))

@@ -28,6 +28,8 @@ class ServeOptions:
     model: str | None
     interface: Interface
     server: ServerSettings
+    keep_alive: int | None
+    """What the command line says of it, which vLLM gets too; None: nothing."""
     python: str | None
     weight_updates: bool
     trace_dir: Path
@@ -37,4 +39,6 @@ class ServeOptions:
     """The agent's `sandbox` and `require`."""
     request_timeout: float | None
     quiet: bool
+    max_batch: int | None
+    """Answers that the engine in this process samples together; None: as many as suit the machine."""
     vllm_options: tuple[str, ...]

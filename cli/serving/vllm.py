@@ -35,11 +35,12 @@ async def serve_vllm(options: ServeOptions) -> int:
                 ready = True
                 log.ready()
                 served = command.served
-                ours = served.settings is not None and served.adapter is None
+                folder = served.directory
+                readable = served.adapter is None and folder is not None and (folder / "tokenizer.json").is_file()
                 announce(
                     command.url,
                     # `rao run` reads from the directory how the model is prompted; all others may call it so, too.
-                    served.model if ours else served.name,
+                    served.model if readable else served.name,
                     keys=bool(server_settings.api_keys),
                     quiet=options.quiet,
                     about=["vLLM runs as", f"  {command}\n"],
@@ -58,6 +59,7 @@ def vllm_command(options: ServeOptions, *, host: str, port: int, api_keys: tuple
         host=host,
         port=free_port(host, port),
         api_keys=api_keys,
+        keep_alive=options.keep_alive,
         weight_updates=options.weight_updates,
         more=options.vllm_options,
     )

@@ -15,7 +15,7 @@ from recursive_agent import Agent, Limits
 from recursive_agent.model.endpoint import Endpoint
 
 from ..http.app import make_app
-from ..http.errors import ApiError, ErrorResponse
+from ..http.errors import NOT_AN_OBJECT, ApiError, ErrorResponse
 from ..http.protocol import ModelCard, ModelList, event_stream, names_of, now
 from ..http.settings import ServerSettings
 from ..http.streams import EventStream, unless_disconnected
@@ -118,21 +118,21 @@ def agent_app(
             return _stream(run, answer.events(run), gate=gate, failed=answer.failed)
         return await answered(request, run, answer.whole)
 
+    async def card(model: str) -> ModelCard:
+        window = await raw.window() if raw is not None and model == name else None
+        return ModelCard(id=model, created=created, root=name, max_model_len=window)
+
     @app.get("/v1/models")
     async def list_models() -> ModelList:
         """The agent, and the model under it where that can be asked too."""
-        cards = [ModelCard(id=served, created=created, root=name)]
-        if raw is not None:
-            cards.append(ModelCard(id=name, created=created, root=name, max_model_len=await raw.window()))
-        return ModelList(data=cards)
+        return ModelList(data=[await card(model) for model in known])
 
     @app.get("/v1/models/{model:path}")
     async def retrieve_model(model: str) -> ModelCard:
         """One of the models."""
-        for card in (await list_models()).data:
-            if card.id == model:
-                return card
-        raise _unknown(model, known)
+        if model not in known:
+            raise _unknown(model, known)
+        return await card(model)
 
     add_traces(app, agent.trace_dir)
     readers: dict[str, type[BaseModel] | None] = {_CHAT: AgentChatRequest, _RESPONSES: AgentResponsesRequest}
@@ -174,10 +174,10 @@ async def _object(request: Request) -> dict[str, Any]:
     # A page in a browser can send other types to this machine without asking anybody.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise ApiError(400, "The body must be JSON, with the header Content-Type: application/json.")
+        raise ApiError(400, NOT_AN_OBJECT)
     body = await request.json()
     if not isinstance(body, dict):
-        raise ApiError(400, "The body must be a JSON object.")
+        raise ApiError(400, NOT_AN_OBJECT)
     return body
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from typing import Any, Self
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import TYPE_CHECKING, Any, Self
 
-import anyio
 from fastapi.responses import Response
 from pydantic_core import to_json
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from recursive_agent.concurrency import race
 from recursive_agent.model import connect
 from recursive_agent.model.client import Client
 from recursive_agent.model.endpoint import Endpoint
 from recursive_agent.model.failures import Failure
 
 from ..http.errors import ApiError
-from ..http.streams import PING, PING_SECONDS, sse, unless_disconnected
+from ..http.streams import EVENT_STREAM, PING_SECONDS, STREAM_HEADERS, EventChannel
 
+if TYPE_CHECKING:
+    import httpx2
+
+_log = logging.getLogger(__name__)
 _PASSED_ON = (b"content-type", b"content-encoding", b"retry-after", b"cache-control")
 
 
@@ -53,8 +56,7 @@ class RawModel:
 class _Relay(Response):
     """An answer passed on piece by piece; the request is taken back once the client has gone.
 
-    One that `streams` is kept alive while it waits: after PING_SECONDS it begins as a stream of events, and what fails from
-    then on becomes an event.
+    One that `streams` is kept alive, while it waits and while the model is silent between two events.
     """
 
     def __init__(
@@ -66,7 +68,8 @@ class _Relay(Response):
         *,
         streams: bool,
     ) -> None:
-        super().__init__()
+        super().__init__(headers=STREAM_HEADERS, media_type=EVENT_STREAM)
+        del self.headers["content-length"]
         self._client = client
         self._url = url
         self._content = content
@@ -75,57 +78,42 @@ class _Relay(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        waiting, begun, turn = True, False, anyio.Lock()
-
-        async def ping() -> None:
-            nonlocal begun
-            while True:
-                await anyio.sleep(PING_SECONDS)
-                async with turn:
-                    if not (self._streams and waiting):
-                        continue
-                    if not begun:
-                        begun = True
-                        headers = [
-                            (b"content-type", b"text/event-stream; charset=utf-8"),
-                            (b"cache-control", b"no-cache"),
-                        ]
-                        await send({"type": "http.response.start", "status": 200, "headers": headers})
-                    await send({"type": "http.response.body", "body": PING, "more_body": True})
-
-        async def pass_on(message: Message) -> None:
-            nonlocal waiting
-            async with turn:
-                waiting = False
-            if not begun or message["type"] == "http.response.body":
-                await send(message)
-            elif message["status"] != 200:
-                raise ApiError(
-                    502, f"The model's endpoint answered with status {message['status']}.", kind="upstream_error"
-                )
+        channel = EventChannel(send, headers=self.raw_headers, ping_seconds=PING_SECONDS)
+        channel.of_events = self._streams
 
         async def work() -> None:
-            try:
-                async with self._gate:
-                    await self._relay(pass_on)
-            except ApiError as error:
-                if not begun:
-                    raise
-                await send({"type": "http.response.body", "body": sse(error.body), "more_body": False})
+            async with self._gate:
+                await self._relay(channel)
 
-        await unless_disconnected(receive, lambda: race(work, ping))
+        await channel.run(receive, work)
 
-    async def _relay(self, send: Send) -> None:
-        async with AsyncExitStack() as stack:
-            try:
-                answer = await stack.enter_async_context(self._client.exchange("POST", self._url, self._content))
-            except Failure as failure:
-                raise ApiError(
-                    502, f"The model's endpoint gave no answer ({failure.reason}).", kind="upstream_error"
-                ) from failure
-            headers = [(name, value) for name, value in answer.headers.raw if name.lower() in _PASSED_ON]
-            await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
-            async with aclosing(self._client.pieces(answer)) as pieces:
-                async for piece in pieces:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def _relay(self, channel: EventChannel) -> None:
+        try:
+            async with self._client.exchange("POST", self._url, self._content) as answer:
+                await self._begin(channel, answer)
+                async with aclosing(self._client.pieces(answer)) as pieces:
+                    async for piece in pieces:
+                        await channel.send(piece)
+        except Failure as failure:
+            # The reason holds the endpoint's address, which is not the business of those who ask.
+            _log.error("the model's endpoint gave no answer: %s", failure.reason)
+            raise _upstream("The model's endpoint gave no answer; the server's log says why.") from failure
+
+    async def _begin(self, channel: EventChannel, answer: httpx2.Response) -> None:
+        of_events = answer.headers.get("content-type", "").startswith(EVENT_STREAM)
+        if channel.begun:
+            if answer.status_code != 200:
+                raise _upstream(f"The model's endpoint answered with status {answer.status_code}.")
+            if not of_events:
+                raise _upstream("The model's endpoint answered without a stream.")
+            return
+        channel.of_events = of_events and "content-encoding" not in answer.headers
+        headers = [(name, value) for name, value in answer.headers.raw if name.lower() in _PASSED_ON]
+        if of_events:
+            named = {name.lower() for name, _ in headers}
+            headers += [(name, value) for name, value in self.raw_headers if name not in named]
+        await channel.begin(answer.status_code, headers)
+
+
+def _upstream(message: str) -> ApiError:
+    return ApiError(502, message, kind="upstream_error")

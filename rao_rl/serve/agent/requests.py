@@ -190,6 +190,10 @@ class AgentResponsesRequest(Settings, AgentFields):
     tools: Annotated[Any, Only(None, [])] = None
     tool_choice: Annotated[Any, Only(None, "none", "auto")] = None
     max_tool_calls: Unsupported = None
+    access_programs: Unsupported = None
+    background_options: Unsupported = None
+    context_management: Unsupported = None
+    image: Unsupported = None
     top_logprobs: Annotated[Any, Only(None, 0)] = None
 
     @field_validator("previous_response_id", "conversation", mode="before")

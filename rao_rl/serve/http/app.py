@@ -47,16 +47,19 @@ def make_app(title: str, settings: ServerSettings, *, lifespan: Lifespan[FastAPI
     app.state.settings, app.state.gate, app.state.registry, app.state.traffic = settings, gate, registry, traffic
     install_handlers(app)
     app.add_middleware(KeyMiddleware, settings=settings)
-    if settings.allowed_origins:  # before the keys: a browser's first question carries none
+    app.add_middleware(TrafficMiddleware, traffic=traffic)
+    if settings.allowed_origins:
+        # Before the keys, since a browser's first question carries none; and around every refusal, which pages could not
+        # read otherwise. Cookies are none of ours, but a proxy before this server may want them.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
+            allow_credentials="*" not in settings.allowed_origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["*"],
             allow_private_network=True,
             expose_headers=["Retry-After", "X-Rao-Run"],
         )
-    app.add_middleware(TrafficMiddleware, traffic=traffic)
     app.add_middleware(HeadMiddleware)  # the last one added is the outermost
 
     @app.get("/health", tags=["server"])

@@ -22,6 +22,17 @@ _KINDS = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
+NOT_AN_OBJECT = "The body must be a JSON object, with the header Content-Type: application/json."
+_SENTENCES = {
+    "extra_forbidden": "there is no such field",
+    "missing": "this field is required",
+    "dict_type": "it must be a JSON object",
+    "model_type": "it must be a JSON object",
+    "model_attributes_type": "it must be a JSON object",
+    "union_tag_invalid": "its type must be one of {expected_tags}",
+    "union_tag_not_found": "it must be a JSON object with a type",
+}
+"""Where pydantic speaks of Python."""
 _SHOWN = 3
 """Most faults of one request that an error names."""
 
@@ -105,39 +116,56 @@ def install_handlers(app: FastAPI) -> None:
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        if not isinstance(error, ApiError):
-            message = _SENTENCES.get(error.status_code, str(error.detail))
-            error = ApiError(error.status_code, message, headers=error.headers)
-        return error.response()
+        return (error if isinstance(error, ApiError) else _of_a_route(request, error)).response()
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _invalid(request, error.errors(), error.body).response()
-
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(INTERNAL, 500)
+        return _invalid(error.errors(), error.body).response()
 
     app.add_exception_handler(HTTPException, known)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, unknown)
 
 
-_SENTENCES = {404: "There is no such path.", 405: "This path knows no such method."}
+def _of_a_route(request: Request, error: HTTPException) -> ApiError:
+    """What the router refuses."""
+    if error.status_code == 405:
+        known = set((error.headers or {}).get("Allow", "").replace(" ", "").split(",")) - {""}
+        if "GET" in known:
+            known.add("HEAD")
+        allow = ", ".join(sorted(known))
+        return ApiError(405, f"This path takes no {request.method[:20]}, only {allow}.", headers={"Allow": allow})
+    if error.status_code == 404:
+        near = _near(request)
+        return ApiError(404, f"There is no such path{f'; try {near}' if near else ''}.")
+    return ApiError(error.status_code, str(error.detail), headers=error.headers)
 
 
-def _invalid(request: Request, faults: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
+def _near(request: Request) -> str | None:
+    """A path of the server that was probably meant: clients often have a base URL with too much or too little at its end."""
+    parts = [part for part in request.url.path.split("/") if part]
+    known = {str(getattr(route, "path", "")) for route in request.app.routes}
+    tried = ("/" + "/".join(one) for one in (parts, ["v1", *parts], parts[1:]))
+    return next((path for path in tried if path in known), None)
+
+
+def _invalid(faults: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
     """What is wrong with the fields, without their values: those may be long, or secret."""
     parts = []
     for fault in faults[:_SHOWN]:
         where = _place(fault, body)
-        said = "there is no such field" if fault["type"] == "extra_forbidden" else str(fault["msg"])
+        said = _said(fault)
         parts.append(f"{where}: {said}" if where else said)
     if len(faults) > _SHOWN:
         parts.append(f"and {len(faults) - _SHOWN} more")
     place = _place(faults[0], body) if faults else ""
-    if not place and "json" not in request.headers.get("content-type", ""):
-        return ApiError(400, "The body must be JSON, with the header Content-Type: application/json.")
+    if not place and not isinstance(body, dict):
+        return ApiError(400, NOT_AN_OBJECT)
     return ApiError(400, "; ".join(parts), param=place or None, code="invalid_value")
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    sentence = _SENTENCES.get(fault["type"])
+    return str(fault["msg"]) if sentence is None else sentence.format_map(fault.get("ctx") or {})
 
 
 def _place(fault: Mapping[str, Any], body: Any) -> str:

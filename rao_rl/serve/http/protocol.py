@@ -27,7 +27,6 @@ Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Temperature = Annotated[float, Field(ge=0, description="0 takes the likeliest token each time.")]
 TopP = Annotated[float, Field(gt=0, le=1)]
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
-Stop = StopText | Annotated[list[StopText], Field(max_length=16)]
 Count = Annotated[int, Field(ge=1, le=128)]
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
@@ -60,6 +59,29 @@ class Only:
 Unsupported = Annotated[Any, Only(None)]
 
 
+def text_or_list(value: Any) -> str:
+    """Which of the two a value is read as, so that only the faults of that one are reported."""
+    return "text" if isinstance(value, str) else "list"
+
+
+def must_be(sentence: str, *kinds: type) -> BeforeValidator:
+    """Refuses what is of none of these `kinds` with the `sentence`, instead of one for each way to read a value."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kinds):
+            raise PydanticCustomError("kind", "{sentence}", {"sentence": sentence})
+        return value
+
+    return BeforeValidator(check)
+
+
+Stop = Annotated[
+    Annotated[StopText, Tag("text")] | Annotated[list[StopText], Field(max_length=16), Tag("list")],
+    Discriminator(text_or_list),
+    must_be("it must be a text or a list of texts", str, list),
+]
+
+
 class TextPart(Strict):
     """A piece of text; images, audio and files are not read. Marks of other providers (cache_control) have no effect."""
 
@@ -88,14 +110,9 @@ _NOT_READ = {
 }
 
 
-def text_or_list(value: Any) -> str:
-    """Which of the two a value is read as, so that only the faults of that one are reported."""
-    return "text" if isinstance(value, str) else "list"
-
-
 def _check_content(content: Any) -> Any:
     """Say what is wrong with a content in one sentence, instead of one for each way to read it."""
-    if content is None or isinstance(content, str):
+    if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise PydanticCustomError("content", "content must be a text, or a list of parts that are texts")
@@ -223,12 +240,15 @@ class Settings(Strict):
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
     store: Annotated[Any, Only(None, False)] = None
     service_tier: Annotated[Any, Only(None, "auto", "default")] = None
     # Not supported.
     frequency_penalty: Annotated[Any, Only(None, 0)] = None
     presence_penalty: Annotated[Any, Only(None, 0)] = None
     logit_bias: Annotated[Any, Only(None, {})] = None
+    moderation: Unsupported = None
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> Self:
@@ -255,6 +275,9 @@ class ChatSettings(Settings):
     max_completion_tokens: Tokens | None = None
     response_format: ResponseFormat | None = None
     modalities: Annotated[Any, Only(None, ["text"])] = None
+    functions: Annotated[Any, Only(None, [])] = None
+    function_call: Annotated[Any, Only(None, "none", "auto")] = None
+    verbosity: Annotated[Any, Only(None, "medium")] = None
     audio: Unsupported = None
     prediction: Unsupported = None
     web_search_options: Unsupported = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,12 +12,15 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
+from recursive_agent.model.decoding import TooLarge, Undecodable, UnknownEncoding, decoded
+
 from .errors import ApiError
 from .settings import ServerSettings
 
 _LINGER = 16 << 20
 """Bytes of a body too large that are read and dropped: a connection closed on a client that still sends loses the answer."""
-_ENCODINGS = ("gzip", "x-gzip", "deflate")
+_BOM = b"\xef\xbb\xbf"
+"""What Windows begins a file of UTF-8 with; it is no part of the JSON."""
 _HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
 """Found wherever a number may be beyond a double, and elsewhere too."""
 
@@ -38,7 +40,9 @@ class StrictRequest(Request):
             settings: ServerSettings = self.app.state.settings
             with anyio.move_on_after(settings.body_seconds) as scope:
                 raw = await self._read(settings.max_body_bytes)
-                self._body = decoded(raw, self.headers.get("content-encoding", ""), settings.max_body_bytes)
+                # The header may come twice, which means the same as one with both values.
+                encoding = ", ".join(self.headers.getlist("content-encoding"))
+                self._body = plain(raw, encoding, settings.max_body_bytes)
             if scope.cancelled_caught:
                 raise ApiError(408, f"The body did not arrive within {settings.body_seconds:g} s.")
         return self._body
@@ -48,7 +52,7 @@ class StrictRequest(Request):
         if not hasattr(self, "_json"):
             body = await self.body()
             try:
-                value = from_json(body, allow_inf_nan=False)
+                value = from_json(body.removeprefix(_BOM), allow_inf_nan=False)
             except ValueError as error:
                 raise ApiError(400, f"The body is no valid JSON: {error}.", code="invalid_json") from None
             if _HUGE.search(body) and not _is_finite(value):
@@ -89,40 +93,22 @@ class StrictRoute(APIRoute):
         return strictly
 
 
-def decoded(body: bytes, encoding: str, limit: int) -> bytes:
+def plain(body: bytes, encoding: str, limit: int) -> bytes:
     """A body out of its Content-Encoding, at most `limit` bytes. Raises ApiError 415, 413 or 400."""
-    names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
-    names = [name for name in names if name != "identity"]
-    if not names:
-        return body
-    if len(names) > 1 or names[0] not in _ENCODINGS:
+    try:
+        return decoded(body, encoding, limit)
+    except TooLarge:
+        raise _too_large(limit) from None
+    except UnknownEncoding:
         raise ApiError(
             415,
             f"The Content-Encoding {encoding[:80]!r} is not read here; send the body as gzip, as deflate, or plain.",
             code="unsupported_encoding",
             headers={"Accept-Encoding": "gzip, deflate, identity"},
-        )
-    whole = b""
-    try:
-        while body:  # a file of gzip may have several members
-            reader = zlib.decompressobj(_window(names[0], body))
-            whole += reader.decompress(body, limit + 1 - len(whole))
-            if len(whole) > limit:
-                raise _too_large(limit)
-            if not reader.eof:
-                raise zlib.error("it ends too early")
-            body = reader.unused_data
-    except zlib.error as error:
-        raise ApiError(400, f"The body is no valid {names[0]}: {error}.", code="invalid_encoding") from None
-    return whole
-
-
-def _window(name: str, body: bytes) -> int:
-    """The format, as zlib wants it. Half of the world sends deflate without the header that it should have."""
-    if name != "deflate":
-        return 16 + zlib.MAX_WBITS
-    header = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
-    return zlib.MAX_WBITS if header else -zlib.MAX_WBITS
+        ) from None
+    except Undecodable as error:
+        message = f"The body does not fit its header Content-Encoding: {encoding[:80]}: {error}."
+        raise ApiError(400, message, code="invalid_encoding") from None
 
 
 def _too_large(limit: int) -> ApiError:

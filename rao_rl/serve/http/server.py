@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from recursive_agent.errors import ConfigurationError
 
-from .settings import ServerSettings, check_exposure
+from .settings import ServerSettings, check_exposure, reached_at
 from .traffic import Traffic
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -72,11 +72,12 @@ class _Server(uvicorn.Server):
                 ws="none",
                 server_header=False,
                 backlog=_BACKLOG,
+                timeout_keep_alive=settings.keep_alive_seconds,
                 timeout_graceful_shutdown=1,
             )
         )
         host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = f"http://{reached_at(host)}:{port}"
         self._traffic: Traffic = app.state.traffic
         self._drain_seconds = settings.drain_seconds
         self._listener = listener

@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 
 from recursive_agent.errors import ConfigurationError
 
+KEEP_ALIVE_SECONDS = 75
+"""More than the 60 s of nginx and of Amazon's load balancers."""
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._~-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
+_PORTS = {"http": ":80", "https": ":443"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
@@ -16,7 +21,9 @@ class ServerSettings:
 
     Requests must carry one of `api_keys`, where there are any. A body has at most `max_body_bytes`, decompressed too, and
     must arrive within `body_seconds`. At most `max_concurrency` requests run at once and `max_queue` wait. On SIGTERM those
-    that run have `drain_seconds` to end. Pages in a browser may ask from `allowed_origins` ("*": from everywhere).
+    that run have `drain_seconds` to end. A connection without a request is kept for `keep_alive_seconds`: longer than a load
+    balancer keeps it, which otherwise sends a request into a connection that is just being closed. Pages in a browser may
+    ask from `allowed_origins` ("*": from everywhere).
     """
 
     host: str = "127.0.0.1"
@@ -28,17 +35,18 @@ class ServerSettings:
     max_concurrency: int = 32
     max_queue: int = 256
     drain_seconds: float = 30.0
+    keep_alive_seconds: int = KEEP_ALIVE_SECONDS
     allowed_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", plain_host(self.host))
-        for origin in self.allowed_origins:
-            _check_origin(origin)
+        object.__setattr__(self, "allowed_origins", tuple(map(plain_origin, self.allowed_origins)))
         if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in self.api_keys):
             raise ConfigurationError("An API key must be printable ASCII without spaces, and not empty.")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"The port must lie between 0 and 65535, not be {self.port}.")
-        for name, least in (("max_body_bytes", 1), ("max_concurrency", 1), ("max_queue", 0)):
+        counts = (("max_body_bytes", 1), ("max_concurrency", 1), ("max_queue", 0), ("keep_alive_seconds", 1))
+        for name, least in counts:
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name} must be at least {least}, not {getattr(self, name)}.")
         if not 0 < self.body_seconds < math.inf:
@@ -68,6 +76,12 @@ def plain_host(host: str) -> str:
     return host
 
 
+def reached_at(host: str) -> str:
+    """How a URL of this machine names a host that a server listens on; for all addresses that is the loopback one."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host.replace('%', '%25')}]" if ":" in host else host
+
+
 def _is_ipv6(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).version == 6
@@ -75,12 +89,21 @@ def _is_ipv6(host: str) -> bool:
         return False
 
 
-def _check_origin(origin: str) -> None:
-    if origin not in ("*", "null") and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", origin):
+def plain_origin(origin: str) -> str:
+    """An origin as browsers send it: in small letters, without the port that its scheme has anyway.
+
+    Raises ConfigurationError for what no browser sends.
+    """
+    plain = origin.strip().lower().rstrip("/")
+    if plain in ("*", "null"):
+        return plain
+    if not _ORIGIN.fullmatch(plain):
         raise ConfigurationError(
-            f"An allowed origin is written as https://chat.example or http://localhost:3000, without a path, or * for all; "
-            f"not {origin!r}."
+            f"An allowed origin is written as https://chat.example or http://localhost:3000, without a path or a wildcard "
+            f"in it, or * for all; not {origin!r}."
         )
+    scheme = plain.partition("://")[0]
+    return plain.removesuffix(_PORTS.get(scheme, "/"))
 
 
 def is_loopback(host: str) -> bool:

@@ -11,9 +11,10 @@ import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import ApiError
+from .errors import INTERNAL, ApiError
 from .gate import Gate
 from .settings import ServerSettings, is_loopback
 
@@ -110,17 +111,19 @@ class TrafficMiddleware:
 
         cancel = anyio.CancelScope()
         if traffic.draining and scope["path"] not in _WATCHED_PATHS:
-            await _stopping().response()(scope, receive, note)
+            await stopping().response()(scope, receive, note)
             return
         traffic.begin(cancel)
         try:
             with cancel:
                 await self._app(scope, receive, note)
             if cancel.cancelled_caught and not status:
-                await _stopping().response()(scope, receive, note)
+                await stopping().response()(scope, receive, note)
         except ClientDisconnect:
             status = 499  # as nginx writes it; the client is gone
         except Exception:
+            if not status:  # here rather than in Starlette, whose answer would lack the headers for pages in a browser
+                await JSONResponse(INTERNAL, 500)(scope, receive, note)
             status = 500
             raise
         finally:
@@ -168,7 +171,9 @@ class KeyMiddleware:
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
             if self._local and not is_loopback(name):
                 return ApiError(
-                    403, "Without an API key this server answers only under localhost or a loopback address."
+                    403,
+                    "Without an API key this server answers only under localhost or a loopback address; to reach it under "
+                    "another name, or through a proxy that passes one on, start it with a key.",
                 )
             return None
         scheme, _, sent = headers.get("authorization", "").partition(" ")
@@ -180,7 +185,8 @@ class KeyMiddleware:
         return ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
-def _stopping() -> ApiError:
+def stopping() -> ApiError:
+    """What those get whom the server has no more time for."""
     return ApiError(
         503,
         "The server is shutting down; try again later.",

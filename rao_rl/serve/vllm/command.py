@@ -16,13 +16,15 @@ from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 
 from ...errors import VllmMissing
-from ..http.settings import is_loopback
+from ..http.settings import KEEP_ALIVE_SECONDS, is_loopback, reached_at
 from .cpu import Choice, cpu_choices
 
 PYTHON_VARIABLE = "RAO_VLLM_PYTHON"
 """Names the interpreter that vLLM is installed for, where it is not this one."""
 _ADAPTER = "adapter_config.json"
 _CONFIG = "config.json"
+_KEEP_ALIVE = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"
+"""Seconds; vLLM's own 5 are fewer than any load balancer's."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as --max-lora-rank."""
 _TRAINED_RANK = 32
@@ -166,6 +168,8 @@ class VllmCommand:
     host: str
     port: int
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    keep_alive: int | None = None
+    """Seconds that idle connections are kept; None: what the environment says, or else as servers of ours do."""
     weight_updates: bool = False
     more: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = field(init=False)
@@ -225,6 +229,8 @@ class VllmCommand:
             variables["HF_HUB_OFFLINE"] = "1"  # everything is here, so the hub need not be asked
         if self.weight_updates:
             variables |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+        if self.keep_alive is not None or _KEEP_ALIVE not in os.environ:
+            variables[_KEEP_ALIVE] = str(self.keep_alive or KEEP_ALIVE_SECONDS)
         return variables
 
     def start(self) -> list[str]:
@@ -245,6 +251,8 @@ class VllmCommand:
         """The environment: this process's own, with `variables` where it does not set them, and the key."""
         environment = {**self.variables, **_safe_path()}
         environment.pop("VLLM_API_KEY", None)
+        if self.keep_alive is not None:
+            environment[_KEEP_ALIVE] = str(self.keep_alive)
         if len(self.api_keys) == 1:
             environment["VLLM_API_KEY"] = self.api_keys[0]
         return environment
@@ -259,10 +267,8 @@ class VllmCommand:
     @property
     def url(self) -> str:
         """Where this machine reaches it; base URL of a client."""
-        plain = self.host.strip("[]")
-        name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(plain, plain)
         scheme = "https" if any(option.startswith("--ssl-certfile") for option in self.more) else "http"
-        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{self.port}/v1"
+        return f"{scheme}://{reached_at(self.host.strip('[]'))}:{self.port}/v1"
 
 
 def _safe_path() -> Mapping[str, str]:

@@ -115,6 +115,9 @@ async def test_a_long_answer_comes_whole_through_a_stream(tmp_path: Path) -> Non
     assert len([piece for piece in pieces if piece]) > 1
 
 
+LONG = "words of an earlier turn, which nobody has looked at yet"
+
+
 async def test_system_messages_instruct_and_earlier_turns_are_data(tmp_path: Path) -> None:
     script = py("finish([context['conversation'], context['data']])")
     async with served(script, tmp_path, instructions="Be brief.") as server:
@@ -122,7 +125,7 @@ async def test_system_messages_instruct_and_earlier_turns_are_data(tmp_path: Pat
             model=AGENT,
             messages=[
                 {"role": "system", "content": "Speak like a pirate."},
-                {"role": "user", "content": [{"type": "text", "text": "SECRET "}, {"type": "text", "text": "first"}]},
+                {"role": "user", "content": [{"type": "text", "text": "SECRET "}, {"type": "text", "text": LONG}]},
                 {"role": "assistant", "content": "aye"},
                 {"role": "developer", "content": "Swear not."},
                 {"role": "user", "content": "go on"},
@@ -131,7 +134,7 @@ async def test_system_messages_instruct_and_earlier_turns_are_data(tmp_path: Pat
         )
         [request] = server.endpoint.requests
         [tree] = server.trees()
-    turns = [{"role": "user", "content": "SECRET first"}, {"role": "assistant", "content": "aye"}]
+    turns = [{"role": "user", "content": f"SECRET {LONG}"}, {"role": "assistant", "content": "aye"}]
     assert json.loads(answer.choices[0].message.content or "") == [turns, "the data"]
     assert "Be brief.\n\nSpeak like a pirate.\n\nSwear not." in request.text("system")
     assert "SECRET" not in request.text()

@@ -48,12 +48,13 @@ def model(request: pytest.FixtureRequest) -> Callable[[Served], Model]:
 async def test_a_conversation(tmp_path: Path, model: Callable[[Served], Model]) -> None:
     async with served(SCRIPT, tmp_path) as server:
         agent = OtherAgent(model(server), instructions="Be brief.")
-        first = await agent.run("what is the word?")
+        question = "what is the word? (In a question of more than forty characters.)"
+        first = await agent.run(question)
         second = await agent.run("go on", message_history=first.all_messages())
         usage = server.endpoint.ledger.total_tokens
         assert all("Be brief." in request.text("system") for request in server.endpoint.requests)
     assert first.output == "marzipan"
-    assert second.output == '["what is the word?","marzipan"]'
+    assert second.output == f'["{question}","marzipan"]'
     assert first.usage.total_tokens + second.usage.total_tokens == usage
 
 

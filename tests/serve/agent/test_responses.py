@@ -193,7 +193,7 @@ async def test_an_earlier_answer_by_id_is_refused_with_the_way_out(tmp_path: Pat
             [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}],
             "part 0 of the content is an image",
         ),
-        ([{"role": "user"}], "input.0.content: Field required"),
+        ([{"role": "user"}], "input.0.content: this field is required"),
     ],
 )
 async def test_an_item_that_is_not_read_is_named_in_one_sentence(items: Any, said: str, tmp_path: Path) -> None:

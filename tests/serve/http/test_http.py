@@ -212,7 +212,7 @@ async def test_what_is_wrong_with_a_field_is_said_without_its_value() -> None:
     assert "secret" not in response.text
     assert nested["param"] == "parts.1"
     assert "parts.1.text: Input should be a valid string" in nested["message"]
-    assert "parts.0.text: Field required" in missing["message"]
+    assert "parts.0.text: this field is required" in missing["message"]
 
 
 # Failures

@@ -84,7 +84,10 @@ def test_a_name_is_for_vllm_to_find_and_nothing_is_taken_to_be_here() -> None:
     made = command(Served.find("Qwen/Qwen3-4B"))
     assert made.served.names == ("Qwen/Qwen3-4B",)
     assert "HF_HUB_OFFLINE" not in made.variables
-    assert command(Served.find(str(SHIPPED))).variables == {"HF_HUB_OFFLINE": "1"}
+    assert command(Served.find(str(SHIPPED))).variables == {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
+    }
 
 
 @pytest.mark.parametrize(("rank", "told"), [(1, "8"), (8, "8"), (9, "16"), (300, "320")])

@@ -130,5 +130,5 @@ def test_which_checkpoint_a_command_line_means(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_directory_that_is_no_checkpoint_takes_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"agent\.json cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"it has neither agent\.json nor config\.json"):
         ServedCheckpoint(tmp_path, "http://localhost:8000/v1")
