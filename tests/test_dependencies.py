@@ -22,6 +22,7 @@ PART_OF = {"pydantic_core": "pydantic", "starlette": "fastapi", "PIL": "matplotl
 """Packages that belong to the interface of another one, which declares them."""
 OPTIONAL = {
     "trio": "used where the program runs on it",
+    "xllamacpp": "examples/open_model serves with it, and says to install it",
     "pytest": "recursive_agent.testing.sandbox_conformance is a test suite",
 }
 """Packages that a program has already where our code imports them."""

@@ -32,6 +32,7 @@ COMMON = [
     "--set=collect.max_steps=2",
     "--set=collect.max_depth=6",
     "--set=update.tokens_per_bin=4096",
+    "--set=update.bf16=false",  # the sampler computes in float32
     "--set=update.warmup_steps=2",
     "--set=collect.max_completion_length=40",
     "--set=collect.temperature=0.7",
