@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import math
 import random
@@ -21,7 +22,9 @@ from transformers.trainer_callback import PrinterCallback
 from rao_rl.config import UpdateConfig
 from rao_rl.data.rows import Row, Sample
 from rao_rl.train.trainer import RaoArguments, RaoTrainer, Step
-from rao_rl.weights.adapters import adapted
+from rao_rl.weights.adapters import adapted, merged
+from rao_rl.weights.torch_model import TorchEngine, copy_weights
+from recursive_agent.model.batching import Request
 
 SHAPES: dict[str, dict[str, int]] = {
     "0.6B": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16},
@@ -143,6 +146,48 @@ def measure(config: Any, step: Step, *, tokens_per_bin: int, lora_rank: int | No
     return Measured(median(took), sum(lengths), flops, torch.cuda.max_memory_allocated() if cuda else 0)
 
 
+class _Conversation:
+    """What a request belongs to."""
+
+
+def sampled(engine: TorchEngine, rows: int, vocabulary: int, *, prompt: int = 400, answer: int = 64) -> float:
+    """Seconds in which `rows` answers of `answer` tokens are sampled at once, after prompts of `prompt` tokens."""
+    rng = random.Random(rows)
+    begun = time.perf_counter()
+    requests = [
+        Request(_Conversation(), [rng.randrange(1, vocabulary) for _ in range(prompt)], max_tokens=answer, seed=row)
+        for row in range(rows)
+    ]
+    for request in requests:
+        engine.submit(request)
+    while not all(request.done for request in requests):
+        engine.run(1.0)
+    if errors := [request.error for request in requests if request.error is not None]:
+        raise errors[0]
+    return time.perf_counter() - begun
+
+
+def loop(config: Any, *, rank: int, rows: Sequence[int]) -> None:
+    """Print what the parts of online training cost with the torch sampler: sampling, pushing a LoRA, and an update."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device(device):
+        policy: Any = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    policy = adapted(policy.to(torch.bfloat16), UpdateConfig(lora_rank=rank))
+    engine = TorchEngine(merged(copy.deepcopy(policy)).to(device, torch.bfloat16), end_ids=(), max_batch=max(rows))
+    sampled(engine, min(rows), config.vocab_size, answer=4)
+    for count in rows:
+        seconds = sampled(engine, count, config.vocab_size)
+        print(
+            f"sampling by torch, {count} answers of 64 tokens after prompts of 400: {64 * count / seconds:,.0f} tokens/s",
+            flush=True,
+        )
+    begun = time.perf_counter()
+    engine.renew(lambda: copy_weights(policy, engine.policy), version="1")
+    if device == "cuda":
+        torch.cuda.synchronize()
+    print(f"push of a LoRA into it, without the check: {time.perf_counter() - begun:.2f} s", flush=True)
+
+
 def main(options: argparse.Namespace) -> None:
     """Print the figures."""
     if not torch.cuda.is_available():
@@ -153,7 +198,14 @@ def main(options: argparse.Namespace) -> None:
     peak = options.peak or next((peak for known, peak in PEAKS.items() if known in name), None)
     told = "no peak known: give --peak for the MFU" if peak is None else f"peak {peak:,.0f} TFLOP/s in bfloat16"
     print(f"# {name}, torch {torch.__version__}, CUDA {torch.version.cuda}, {told}", flush=True)
-    for shape, lora_rank, aim in (("0.6B", None, " (aim on an H200: 15,000 and 14 %)"), ("4B", 32, "")):
+    loop(qwen3(**SHAPES["0.6B"]), rank=16, rows=(64, 256))
+    gc.collect()
+    torch.cuda.empty_cache()
+    for shape, lora_rank, aim in (
+        ("0.6B", 16, ""),
+        ("0.6B", None, " (aim on an H200: 15,000 and 14 %)"),
+        ("4B", 32, ""),
+    ):
         config = qwen3(**SHAPES[shape])
         step = random_step(8 * 16_384, config.vocab_size)
         found = measure(config, step, tokens_per_bin=16_384, lora_rank=lora_rank, repeats=options.repeats)

@@ -26,10 +26,10 @@ from rao_rl.credit.assign import CreditConfig
 from rao_rl.data.rows import Sample, TreeRows, with_credit
 from rao_rl.envs.textcraft import TextCraft
 from rao_rl.rollouts.batches import CollectConfig, Collector, read_recorded
-from rao_rl.train.arguments import multiplies_bf16
 from rao_rl.train.packing import ATTENTION
 from rao_rl.train.trainer import RaoArguments, RaoTrainer, Step
 from rao_rl.weights.checkpoint import load_checkpoint, write_checkpoint
+from rao_rl.weights.hardware import multiplies_bf16
 from rao_rl.weights.sync import EmbeddedSync, Push
 from recursive_agent.model.embedded import SHIPPED, EmbeddedModel
 from recursive_agent.trace.tree import ExecutionTree

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .scoring.traces import score_traces, with_scorer
     from .train.run import train_offline, train_online
     from .weights.checkpoint import load_checkpoint, write_checkpoint
+    from .weights.folder import open_folder
 
 _LAZY = {
     "Attempt": "evaluation.outcome",
@@ -83,6 +84,7 @@ _LAZY = {
     "load_checkpoint": "weights.checkpoint",
     "make": "envs",
     "node_rows": "data.rows",
+    "open_folder": "weights.folder",
     "plan_groups": "rollouts.recording",
     "read_folder": "data.folder",
     "read_groups": "data.folder",
@@ -136,6 +138,7 @@ __all__ = [
     "load_checkpoint",
     "make",
     "node_rows",
+    "open_folder",
     "plan_groups",
     "read_folder",
     "read_groups",

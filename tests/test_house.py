@@ -23,7 +23,18 @@ PACKAGES = {"recursive_agent": "recursive_agent", "rao_rl": "rao_rl", "rao_cli":
 
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "recursive_agent": (
-        ("_version", "concurrency", "messages", "plain", "schemas", "signatures", "sizes", "status", "usage"),
+        (
+            "_version",
+            "concurrency",
+            "messages",
+            "plain",
+            "schemas",
+            "signatures",
+            "sizes",
+            "status",
+            "type_words",
+            "usage",
+        ),
         ("background", "threads"),
         ("trace.schema",),  # the events of a run,
         ("trace.node",),  # and what they make of one agent: errors carry runs
@@ -31,9 +42,9 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("plugins",),
         ("trace",),
         ("checkpoint", "limits", "repl", "result", "returns", "scoring"),
-        ("launch", "model", "stream", "tools", "workplace"),
+        ("launch", "model", "stream", "tools", "workplace", "worked_examples"),
         ("actions", "checks", "testing", "tree"),
-        ("goal", "host_calls", "model_calls", "prompts"),
+        ("goal", "host_calls", "model_calls", "observations", "prompts"),
         ("node",),
         ("run",),
         ("agent",),

@@ -1,4 +1,4 @@
-"""The campaign in the default suite: 300 trees on the virtual clock, some more in real time on both event loops."""
+"""The campaign in the default suite: 150 trees on the virtual clock, some more in real time on both event loops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.campaign.draw import draw
 from tests.campaign.realtime import draw_real, run_real
 from tests.campaign.runner import run
 
-TREES = int(os.environ.get("RAO_CAMPAIGN_TREES", "300"))
+TREES = int(os.environ.get("RAO_CAMPAIGN_TREES", "150"))
 AT_ONCE = 25
 
 
