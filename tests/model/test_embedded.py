@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import subprocess
 import sys
 import threading
@@ -156,10 +155,9 @@ async def test_max_tokens_is_lowered_to_what_the_window_leaves(model: EmbeddedMo
     assert answer.usage.completion_tokens <= left
 
 
-async def test_cancelling_a_call_drops_it_and_leaves_the_others(tmp_path: Path) -> None:
-    shutil.copytree(SHIPPED, tmp_path / "endless")
-    (tmp_path / "endless" / "generation_config.json").write_text('{"eos_token_id": []}')
-    model = EmbeddedModel(tmp_path / "endless", sampling=WARM)
+async def test_cancelling_a_call_drops_it_and_leaves_the_others() -> None:
+    model = EmbeddedModel(SHIPPED, sampling=WARM)
+    model.engine._end_ids = frozenset()  # nothing ends an answer but its length
     before = threading.active_count()
     long = Sampling(temperature=50.0, max_tokens=1500)
     started = anyio.Event()
