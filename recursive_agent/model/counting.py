@@ -1,7 +1,8 @@
 """How many tokens the endpoint's own tokenizer makes of a conversation: POST /tokenize of vLLM, /apply-template of llama.cpp.
 
-Asking costs nothing, and the answer is exact. Whether an endpoint can be asked is found out with the first question; what
-it says is held against what it then bills, and an endpoint that once counted too few is not asked again.
+Asking costs nothing, and the answer is exact. Only servers are asked whose /v1/models looks like that of one with a tokenizer.
+Whether they can be is found out with the first question; what they say is held against what they then bill, and an endpoint
+that once counted too few is not asked again.
 """
 
 from __future__ import annotations

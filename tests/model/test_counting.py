@@ -249,3 +249,30 @@ async def test_cached_tokens_are_in_the_result_and_in_the_trace(tmp_path: Path) 
         result = await Agent(model, trace_dir=tmp_path).solve("Say 1.")
         (path,) = trace_files(tmp_path)
         assert result.usage.cached_tokens == ExecutionTree.load(path).usage.cached_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("card", "asks"),
+    [
+        ({}, False),
+        ({"owned_by": "somebody"}, False),
+        ({"owned_by": "llamacpp"}, True),
+        ({"owned_by": "vllm", "max_model_len": 4096}, True),
+        ({"max_model_len": 4096}, True),
+    ],
+)
+async def test_only_servers_that_look_like_one_with_a_tokenizer_are_asked(card: dict[str, Any], asks: bool) -> None:
+    async with tokenizing(absent) as (endpoint, model, asked):
+        handle = endpoint._server.handler
+
+        async def handler(exchange: Any) -> None:
+            if exchange.path == "/v1/models":
+                exchange.send_json(200, {"object": "list", "data": [{"id": model.name, "object": "model", **card}]})
+            else:
+                await handle(exchange)
+
+        endpoint._server.handler = handler
+        conversation = model.conversation()
+        conversation.add(USER)
+        await conversation.prompt_tokens()
+        assert bool(asked) == asks
