@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 from recursive_agent.actions import Action
 from recursive_agent.checkpoint import ActionFormat, PromptStyle
@@ -20,9 +19,6 @@ from recursive_agent.tools import Tool, tool_set
 from ..envs.textcraft import TextCraft
 from ..envs.textcraft.demonstrations import Demonstration
 from ..rollouts.attempt import ROLLOUT_LIMITS
-
-WrittenFormat = Literal["fenced", "tags"]
-"""Action formats that are text, which is what imitation teaches; a native tool call is written by the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..weights.causal_lm import base_model
+from ..weights.causal_lm import base_model, in_evaluation
 
 MOST = 16_384
 """Tokens of a bin beyond which nothing becomes faster."""
@@ -107,15 +107,9 @@ def _kept(model: Any, forward: Callable[[int], Any], rows: int) -> int:
 @contextmanager
 def _as_it_was(model: Any) -> Iterator[None]:
     """Neither dropout nor its random numbers are used up; layers keep everything, without checkpointing."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     devices = [device.index for device in {value.device for value in model.parameters()} if device.type == "cuda"]
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with in_evaluation(model), torch.random.fork_rng(devices=devices):
+        yield
 
 
 # -- what is free --

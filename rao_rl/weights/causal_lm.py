@@ -57,12 +57,19 @@ def end_ids(policy: Any, tokenizer: Any) -> list[int]:
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """No dropout and no gradients."""
-    training = model.training
+def in_evaluation(model: torch.nn.Module) -> Iterator[None]:
+    """No dropout, but gradients; afterwards every module is in the mode that it was in, which need not be the model's."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """No dropout and no gradients."""
+    with in_evaluation(model), torch.no_grad():
+        yield

@@ -22,11 +22,10 @@ from tokenizers import AddedToken, Tokenizer
 
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model.graph import unlike_qwen3
+from recursive_agent.model.graph import GRAPH, WEIGHTS, unlike_qwen3
 from recursive_agent.model.template import CheckpointRenderer
 
 from .causal_lm import context_window, end_ids
-from .files import GRAPH, WEIGHTS
 from .find import find_model
 from .onnx import export_onnx
 

@@ -10,18 +10,15 @@ import torch
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.embedded import EmbeddedModel
+from recursive_agent.model.graph import GRAPH
 from recursive_agent.model.served import ServedCheckpoint
 
 from ..config import SamplerConfig, SamplerName
-from .files import GRAPH
+from .folder import LARGEST_EMBEDDED
 from .probe import MEAN, Probe
 from .sync import EmbeddedSync, TorchSync, WeightSync
 
 _log = logging.getLogger(__name__)
-
-
-LARGEST_EMBEDDED = 200_000_000
-"""Parameters up to which `auto` samples from the light runtime: it computes in float32 on one thread, and torch on all."""
 
 
 def open_sync(config: SamplerConfig, folder: Path, policy: Any, *, temperature: float = 1.0) -> WeightSync:

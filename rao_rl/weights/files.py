@@ -13,9 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.graph import WEIGHTS
 
-GRAPH = "model.onnx"
-WEIGHTS = "model.safetensors"
 INDEX = WEIGHTS + ".index.json"
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

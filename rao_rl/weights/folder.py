@@ -12,16 +12,17 @@ from recursive_agent.checkpoint import CONFIG, FILE_NAME, CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Sampling
 from recursive_agent.model.embedded import EmbeddedModel
+from recursive_agent.model.graph import GRAPH
 from recursive_agent.model.local import LocalModel
 from recursive_agent.model.template import CheckpointRenderer
 
 if TYPE_CHECKING:
     import tokenizers
 
-_GRAPH = "model.onnx"
 _TOKENIZER = "tokenizer.json"
-_LARGEST_LIGHT = 800_000_000
-"""Bytes of weights (in float32) up to which the light runtime is used: it computes on one thread, and torch on all."""
+LARGEST_EMBEDDED = 200_000_000
+"""Parameters up to which the light runtime is used: it computes in float32 on one thread, and torch on all."""
+_FLOAT32 = 4
 _LIGHT_BATCH = 64
 _NO_TORCH = (
     "running {folder} here needs PyTorch: pip install 'rao[train]' ({missing} is missing); or serve the model elsewhere and "
@@ -80,9 +81,9 @@ def open_folder(
 def runs_light(directory: str | Path) -> bool:
     """Whether a folder is for the runtime without torch: a small model with a graph. Large ones are too slow there."""
     folder = Path(directory)
-    if not (folder / _GRAPH).is_file():
+    if not (folder / GRAPH).is_file():
         return False
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) <= _LARGEST_LIGHT
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) <= LARGEST_EMBEDDED * _FLOAT32
 
 
 def describe(directory: str | Path) -> str:

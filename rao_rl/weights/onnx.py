@@ -24,9 +24,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model.graph import rope_theta, unlike_qwen3
-
-from .files import GRAPH, WEIGHTS
+from recursive_agent.model.graph import GRAPH, WEIGHTS, rope_theta, unlike_qwen3
 
 OPSET = 23
 _DTYPES = {"F32": TensorProto.FLOAT}

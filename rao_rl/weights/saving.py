@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.graph import GRAPH, WEIGHTS
 
 from .checkpoint import write_checkpoint
 
@@ -31,8 +32,8 @@ _FILES = (
     "agent.json",
     "config.json",
     "tokenizer.json",
-    "model.safetensors",
-    "model.onnx",
+    WEIGHTS,
+    GRAPH,
 )
 _FOLDERS = ("checkpoints", "traces", "sampler")
 _MARGIN = 1 << 20

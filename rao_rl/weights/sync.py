@@ -12,8 +12,9 @@ import torch
 
 from recursive_agent.model.base import Model
 from recursive_agent.model.embedded import EmbeddedModel
+from recursive_agent.model.graph import GRAPH, WEIGHTS
 
-from .files import GRAPH, WEIGHTS, plain_state, rewrite_weights
+from .files import plain_state, rewrite_weights
 from .probe import Probe, Push
 from .torch_model import TorchModel
 

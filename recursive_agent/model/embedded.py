@@ -47,7 +47,7 @@ class EmbeddedModel(LocalModel):
             _check_graph(folder)
         super().__init__(folder, settings or CheckpointSettings.of(folder), sampling=sampling, seed=seed)
         self.engine = OnnxEngine(
-            self.directory / "model.onnx",
+            self.directory / GRAPH,
             end_ids=self.end_ids,
             max_batch=max_batch,
             threads=threads,
@@ -61,7 +61,7 @@ class EmbeddedModel(LocalModel):
         Calls that are running continue with the new weights, and report the version they began with. If the checkpoint cannot
         be loaded, raises ConfigurationError and keeps the old weights.
         """
-        path = Path(directory) / "model.onnx"
+        path = Path(directory) / GRAPH
         await anyio.to_thread.run_sync(partial(self.engine.reload, path, version=version))
 
 

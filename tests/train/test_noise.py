@@ -103,3 +103,13 @@ def test_checkpointing_saves_memory_all_the_same(tmp_path: Path) -> None:
         learn(policy, tmp_path, step(samples(9)), gradient_checkpointing=checkpointed, tokens_per_bin=20)
         counts.append(len(calls))
     assert counts[1] == counts[0] + 1
+
+
+def test_a_look_at_the_policy_leaves_every_module_in_its_mode() -> None:
+    policy = attention()
+    policy.eval()
+    policy.model.layers[0].training = True  # as gradient checkpointing leaves it within a step
+    modes = [module.training for module in policy.modules()]
+    with evaluating(policy):
+        assert not any(module.training for module in policy.modules())
+    assert [module.training for module in policy.modules()] == modes

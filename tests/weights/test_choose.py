@@ -12,7 +12,8 @@ import torch
 
 from rao_rl.config import SamplerConfig, SamplerName
 from rao_rl.weights import hardware
-from rao_rl.weights.choose import LARGEST_EMBEDDED, local_sampler, open_sync
+from rao_rl.weights.choose import local_sampler, open_sync
+from rao_rl.weights.folder import LARGEST_EMBEDDED
 from rao_rl.weights.sync import EmbeddedSync, TorchSync
 from recursive_agent.errors import ConfigurationError
 

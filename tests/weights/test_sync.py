@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from rao_rl.errors import WeightPushError
-from rao_rl.weights.files import WEIGHTS, plain_state, rewrite_weights
+from rao_rl.weights.files import plain_state, rewrite_weights
 from rao_rl.weights.sync import EmbeddedSync, Probe
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Completion, Message, Sampling
 from recursive_agent.model.embedded import EmbeddedModel
+from recursive_agent.model.graph import WEIGHTS
 
 from ..train.policies import make_checkpoint
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from recursive_agent.checkpoint import window_of
+from recursive_agent.errors import ConfigurationError
 
 _SMALL = 4 << 30
 """Bytes of weights below which compilation takes longer than it saves: minutes at every new checkpoint, on busy cores."""
@@ -86,14 +87,9 @@ def _window(directory: Path | None, context_length: int | None, given: dict[str,
     if context_length is not None or directory is None:
         return context_length
     try:
-        config: Any = json.loads((directory / "config.json").read_bytes())
-    except (OSError, ValueError):
+        return window_of(directory)
+    except ConfigurationError:  # a broken file: vLLM says so itself
         return None
-    if not isinstance(config, dict):
-        return None
-    inner = config.get("text_config")
-    length = config.get("max_position_embeddings") or (inner or {}).get("max_position_embeddings")
-    return length if isinstance(length, int) else None
 
 
 def _number(text: str) -> int | None:
