@@ -203,8 +203,7 @@ class ChatConversation:
             if self._tools:
                 body["tools"] = self._tools
             prompt.layout = copy.deepcopy(self._model.layout)
-            if await self._model.counts_prompts():
-                prompt.counted = await self._model.counter.count(body, self._measure(sent))
+            prompt.counted = await self._model.counter.count(body, self._measure(sent))
         return prompt.bound
 
     async def complete(

@@ -8,7 +8,7 @@ that once counted too few is not asked again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -18,6 +18,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 from .bill import MOST_TOKENS, least_tokens
 from .endpoint import OPENAI_URL, Endpoint
 from .failures import Failure, Rejected
+from .remote import MODELS, MODELS_TIMEOUT, cards_of
 from .wire import Wire
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ _MOST_FAILURES = 3
 """Failures in a row after which an endpoint is not asked again."""
 _ABSENT = frozenset({401, 403, 404, 405, 410, 501})
 """Statuses of an endpoint that has no such path, or not for this key."""
+_WITH_TOKENIZER = frozenset({"vllm", "sglang", "llamacpp", "llama.cpp"})
+"""What `owned_by` says of servers that have /tokenize."""
 _MARGIN = 16
 """Tokens on top of a count until a bill has confirmed one."""
 _TEMPLATE_SETTINGS = ("chat_template", "chat_template_kwargs", "add_generation_prompt", "continue_final_message")
@@ -90,6 +93,8 @@ class PromptCounter:
         return count if self._confirmed else count + _MARGIN
 
     async def _count(self, body: Mapping[str, Any]) -> int | None:
+        if self._way is _Way.UNKNOWN and not may_count(cards_of(await self._wire.get(MODELS, timeout=MODELS_TIMEOUT))):
+            return None
         names = ("model", "messages", "tools", *_TEMPLATE_SETTINGS)
         asked = {"add_generation_prompt": True} | {name: body[name] for name in names if name in body}
         if self._way is not _Way.TEMPLATE:
@@ -112,6 +117,11 @@ class PromptCounter:
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._wire.post(self._endpoint.beside(path), body, timeout=_TIMEOUT)
+
+
+def may_count(cards: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a list of models is that of a server with a tokenizer. Others are asked for nothing but answers."""
+    return any("max_model_len" in card or card.get("owned_by") in _WITH_TOKENIZER for card in cards)
 
 
 def _whole(value: Any) -> int | None:

@@ -46,7 +46,6 @@ class RemoteModel:
         self._gates: dict[EventLoopToken, Gate] = {}
         self._window: int | None = None
         self._window_known = False
-        self._counts = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, base_url={self.endpoint.shown_url!r})"
@@ -89,13 +88,7 @@ class RemoteModel:
                 self._window_known = not failure.retryable
                 return None
             self._window, self._window_known = window_of(cards, self.name), True
-            self._counts = any("max_model_len" in card or card.get("owned_by") in _WITH_TOKENIZER for card in cards)
         return self._window
-
-    async def counts_prompts(self) -> bool:
-        """Whether /v1/models is that of a server that may count prompts: others are asked for nothing but answers."""
-        await self.context_length()
-        return self._counts
 
     async def aclose(self) -> None:
         """Close connections. Safe to call twice; the next call opens new ones."""
@@ -197,10 +190,6 @@ def cards_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What /v1/models lists."""
     data = body.get("data")
     return [card for card in data if isinstance(card, dict)] if isinstance(data, list) else []
-
-
-_WITH_TOKENIZER = frozenset({"vllm", "sglang", "llamacpp", "llama.cpp"})
-"""What `owned_by` says of servers that have /tokenize."""
 
 
 def window_of(cards: Sequence[Mapping[str, Any]], name: str) -> int | None:

@@ -276,3 +276,29 @@ async def test_only_servers_that_look_like_one_with_a_tokenizer_are_asked(card: 
         conversation.add(USER)
         await conversation.prompt_tokens()
         assert bool(asked) == asks
+
+
+@pytest.mark.parametrize(("status", "most"), [(200, 1), (404, 1), (500, 3)])
+async def test_the_list_of_models_is_not_asked_for_with_every_prompt(status: int, most: int) -> None:
+    async with tokenizing(absent) as (endpoint, model, _asked):
+        handle, listed = endpoint._server.handler, 0
+
+        async def handler(exchange: Any) -> None:
+            nonlocal listed
+            if exchange.path == "/v1/models":
+                listed += 1
+                exchange.send_json(status, {"object": "list", "data": [{"id": model.name}]})
+            else:
+                await handle(exchange)
+
+        endpoint._server.handler = handler
+
+        async def talk() -> None:
+            conversation = model.conversation()
+            conversation.add(USER)
+            await conversation.prompt_tokens()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(talk)
+        assert 1 <= listed <= most
