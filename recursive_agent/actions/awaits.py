@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator
 
-from .code_checks import bound_names
+from .code_checks import Syntax
 from .fences import parsed
 
 _USERS = frozenset(
@@ -26,16 +26,15 @@ _AWAITERS = frozenset(
 )  # fmt: skip
 
 
-def supply_awaits(code: str, hosts: Collection[str]) -> tuple[str, list[str]]:
-    """`code` with `await` before the calls of `hosts` that need one beyond doubt, and the names of these; no line is added."""
+def supply_awaits(syntax: Syntax, hosts: Collection[str]) -> tuple[str, list[str]]:
+    """The code with `await` before the calls of `hosts` that need one beyond doubt, and their names; no line is added."""
+    code = syntax.code
     if not any(name in code for name in hosts):
         return code, []
-    tree = parsed(code)
-    if tree is None:
-        return code, []
-    finder = _Finder(set(hosts) - bound_names(tree), tree, code)
-    for statement in tree.body:
-        finder.statement(statement, last=statement is tree.body[-1])
+    finder = _Finder(set(hosts) - syntax.bound, syntax)
+    body = syntax.tree.body
+    for statement in body:
+        finder.statement(statement, last=statement is body[-1])
     if not finder.names:
         return code, []
     edited = _edited(code, finder.edits)
@@ -47,13 +46,13 @@ def supply_awaits(code: str, hosts: Collection[str]) -> tuple[str, list[str]]:
 class _Finder:
     """Goes through statements; `needed` is whether the value of an expression is needed where it stands."""
 
-    def __init__(self, hosts: set[str], tree: ast.Module, code: str) -> None:
+    def __init__(self, hosts: set[str], syntax: Syntax) -> None:
         self.edits: list[tuple[int, int, str]] = []
         """Line (from 0), column in bytes, and what is inserted there."""
         self.names: list[str] = []
         self._hosts = hosts
-        self._code = code
-        nodes = list(ast.walk(tree))
+        self._code = syntax.code
+        nodes = syntax.nodes
         self._awaited_later = any(
             isinstance(node, ast.Await) and not isinstance(node.value, ast.Call) for node in nodes
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from .fences import blocks, is_code, mended, parsed
 
@@ -75,10 +77,29 @@ def is_unended(code: str) -> bool:
     return False
 
 
-def bound_names(tree: ast.AST) -> set[str]:
-    """Every name that code binds itself."""
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """Python code, parsed and walked once for all that look at it."""
+
+    code: str
+    tree: ast.Module
+    nodes: tuple[ast.AST, ...]
+    bound: frozenset[str]
+    """Every name that the code binds itself."""
+
+    @classmethod
+    def of(cls, code: str) -> Syntax | None:
+        """None where the code is no Python (or too long to judge)."""
+        tree = parsed(code)
+        if tree is None:
+            return None
+        nodes = tuple(ast.walk(tree))
+        return cls(code, tree, nodes, frozenset(_bound_names(nodes)))
+
+
+def _bound_names(nodes: Iterable[ast.AST]) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             names.add(node.id)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -7,8 +7,7 @@ import builtins
 from collections.abc import Collection
 from importlib import import_module
 
-from .code_checks import bound_names
-from .fences import parsed
+from .code_checks import Syntax
 
 _MODULES = frozenset(
     {"bisect", "calendar", "collections", "copy", "decimal", "fractions", "functools", "heapq", "itertools", "json", "math",
@@ -27,29 +26,27 @@ _NAMES = {
 }
 """Names that mean one thing wherever they stand."""
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_BUILTINS = frozenset(dir(builtins))
 _IN_DATETIME = frozenset({"date", "datetime", "time", "timedelta", "timezone", "UTC"})
 
 
-def missing_imports(code: str, bound: Collection[str]) -> list[str]:
-    """The imports that the code lacks, as statements. `bound` are the names that the agent has already."""
-    tree = parsed(code)
-    if tree is None:
-        return []
-    here = {*bound, *dir(builtins), *bound_names(tree)}
+def missing_imports(syntax: Syntax, bound: Collection[str]) -> dict[str, str]:
+    """The imports that the code lacks: statements, by the name that each binds. `bound` are the names that the agent has."""
+    here = {*bound, *_BUILTINS, *syntax.bound}
     attributes: dict[str, set[str]] = {}
     loaded: dict[str, int] = {}
-    for node in ast.walk(tree):
+    for node in syntax.nodes:
         if isinstance(node, ast.Name) and node.id not in here:
             loaded[node.id] = loaded.get(node.id, 0) + 1
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             attributes.setdefault(node.value.id, set()).add(node.attr)
-    found = []
+    found: dict[str, str] = {}
     for name in loaded:
         if name in _HOMES:
-            found.append(f"from {_HOMES[name]} import {name}")
+            found[name] = f"from {_HOMES[name]} import {name}"
         elif name in _MODULES and name in attributes and attributes[name] <= vars(import_module(name)).keys():
-            found.append(f"import {name}")
+            found[name] = f"import {name}"
         elif name == "datetime":
             whole = attributes.get(name, set()) & _IN_DATETIME
-            found.append("import datetime" if whole else "from datetime import datetime")
+            found[name] = "import datetime" if whole else "from datetime import datetime"
     return found

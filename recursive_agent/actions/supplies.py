@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from .awaits import supply_awaits
 from .brackets import balanced
-from .code_checks import bound_names
-from .fences import parsed
+from .code_checks import Syntax
 from .imports import missing_imports
 
 
@@ -33,17 +32,19 @@ class Supplies:
     def to(self, code: str) -> Supplied:
         """The next cell, with what it lacks."""
         notes: list[str] = []
-        if (done := balanced(code)) is not None:
+        syntax = Syntax.of(code)
+        if syntax is None and (done := balanced(code)) is not None:
             code, note = done
             notes.append(note)
-        code, awaited = supply_awaits(code, self._hosts - self._bound)
+            syntax = Syntax.of(code)
+        if syntax is None:
+            return Supplied(code)
+        code, awaited = supply_awaits(syntax, self._hosts - self._bound)
         if awaited:
             notes.append(f"`await` was added before {', '.join(awaited)}: write it yourself")
-        imports = missing_imports(code, self._bound | self._hosts)
+        imports = missing_imports(syntax, self._bound | self._hosts)
         if imports:
-            code = "\n".join([*imports, code])
-            notes.extend(f"`{statement}` was added: write it yourself" for statement in imports)
-        tree = parsed(code)
-        if tree is not None:
-            self._bound |= bound_names(tree)
+            code = "\n".join([*imports.values(), code])
+            notes.extend(f"`{statement}` was added: write it yourself" for statement in imports.values())
+        self._bound |= syntax.bound | imports.keys()
         return Supplied(code, tuple(f"{note}." for note in notes))

@@ -9,12 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recursive_agent.actions.awaits import supply_awaits
+from recursive_agent.actions.code_checks import Syntax
 from recursive_agent.testing import Request, ScriptedEndpoint, replies
 from tests.agent.helpers import agent_on, observations, py
 
 pytestmark = pytest.mark.anyio
 
 HOSTS = {"price", "launch_subagent"}
+
+
+def awaited(code: str) -> tuple[str, list[str]]:
+    """As `Supplies` asks: code that is no Python is left alone."""
+    syntax = Syntax.of(code)
+    return (code, []) if syntax is None else supply_awaits(syntax, HOSTS)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ HOSTS = {"price", "launch_subagent"}
     ],
 )  # fmt: skip
 def test_an_await_is_supplied_where_the_value_is_needed(code: str, mended: str) -> None:
-    supplied, names = supply_awaits(code, HOSTS)
+    supplied, names = awaited(code)
     assert supplied == mended
     assert names
 
@@ -85,7 +92,7 @@ def test_an_await_is_supplied_where_the_value_is_needed(code: str, mended: str) 
     ],
 )
 def test_a_call_that_may_be_meant_for_later_is_left_alone(code: str) -> None:
-    assert supply_awaits(code, HOSTS) == (code, [])
+    assert awaited(code) == (code, [])
 
 
 EXPRESSIONS = st.recursive(
@@ -110,10 +117,10 @@ STATEMENTS = st.one_of(
 
 @given(st.lists(STATEMENTS, max_size=4).map("\n".join))
 def test_only_awaits_are_added_and_a_second_time_adds_none(code: str) -> None:
-    supplied, names = supply_awaits(code, HOSTS)
+    supplied, names = awaited(code)
     assert (supplied == code) is (not names)
     assert supplied.count("\n") == code.count("\n")
-    assert supply_awaits(supplied, HOSTS)[0] == supplied
+    assert awaited(supplied)[0] == supplied
     if names:
         ast.parse(supplied)
 
