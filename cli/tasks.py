@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, get_args
 
 import typer
 
 from rao_rl.envs import Environment, Mode, Task
+from rao_rl.rollouts.attempt import ROLLOUT_LIMITS
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.limits import Limits
+
+from .limits import chosen_limits
 
 _PANEL = "Tasks"
 ENV_HELP = (
@@ -42,8 +47,41 @@ ConcurrencyOption = Annotated[
         rich_help_panel="Attempts",
     ),
 ]
+AttemptStepsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-steps",
+        metavar="N",
+        help=f"Maximum steps (model calls) of each agent. Default: {ROLLOUT_LIMITS.max_steps}.",
+        rich_help_panel="Attempts",
+    ),
+]
+AttemptAgentsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-agents",
+        metavar="N",
+        help=f"Maximum agents of each attempt, the first one included. Default: {ROLLOUT_LIMITS.max_agents}.",
+        rich_help_panel="Attempts",
+    ),
+]
+AttemptTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="Time limit for each attempt; one that reaches it has failed, so allow more on a slow machine. Default: "
+        f"{ROLLOUT_LIMITS.timeout:g}.",
+        rich_help_panel="Attempts",
+    ),
+]
 USUAL_LEVELS = ("easy", "medium", "hard")
 """The levels of an evaluation that names none, if the environment has all three (textcraft has an `extreme` one too)."""
+
+
+def attempt_limits(*, max_steps: int | None, max_agents: int | None, timeout: float | None) -> Limits:
+    """The limits of each attempt, from the options. Raises ConfigurationError, naming the option."""
+    return replace(ROLLOUT_LIMITS, **chosen_limits(max_steps=max_steps, max_agents=max_agents, timeout=timeout))
 
 
 def parse_modes(text: str) -> list[Mode]:

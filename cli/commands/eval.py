@@ -33,11 +33,15 @@ from ..models import (
 from ..progress import QuietOption, Tally
 from ..table import tables
 from ..tasks import (
+    AttemptAgentsOption,
+    AttemptStepsOption,
+    AttemptTimeoutOption,
     ConcurrencyOption,
     ContextLimitOption,
     EnvironmentArgument,
     SplitOption,
     TaskSeedOption,
+    attempt_limits,
     default_levels,
     parse_modes,
     select_tasks,
@@ -78,6 +82,9 @@ def eval_command(
         ),
     ] = "single,recursive",
     context_limit: ContextLimitOption = None,
+    max_steps: AttemptStepsOption = None,
+    max_agents: AttemptAgentsOption = None,
+    timeout: AttemptTimeoutOption = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -130,6 +137,7 @@ def eval_command(
     prompting = Prompting(prompt_style, action_format)
     chosen = open_model(model, base_url, request_timeout=request_timeout, prompting=prompting, quiet=quiet)
     settings = AttemptSettings(
+        limits=attempt_limits(max_steps=max_steps, max_agents=max_agents, timeout=timeout),
         context_limit=context_limit,
         sampling={} if temperature is None else {"temperature": temperature},
         trace_dir=trace_dir,
@@ -137,6 +145,7 @@ def eval_command(
         require=required,
         concurrency=concurrency,
     )
+    limits = {"max_steps": max_steps, "max_agents": max_agents, "timeout": timeout}
     about: dict[str, Any] = {
         "model": chosen.name,
         "version": chosen.version if isinstance(chosen, Versioned) else None,
@@ -147,6 +156,7 @@ def eval_command(
         "context_limit": context_limit,
         "temperature": chosen.sampling.temperature if temperature is None else temperature,
         "concurrency": concurrency,
+        **{name: value for name, value in limits.items() if value is not None},
     }
     with ExitStack() as stack:
         log = None if attempts is None else stack.enter_context(AttemptLog(attempts, about))

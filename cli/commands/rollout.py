@@ -28,11 +28,15 @@ from ..models import (
 )
 from ..progress import QuietOption, Tally
 from ..tasks import (
+    AttemptAgentsOption,
+    AttemptStepsOption,
+    AttemptTimeoutOption,
     ConcurrencyOption,
     ContextLimitOption,
     EnvironmentArgument,
     SplitOption,
     TaskSeedOption,
+    attempt_limits,
     select_tasks,
 )
 from ..text import count
@@ -76,6 +80,9 @@ def rollout_command(
         typer.Option(help="Run each task alone (single) or with sub-agents (recursive).", rich_help_panel="Attempts"),
     ] = "recursive",
     context_limit: ContextLimitOption = None,
+    max_steps: AttemptStepsOption = None,
+    max_agents: AttemptAgentsOption = None,
+    timeout: AttemptTimeoutOption = None,
     temperature: Annotated[
         float, typer.Option(min=0.0, metavar="T", help="Sampling temperature.", rich_help_panel="Attempts")
     ] = 1.0,
@@ -99,6 +106,7 @@ def rollout_command(
     prompting = Prompting(prompt_style, action_format)
     settings = AttemptSettings(
         mode=mode,
+        limits=attempt_limits(max_steps=max_steps, max_agents=max_agents, timeout=timeout),
         context_limit=context_limit,
         # Truncated sampling would bias what is trained on it.
         sampling={"temperature": temperature, "top_p": 1.0},
@@ -124,6 +132,8 @@ def rollout_command(
         "temperature": temperature,
         "context limit": context_limit,
         "depth limit": settings.depth(env),
+        "step limit": settings.limits.max_steps,
+        "agent limit": settings.limits.max_agents,
     }
     if isinstance(chosen, Versioned) and (version := chosen.version) is not None:
         shared["version"] = version

@@ -149,6 +149,8 @@ def settings_of(tree: ExecutionTree) -> dict[str, object]:
         "temperature": tree.settings.get("temperature"),
         "context limit": tree.settings.get("context_limit"),
         "depth limit": tree.limits.get("max_depth"),
+        "step limit": tree.limits.get("max_steps"),
+        "agent limit": tree.limits.get("max_agents"),
     }
     known = sorted(version for version in versions if version is not None)
     return settings | ({"version": ", ".join(known)} if known else {})

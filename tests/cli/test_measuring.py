@@ -113,6 +113,27 @@ def test_a_killed_evaluation_goes_on_and_repeats_nothing(
     assert json.loads(out) == told
 
 
+def test_an_evaluation_keeps_to_its_limits_and_goes_on_only_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(request: Request) -> str:
+        return "```python\nawait launch_subagent('more')\n```" if request.step == 0 else "```python\n1\n```"
+
+    monkeypatch.chdir(tmp_path)
+    with ScriptedEndpoint(script) as endpoint:
+        command = ["eval", "textcraft", "--model", "scripted", "--base-url", endpoint.base_url, "--level", "easy"]
+        command += ["--tasks", "1", "--mode", "recursive", "--attempts", "a.jsonl", "--quiet", "--json"]
+        limits = ["--max-steps", "2", "--max-agents", "3", "--timeout", "120"]
+        code, out, err = run(monkeypatch, capsys, *command, *limits)
+        assert (code, err) == (0, "")
+        (attempt,) = json.loads(out)["attempts"]
+        assert (attempt["status"], attempt["agents"], attempt["steps"]) == ("step_limit", 3, 6)
+        assert json.loads(out)["max_agents"] == 3
+        code, _, err = run(monkeypatch, capsys, *command, *limits[:-1], "60")
+        assert code == 2
+        assert "timeout" in err
+
+
 def test_a_killed_recording_goes_on_and_repeats_nothing(
     script: Script,
     endpoint: ScriptedEndpoint,
@@ -174,6 +195,9 @@ def test_plot_draws_folders_and_files_and_says_where(
         (["eval", "--difficulty", "easy,absurd"], "no level 'absurd'"),
         (["eval", "--split", "nowhere"], "no split 'nowhere'"),
         (["eval", "elsewhere"], "no environment 'elsewhere'"),
+        (["eval", "--max-steps", "0"], "--max-steps must be at least 1: 0"),
+        (["eval", "--timeout", "-1"], "--timeout must be"),
+        (["rollout", "--max-agents", "0"], "--max-agents must be at least 1: 0"),
         (["eval", "--tasks", "1", "--attempts", "a/metrics.jsonl"], "is not a file of `rao eval --attempts`"),
         (["rollout", "--mode", "single,recursive"], "must be single or recursive, not 'single,recursive'"),
         (["rollout", "--interface", "telepathy"], "must be chat or tokens, not 'telepathy'"),
