@@ -30,7 +30,7 @@ HOST_FLOORS = (
     "__init__",
 )
 WORKER_FLOORS = (
-    "__init__ names errors exact ordered rows unicode_errors callbacks scopes tolerance fits cell_loop",
+    "__init__ names errors exact ordered rows unicode_errors callbacks scopes tolerance fits cell_loop values",
     "patterns calls output incoming",
     "language reads plain cell",
     "outgoing formatting matching kinds caches classes regular",

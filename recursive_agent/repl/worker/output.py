@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from .errors import CellExit
+from .values import values_there
 
 CELL_PREFIX = "<cell "
 
@@ -144,6 +145,8 @@ def describe(error: BaseException, limit: int) -> str:
             _own_frames(summary)
             for part in summary.format():
                 text.write(part)
+            for line in values_there(error, CELL_PREFIX):
+                text.write(f"{line}\n")
             shown = text.value()
             break
         except BaseException as failure:  # of the agent's code: nothing of it may end the worker

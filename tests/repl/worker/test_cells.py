@@ -191,7 +191,7 @@ async def test_tracebacks_show_the_agents_lines_and_nothing_else(repl: Repl) -> 
     result = await failed(repl, "import json\nf(0)")
     assert '<cell 1>", line 2, in f' in str(result.error)
     assert "return 1 / x" in str(result.error)
-    assert str(result.error).endswith("ZeroDivisionError: division by zero")
+    assert str(result.error).endswith("ZeroDivisionError: division by zero\nHere x = 0")
     result = await failed(repl, "import json\njson.loads('{')")
     assert ".py" not in str(result.error)
     assert "JSONDecodeError" in str(result.error)

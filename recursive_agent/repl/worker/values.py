@@ -1,0 +1,89 @@
+"""What the variables of a failing line held."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Any
+
+_MOST = 3
+"""Variables that are shown."""
+_ITEMS = 3
+_KEYS = 6
+_TEXT = 60
+_NESTING = 3
+_WHOLE = 10**_TEXT
+_NAME: Any = type.__dict__["__name__"]  # whatever an agent's metaclass says it is
+_DATA = (str, int, float, complex, bool, bytes, type(None), list, tuple, dict, set, frozenset)
+
+
+def values_there(error: BaseException, prefix: str) -> list[str]:
+    """A line `Here NAME = VALUE` for each variable in the line of a cell (of a file that `prefix` begins) that failed last.
+
+    Only data is shown, and of large values their beginning, which is no Python then: models copy what they see. Runs none of
+    the agent's code.
+    """
+    last: TracebackType | None = None
+    part = error.__traceback__
+    while part is not None:
+        if part.tb_frame.f_code.co_filename.startswith(prefix):
+            last = part
+        part = part.tb_next
+    if last is None:
+        return []
+    frame = last.tb_frame
+    held: dict[str, Any] = {}
+    for name in _names(frame.f_code.co_filename, last.tb_lineno):
+        for scope in (frame.f_locals, frame.f_globals):
+            if name in scope:
+                held.setdefault(name, scope[name])
+    data = [(name, value) for name, value in held.items() if type(value) in _DATA]
+    return [f"Here {name} = {_short(value)}" for name, value in data[:_MOST]]
+
+
+def _names(file: str, line: int) -> Iterator[str]:
+    """The variables that a line of a cell reads, from left to right."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.lineno == line]
+    for node in sorted(names, key=lambda node: node.col_offset):
+        if isinstance(node.ctx, ast.Load):
+            yield node.id
+
+
+def _short(value: Any, level: int = 0) -> str:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        unit = "characters" if kind is str else "bytes"
+        return repr(value) if len(value) <= _TEXT else f"{value[:_TEXT]!r}… ({len(value):,} {unit})"
+    if kind is dict:
+        if level == _NESTING:
+            return f"<a dict of {len(value):,} keys>"
+        inside = ", ".join(
+            f"{_short(key, _NESTING)}: {_short(item, level + 1)}" for key, item in _first(value.items(), _KEYS)
+        )
+        return f"{{{inside}{_more(value, _KEYS)}}}"
+    if kind in (list, tuple, set, frozenset):
+        if level == _NESTING:
+            return f"<a {kind.__name__} of {len(value):,} items>"
+        inside = ", ".join(_short(item, level + 1) for item in _first(value, _ITEMS))
+        start, end = "[]" if kind is list else "()" if kind is tuple else "{}"
+        return f"{start}{inside}{_more(value, _ITEMS)}{end}"
+    if kind is int and not -_WHOLE < value < _WHOLE:  # Python refuses to spell the longest ones
+        return f"<a whole number of {value.bit_length():,} bits>"
+    if kind in _DATA:
+        return repr(value)
+    return f"<{_NAME.__get__(kind)}>"  # without its `__repr__`, which is the agent's code
+
+
+def _first(values: Any, most: int) -> list[Any]:
+    return list(islice(values, most))
+
+
+def _more(values: Any, shown: int) -> str:
+    return f", … {len(values):,} in all" if len(values) > shown else ""
