@@ -28,6 +28,7 @@ _SHOW = "To see a value, print it. To give the result, call finish."
 _MEND = "Find what is wrong in this line, and write the code without the mistake."
 _FAILS = "The same code fails in the same way. Write other code."
 _FAILS_LOOK = f"{_FAILS} Look at the data first: print(str(context)[:300])"
+_AWAIT = "Put `await` before the call."
 _OTHER_CODE = "Write other code."
 _AGAIN = "You have run this code before. If you know the answer, call finish with it. If not, try another way."
 _UNCHANGED = "This changes nothing. Write other code, or call finish."
@@ -101,8 +102,8 @@ class Observations:
         if turn.refusal is not None:
             parts.append(f"finish() was refused: {turn.refusal}")
         if cell.unawaited:
-            line = awaited(turn.action.code or "", cell.unawaited) if self._hints else None
-            how = "Put `await` before the call." if line is None else f"Put `await` before the call: `{line}`"
+            names = list(dict.fromkeys(cell.unawaited))
+            how = _how_to_await(turn.action.code or "", names) if self._hints else _AWAIT
             parts.append(f"Never awaited, so never run: {', '.join(cell.unawaited)}. {how}")
         if cell.running:
             parts.append(f"Still running: {', '.join(cell.running)}.")
@@ -161,6 +162,34 @@ def without_advice(text: str) -> str:
     while lines and (lines[-1] in _ADVICE or _SUPPLIED.fullmatch(lines[-1]) or _STATUS.fullmatch(lines[-1])):
         lines.pop()
     return "\n".join(lines)
+
+
+def _how_to_await(code: str, names: Sequence[str]) -> str:
+    """How calls of `names` in `code` can be awaited."""
+    if (first := _before_lambda(code, names)) is not None:
+        return f"A lambda cannot await, so get the values before: `{first}`"
+    line = awaited(code, names)
+    return _AWAIT if line is None else f"{_AWAIT.removesuffix('.')}: `{line}`"
+
+
+def _before_lambda(code: str, names: Sequence[str]) -> str | None:
+    """A line that gets what a lambda in the agent's own code calls one of `names` for; None where there is no such lambda."""
+    for taker in ast.walk(parsed(code) or ast.Module([], [])):
+        if not isinstance(taker, ast.Call):
+            continue
+        for value in (*taker.args, *(keyword.value for keyword in taker.keywords)):
+            over = next((arg for arg in taker.args if arg is not value), None)
+            if not isinstance(value, ast.Lambda) or len(value.args.args) != 1 or over is None:
+                continue
+            name = value.args.args[0].arg
+            for call in ast.walk(value.body):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in names:
+                    try:
+                        line = f"values = {{{name}: await {ast.unparse(call)} for {name} in {ast.unparse(over)}}}"
+                    except RecursionError:
+                        return None
+                    return line if len(line) <= _SHOWN_CHARS and "`" not in line else None
+    return None
 
 
 def awaited(code: str, names: Sequence[str]) -> str | None:

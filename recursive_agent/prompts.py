@@ -7,6 +7,7 @@ endpoints can cache it. `minimal` is the goal and the names of the functions, fo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,19 +17,27 @@ from .checkpoint import ActionFormat, PromptStyle
 from .model.base import Message
 from .tools import Tool
 from .type_words import type_words
-from .worked_examples import LAUNCH_CALL, callable_line, worked_examples
+from .worked_examples import LAUNCH_CALL, Data, Likeness, callable_line, worked_examples
 
 _LEAST_ROOM = 8_192
 """Tokens of a window, or of an agent's budget, from which worked examples are affordable: they take some 900 of each call."""
+
+_SUBAGENTS = re.compile(r"\bsub-?agents?\b|\bdelegat", re.IGNORECASE)
 
 _FEW_STEPS = 3
 """Answers that are so few that an agent must know before its first one."""
 _SHOWN_NESTING = 3
 """Levels of a context that an opening message describes; each may show eight keys for every one above it."""
 _SHOWN_CHARS = 200
-_SHOWN_TEXT = 40
-"""Characters of a text in the context up to which an opening message shows it. Of longer ones nothing is: the beginning would
-be taken for all of it."""
+_SHOWN_KEYS = 8
+_SHOWN_ITEMS = 2
+_SHOWN_TEXT = 200
+"""Characters up to which an opening message shows a context that is one text. Of longer ones nothing is shown: the beginning
+would be taken for all of it."""
+_SHOWN_PART = 40
+"""The same for a text inside a context."""
+_LONG_TEXT = 4_000
+"""Characters from which a text is searched rather than read."""
 
 _ACTIONS: dict[ActionFormat, str] = {
     "fenced": "Each of your answers holds exactly one block of code, fenced as ```python … ```",
@@ -83,6 +92,22 @@ class Situation:
         """Whether worked examples open the conversation."""
         return style == "rich" and (self.room is None or self.room >= _LEAST_ROOM)
 
+    def likeness(self) -> Likeness:
+        """What worked examples are chosen by."""
+        return Likeness(
+            tools=bool(self.tools),
+            can_launch=self.can_launch,
+            asks_to_launch=self.can_launch and _SUBAGENTS.search(self.goal) is not None,
+            typed=self.schema is not None,
+            data=_kind(self.context),
+        )
+
+
+def _kind(context: Any) -> Data:
+    if isinstance(context, str):
+        return "text" if len(context) < _LONG_TEXT else "long text"
+    return "items" if isinstance(context, Mapping | list | tuple) else None
+
 
 def opening(style: PromptStyle, action_format: ActionFormat, situation: Situation) -> list[Message]:
     """The messages a node starts with."""
@@ -96,7 +121,7 @@ def opening(style: PromptStyle, action_format: ActionFormat, situation: Situatio
     )
     parts = [f"Goal: {situation.goal}"]
     if situation.context is not None:
-        parts.append(f"`context` holds {describe_data(situation.context, shown=True)}.")
+        parts.append(f"`context` holds {show_data(situation.context)}.")
     calls = [f"await {tool.signature}" for tool in situation.tools.values()]
     if len("; ".join(calls)) > 2 * _SHOWN_CHARS:
         calls = []
@@ -117,7 +142,7 @@ def opening(style: PromptStyle, action_format: ActionFormat, situation: Situatio
         parts.append(f"You have {situation.max_steps} answer{'s' if situation.max_steps > 1 else ''} in all.")
     examples: list[Message] = []
     if situation.has_examples(style):
-        examples = worked_examples(action_format, tools=bool(situation.tools), can_launch=situation.can_launch)
+        examples = worked_examples(action_format, situation.likeness())
     return [Message("system", system.strip()), *examples, Message("user", "\n\n".join(parts))]
 
 
@@ -149,24 +174,58 @@ def _describe_tools(tools: Mapping[str, Tool]) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def describe_data(value: Any, nesting: int = 0, *, shown: bool = False) -> str:
-    """Type and size of a value; with `shown`, short texts as they are: what a date or a duration looks like must be seen."""
+def describe_data(value: Any, nesting: int = 0) -> str:
+    """Type and size of a value."""
     if isinstance(value, str):
-        return repr(value) if shown and len(value) <= _SHOWN_TEXT else f"a string of {len(value):,} characters"
+        return f"a string of {len(value):,} characters"
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, Mapping):
         if nesting == _SHOWN_NESTING:
             return f"a dict with {len(value):,} keys"
-        items = [(_short(key), describe_data(item, nesting + 1, shown=shown)) for key, item in islice(value.items(), 8)]
+        items = [(_short(key), describe_data(item, nesting + 1)) for key, item in islice(value.items(), 8)]
         inside = ", ".join(f"{key}: {item}" for key, item in items)
         return f"a dict with {len(value):,} keys ({inside}{', …' if len(value) > 8 else ''})"
     if isinstance(value, list | tuple):
         if not value or nesting == _SHOWN_NESTING:
             return f"a list of {len(value):,} items"
-        return f"a list of {len(value):,} items, the first {describe_data(value[0], nesting + 1, shown=shown)}"
+        return f"a list of {len(value):,} items, the first {describe_data(value[0], nesting + 1)}"
     if isinstance(value, int) and value.bit_length() > _SHOWN_CHARS:  # Python refuses to spell the longest ones
         return f"a whole number of {value.bit_length():,} bits"
+    return _short(value)
+
+
+def show_data(value: Any) -> str:
+    """Type and size of a value, and its beginning as Python writes it.
+
+    Short texts are shown as they are: what a date or a duration looks like must be seen.
+    """
+    if isinstance(value, str) and len(value) > _SHOWN_TEXT:
+        return f"a string of {len(value):,} characters"
+    if isinstance(value, Mapping):
+        return f"a dict of {len(value):,} keys: {_literal(value)}"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value):,} items: {_literal(value)}"
+    return _literal(value)
+
+
+def _literal(value: Any, nesting: int = 0) -> str:
+    if isinstance(value, str):
+        return repr(value) if not nesting or len(value) <= _SHOWN_PART else f"<{len(value):,} characters>"
+    if isinstance(value, bytes):
+        return f"<{len(value):,} bytes>"
+    if isinstance(value, Mapping):
+        if nesting == _SHOWN_NESTING:
+            return f"<a dict of {len(value):,} keys>"
+        parts = [f"{_short(key)}: {_literal(item, nesting + 1)}" for key, item in islice(value.items(), _SHOWN_KEYS)]
+        return "{" + ", ".join(parts) + (f", … {len(value):,} in all" if len(value) > _SHOWN_KEYS else "") + "}"
+    if isinstance(value, list | tuple):
+        if nesting == _SHOWN_NESTING:
+            return f"<a list of {len(value):,} items>"
+        parts = [_literal(item, nesting + 1) for item in value[:_SHOWN_ITEMS]]
+        return "[" + ", ".join(parts) + (f", … {len(value):,} in all" if len(value) > _SHOWN_ITEMS else "") + "]"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_CHARS:  # Python refuses to spell the longest ones
+        return f"<a whole number of {value.bit_length():,} bits>"
     return _short(value)
 
 

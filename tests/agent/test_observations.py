@@ -136,3 +136,14 @@ async def test_a_parent_reads_what_came_of_its_sub_agent_and_no_advice() -> None
 async def test_the_minimal_style_has_neither_status_nor_hints() -> None:
     texts = await shown([py("1"), py("1"), py("x = 1")], prompt_style="minimal")
     assert texts == ["1", "1", "(no output)"]
+
+
+async def test_a_call_in_a_lambda_is_answered_with_code_that_awaits_it() -> None:
+    async def temperature(city: str) -> float:
+        """The temperature in a city."""
+        return 3.0
+
+    code = "cities = ['Oslo', 'Rome']\nmax(cities, key=lambda city: temperature(city) + 1)"
+    (text,) = await shown([py(code)], tools=(temperature,))
+    assert "A lambda cannot await" in text
+    assert "`values = {city: await temperature(city) for city in cities}`" in text

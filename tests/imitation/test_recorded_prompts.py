@@ -9,7 +9,7 @@ import pytest
 from rao_rl.imitation.prompting import MINIMAL
 from rao_rl.imitation.recorded import read_successful
 from recursive_agent.testing import ScriptedEndpoint, replies
-from recursive_agent.worked_examples import examples_in, worked_examples
+from recursive_agent.worked_examples import Likeness, examples_in, worked_examples
 from tests.agent.helpers import agent_on, py
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ async def test_worked_examples_are_counted_as_given(tmp_path: Path) -> None:
     with ScriptedEndpoint(replies(ANSWERS)) as endpoint:
         await agent_on(endpoint, trace_dir=tmp_path).solve("g")
     recorded = read_successful(tmp_path, threshold=1.0)
-    examples = worked_examples("fenced", tools=False, can_launch=True)
+    examples = worked_examples("fenced", Likeness(can_launch=True))
     assert recorded.openings == [2 + len(examples)]
     (messages,) = recorded.conversations
     assert examples_in(messages) == len(examples) // 2
