@@ -12,22 +12,20 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 LEVEL = "easy"
 TEMPERATURES = ("1", "0")
 """That of the rollouts which RAO trains on, and greedy."""
-CONTEXT = 1024
-"""Most tokens of one agent's conversation."""
-BASE_CONTEXT = 2048
-"""The same for the model as it came, whose instructions are longer."""
 ANSWER = 160
-"""Most tokens of one answer; the longest that is demonstrated has about 140."""
+"""Most tokens of one answer in training; the longest that is demonstrated has about 140."""
 RANK = 16
 IMITATION = [
     "--env=textcraft",
@@ -47,12 +45,57 @@ RAO = [
     "--set=update.warmup_steps=2",
     f"--set=collect.level={LEVEL}",
     f"--set=collect.temperature={TEMPERATURES[0]}",
-    f"--set=collect.context_limit={CONTEXT}",
     f"--set=collect.max_completion_length={ANSWER}",
-    "--set=collect.max_steps=8",
-    "--set=collect.max_agents=64",
+    # A tree that goes astray costs as much as ten that do not: so little is allowed to each agent and each tree.
+    "--set=collect.context_limit=448",
+    "--set=collect.max_steps=3",
+    "--set=collect.max_agents=10",
+    "--set=collect.max_depth=3",
+    "--set=credit.max_nodes_per_depth=24",
     "--set=collect.timeout=3600",  # a slow machine must not decide what is rewarded
+    "--save-steps=1",
 ]
+EVALUATION = [
+    f"--level={LEVEL}",
+    "--prompt-style=minimal",
+    "--context-limit=512",
+    "--max-steps=4",
+    "--max-agents=16",
+    "--timeout=7200",
+]
+"""The same for all policies, and more than training allows."""
+ROOM = ["--mode=single", "--context-limit=1000", "--max-steps=12"]
+"""What replaces some of it where one agent has the room to do all of a task."""
+SERVER = ["--max-model-len=1024", "--max-num-seqs=160", "--dtype=bfloat16"]
+"""Options of vLLM."""
+
+
+@contextmanager
+def served(folder: Path, given: argparse.Namespace, *options: str) -> Iterator[list[str]]:
+    """Serve a checkpoint through vLLM, and give the options that point a command of rao at it."""
+    address = f"http://127.0.0.1:{given.port}"
+    line = [sys.executable, "-m", "rao_cli", "serve", str(folder), f"--port={given.port}", *options, "--", *SERVER]
+    print(time.strftime("%H:%M:%S"), "rao", shlex.join(line[3:]), flush=True)
+    with (given.out / "serve.log").open("a") as log:
+        server = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, "VLLM_SERVER_DEV_MODE": "1"})
+    try:
+        while (model := name_of_model(address)) is None:
+            if server.poll() is not None:
+                sys.exit(f"the server ended with status {server.returncode}; see {log.name}")
+            time.sleep(1)
+        yield [f"--base-url={address}/v1", f"--model={model}"]
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def name_of_model(address: str) -> str | None:
+    """The name of the model that a server has; None if it does not answer yet."""
+    try:
+        with urllib.request.urlopen(f"{address}/v1/models", timeout=5) as answer:
+            return str(json.load(answer)["data"][0]["id"])
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 def rao(*arguments: str, log: Path) -> None:
@@ -71,13 +114,12 @@ def resumed(folder: Path) -> list[str]:
     return ["--resume"] if (folder / "training.json").is_file() else []
 
 
-def evaluate(model: Path, out: Path, *options: str, name: str, temperature: str, concurrency: int) -> None:
-    """Attempt tasks in both modes; the attempts go to `out/NAME-T….jsonl`."""
-    stem = f"{name}-T{temperature}"
+def evaluate(chosen: Sequence[str], attempts: Path, *options: str, temperature: str, concurrency: int) -> None:
+    """Attempt tasks with a served policy; what is in the file `attempts` already is passed over."""
     rao(
-        *("eval", "textcraft", f"--model={model}", f"--level={LEVEL}", f"--temperature={temperature}"),
-        *(f"--concurrency={concurrency}", f"--attempts={out / stem}.jsonl", "--quiet", *options),
-        log=out / f"{stem}.log",
+        *("eval", "textcraft", *chosen, *EVALUATION, *options, f"--temperature={temperature}"),
+        *(f"--concurrency={concurrency}", f"--attempts={attempts}", "--quiet"),
+        log=attempts.with_suffix(".log"),
     )
 
 
@@ -92,26 +134,32 @@ def imitate(given: argparse.Namespace) -> None:
     """More and more demonstrations, until the model solves enough validation tasks for its attempts to differ."""
     folder = given.out / "imitation"
     for steps in range(given.every, given.most + 1, given.every):
-        attempts = given.out / "validation" / f"{steps:04d}-T{TEMPERATURES[0]}.jsonl"
+        attempts = given.out / "validation" / f"{steps:04d}.jsonl"
         if not attempts.is_file():
             rao(
                 *("train", *IMITATION, f"--model={given.base}", f"--out={folder}", f"--steps={steps}"),
                 *(f"--save-steps={given.every}", f"--seed={given.seed}", *resumed(folder)),
                 log=given.out / "imitation.log",
             )
-        options = ["--split=validation", f"--tasks={given.validation}", f"--context-limit={CONTEXT}"]
-        evaluate(
-            folder,
-            attempts.parent,
-            *(*options, "--mode=recursive"),
-            name=f"{steps:04d}",
-            temperature=TEMPERATURES[0],
-            concurrency=given.concurrency,
-        )
+        if not is_complete(attempts, given.validation):
+            with served(folder, given) as chosen:
+                options = ["--split=validation", f"--tasks={given.validation}", "--mode=recursive"]
+                evaluate(chosen, attempts, *options, temperature=TEMPERATURES[0], concurrency=given.concurrency)
         reached = success(attempts)
         print(f"{steps} steps of imitation: {reached:.3f} of the validation tasks", flush=True)
         if reached >= given.enough:
             return
+
+
+def is_complete(attempts: Path, count: int) -> bool:
+    """Whether a file of attempts has as many as were asked for."""
+    return attempts.is_file() and len(attempts.read_text(encoding="utf-8").splitlines()) > count
+
+
+def weights(folder: Path, copy: Path) -> Path:
+    """A copy of a checkpoint without what its training keeps beside it, which a server may overwrite."""
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoints"), dirs_exist_ok=True)
+    return copy
 
 
 def optimize(given: argparse.Namespace) -> None:
@@ -119,46 +167,42 @@ def optimize(given: argparse.Namespace) -> None:
     folder = given.out / "rao"
     if (folder / "agent.json").is_file():
         return
-    sizes = {
-        "collect.tasks_per_step": given.tasks_per_step,
-        "collect.num_generations": given.group,
-        "collect.max_in_flight": given.concurrency,
-        "online.max_staleness": given.staleness,
-    }
-    rao(
-        *("train", *RAO, f"--model={given.out / 'imitation'}", f"--out={folder}", f"--steps={given.updates}"),
-        *(f"--lr={given.rate}", f"--seed={given.seed}", *resumed(folder)),
-        *(f"--set={name}={value}" for name, value in sizes.items()),
-        log=given.out / "rao.log",
-    )
+    start = weights(given.out / "imitation", given.out / "served")
+    with served(start, given, "--weight-updates") as (base_url, name):
+        sizes = {
+            "collect.tasks_per_step": given.tasks_per_step,
+            "collect.num_generations": given.group,
+            "collect.max_in_flight": given.concurrency,
+            "online.max_staleness": given.staleness,
+            "sampler.name": "vllm-reload",
+            "sampler.base_url": base_url.partition("=")[2],
+            "sampler.served_model": name.partition("=")[2],
+            "sampler.served_folder": start,
+        }
+        rao(
+            *("train", *RAO, f"--model={given.out / 'imitation'}", f"--out={folder}", f"--steps={given.updates}"),
+            *(f"--lr={given.rate}", f"--seed={given.seed}", *resumed(folder)),
+            *(f"--set={name}={value}" for name, value in sizes.items()),
+            log=given.out / "rao.log",
+        )
 
 
 def measure(given: argparse.Namespace) -> None:
-    """Every policy on the test tasks in both modes and at both temperatures, `jobs` evaluations at a time."""
-    results = given.out / "results"
+    """Every policy on the test tasks, alone and with sub-agents, sampled and greedy."""
     policies = {"base": given.base, "imitation": given.out / "imitation", "rao": given.out / "rao"}
-    work = [
-        (name, policy, temperature)
-        for name, policy in policies.items()
-        for temperature in TEMPERATURES
-        if name in given.measure
-    ]
-
-    def one(item: tuple[str, Path, str]) -> None:
-        name, policy, temperature = item
-        context = BASE_CONTEXT if name == "base" else CONTEXT
-        evaluate(
-            policy,
-            results,
-            f"--tasks={given.test}",
-            f"--context-limit={context}",
-            name=name,
-            temperature=temperature,
-            concurrency=given.concurrency,
-        )
-
-    with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(one, work))
+    for name in given.measure:
+        missing = [
+            (file, options, temperature)
+            for kind, options, rows in (("", [], 2 * given.test), ("-room", ROOM, given.test))
+            for temperature in TEMPERATURES
+            if not is_complete(file := given.out / "results" / f"{name}{kind}-T{temperature}.jsonl", rows)
+        ]
+        if not missing:
+            continue
+        with served(policies[name], given) as chosen:
+            for file, options, temperature in missing:
+                options = [*options, f"--tasks={given.test}"]
+                evaluate(chosen, file, *options, temperature=temperature, concurrency=given.concurrency)
 
 
 STAGES = {"imitate": imitate, "optimize": optimize, "measure": measure}
@@ -178,15 +222,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--enough", type=float, default=0.3, help="success at validation tasks at which imitation ends")
     parser.add_argument("--validation", type=int, default=64, help="validation tasks")
     parser.add_argument("--updates", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of RAO")
-    parser.add_argument("--tasks-per-step", type=int, default=16)
-    parser.add_argument("--group", type=int, default=8, help="attempts at each task")
+    parser.add_argument("--rate", type=float, default=6e-4, help="learning rate of RAO")
+    parser.add_argument("--tasks-per-step", type=int, default=8)
+    parser.add_argument("--group", type=int, default=4, help="attempts at each task")
     parser.add_argument("--staleness", type=int, default=1)
-    parser.add_argument("--concurrency", type=int, default=128, help="most trees at a time")
-    parser.add_argument("--test", type=int, default=147, help="test tasks")
+    parser.add_argument("--concurrency", type=int, default=64, help="most trees at a time")
+    parser.add_argument("--test", type=int, default=100, help="test tasks")
     parser.add_argument("--measure", nargs="+", default=["base", "imitation", "rao"])
-    parser.add_argument("--jobs", type=int, default=1, help="evaluations at a time")
+    parser.add_argument("--port", type=int, default=8123, help="port of the vLLM server")
     given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
     for stage in given.only:
         STAGES[stage](given)
 

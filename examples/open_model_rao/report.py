@@ -14,7 +14,7 @@ from statistics import mean
 
 from rao_rl import Attempt, learning_curves, summarize
 
-ORDER = ("base", "imitation", "rao")
+ORDER = ("base", "base-room", "imitation", "imitation-room", "rao", "rao-room")
 SHOWN = {
     "reward": "root success while training",
     "entropy": "entropy (nats a token)",
@@ -54,9 +54,11 @@ def run(metrics: Path) -> list[str]:
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     batches = [row for row in rows if "reward" in row]
     seconds = {name: sum(row.get(f"time/{name}", 0.0) for row in batches) for name in ("wait", "train", "push")}
+    updates = sum("loss" in row for row in batches)
+    tokens = max(row.get("rao/generated_tokens", 0) for row in batches)
+    spent = ", ".join(f"{name} {value:,.0f}" for name, value in seconds.items())
     return [
-        f"{len(batches)} updates, {max(row.get('rao/generated_tokens', 0) for row in batches):,.0f} sampled tokens; seconds: "
-        + ", ".join(f"{name} {value:,.0f}" for name, value in seconds.items()),
+        f"{updates} updates, {tokens:,.0f} sampled tokens; seconds: {spent}",
         "root success while training: " + " ".join(f"{row['reward']:.2f}" for row in batches),
     ]
 
