@@ -12,49 +12,46 @@ from recursive_agent.limits import Limits
 _PANEL = "Limits"
 _DEFAULT = Limits()
 
+
+def limit_option(name: str, text: str, *, panel: str = _PANEL, metavar: str = "N") -> Any:
+    """An option that sets a limit."""
+    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=panel)
+
+
 MaxDepthOption = Annotated[
     int | None,
-    typer.Option(
+    limit_option(
         "--max-depth",
-        metavar="N",
-        help=f"Maximum levels of sub-agents below the first agent; 0: no sub-agents. Default: {_DEFAULT.max_depth}.",
-        rich_help_panel=_PANEL,
+        f"Maximum levels of sub-agents below the first agent; 0: no sub-agents. Default: {_DEFAULT.max_depth}.",
     ),
 ]
 MaxAgentsOption = Annotated[
     int | None,
-    typer.Option(
+    limit_option(
         "--max-agents",
-        metavar="N",
-        help=f"Maximum number of agents, the first one included. Default: {_DEFAULT.max_agents}.",
-        rich_help_panel=_PANEL,
+        f"Maximum number of agents, the first one included. Default: {_DEFAULT.max_agents}.",
     ),
 ]
 MaxStepsOption = Annotated[
     int | None,
-    typer.Option(
+    limit_option(
         "--max-steps",
-        metavar="N",
-        help=f"Maximum steps (model calls) of each agent. Default: {_DEFAULT.max_steps}.",
-        rich_help_panel=_PANEL,
+        f"Maximum steps (model calls) of each agent. Default: {_DEFAULT.max_steps}.",
     ),
 ]
 MaxTokensOption = Annotated[
     int | None,
-    typer.Option(
+    limit_option(
         "--max-tokens",
-        metavar="N",
-        help=f"Maximum tokens of all agents together, prompts and answers, as billed. Default: {_DEFAULT.max_tokens}.",
-        rich_help_panel=_PANEL,
+        f"Maximum tokens of all agents together, prompts and answers, as billed. Default: {_DEFAULT.max_tokens}.",
     ),
 ]
 TimeoutOption = Annotated[
     float | None,
-    typer.Option(
+    limit_option(
         "--timeout",
+        f"Time limit for the whole run. Default: {_DEFAULT.timeout:g}.",
         metavar="SECONDS",
-        help=f"Time limit for the whole run. Default: {_DEFAULT.timeout:g}.",
-        rich_help_panel=_PANEL,
     ),
 ]
 

@@ -12,7 +12,7 @@ from rao_rl.rollouts.attempt import ROLLOUT_LIMITS
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.limits import Limits
 
-from .limits import chosen_limits
+from .limits import chosen_limits, limit_option
 
 _PANEL = "Tasks"
 ENV_HELP = (
@@ -49,30 +49,28 @@ ConcurrencyOption = Annotated[
 ]
 AttemptStepsOption = Annotated[
     int | None,
-    typer.Option(
+    limit_option(
         "--max-steps",
-        metavar="N",
-        help=f"Maximum steps (model calls) of each agent. Default: {ROLLOUT_LIMITS.max_steps}.",
-        rich_help_panel="Attempts",
+        f"Maximum steps (model calls) of each agent. Default: {ROLLOUT_LIMITS.max_steps}.",
+        panel="Attempts",
     ),
 ]
 AttemptAgentsOption = Annotated[
     int | None,
-    typer.Option(
+    limit_option(
         "--max-agents",
-        metavar="N",
-        help=f"Maximum agents of each attempt, the first one included. Default: {ROLLOUT_LIMITS.max_agents}.",
-        rich_help_panel="Attempts",
+        f"Maximum agents of each attempt, the first one included. Default: {ROLLOUT_LIMITS.max_agents}.",
+        panel="Attempts",
     ),
 ]
 AttemptTimeoutOption = Annotated[
     float | None,
-    typer.Option(
+    limit_option(
         "--timeout",
-        metavar="SECONDS",
-        help="Time limit for each attempt; one that reaches it has failed, so allow more on a slow machine. Default: "
+        "Time limit for each attempt; one that reaches it has failed, so allow more on a slow machine. Default: "
         f"{ROLLOUT_LIMITS.timeout:g}.",
-        rich_help_panel="Attempts",
+        panel="Attempts",
+        metavar="SECONDS",
     ),
 ]
 USUAL_LEVELS = ("easy", "medium", "hard")

@@ -3,7 +3,7 @@
     python examples/open_model_rao/campaign.py --base SmolLM2-135M-Instruct/ --out runs/
 
 Every stage is one or several `rao` commands, which are printed. What is done is passed over and what was killed goes on, so
-the script may be stopped and started at will. On a GPU everything takes minutes, on two CPU cores most of a day.
+the script may be stopped and started at will. It samples through vLLM; on two CPU cores it takes some two hours.
 """
 
 from __future__ import annotations

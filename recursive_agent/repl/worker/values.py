@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import linecache
 from collections.abc import Iterator
 from itertools import islice
@@ -35,9 +36,11 @@ def values_there(error: BaseException, prefix: str) -> list[str]:
     if last is None:
         return []
     frame = last.tb_frame
+    # What a class body writes into may be a mapping of the agent's (`__prepare__`).
+    scopes = (frame.f_locals, frame.f_globals) if frame.f_code.co_flags & inspect.CO_OPTIMIZED else (frame.f_globals,)
     held: dict[str, Any] = {}
     for name in _names(frame.f_code.co_filename, last.tb_lineno):
-        for scope in (frame.f_locals, frame.f_globals):
+        for scope in scopes:
             if name in scope:
                 held.setdefault(name, scope[name])
     data = [(name, value) for name, value in held.items() if type(value) in _DATA]

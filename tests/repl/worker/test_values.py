@@ -57,3 +57,9 @@ async def test_large_values_are_cut(sandbox: ProcessSandbox) -> None:
 async def test_no_code_of_the_agents_is_run_to_show_a_value(sandbox: ProcessSandbox, body: str) -> None:
     code = f"class Odd:\n    def __repr__(self):\n        {body}\nx = [Odd(), 3]\nx + 1"
     assert await here(sandbox, code) == ["Here x = [<Odd>, 3]"]
+
+
+async def test_the_mapping_of_a_class_body_is_not_asked(sandbox: ProcessSandbox) -> None:
+    """A metaclass may let a class body write into a mapping of its own."""
+    code = "x = 4\nclass Body:\n    y = 2\n    z = x / (y - 2)"
+    assert await here(sandbox, code) == ["Here x = 4"]
