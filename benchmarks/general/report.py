@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from math import comb
+from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
+from rao_rl.evaluation import compare as tasks
 from rao_rl.evaluation.outcome import Attempt
-from rao_rl.evaluation.summary import wilson
+from rao_rl.evaluation.results import read_results
+from rao_rl.evaluation.statistics import interval, paired_interval, permutation_test, sign_test
 
 _HEAD = ("kind", "n", "solved", "95 %", "steps", "prompt", "sampled", "launched", "statuses")
 
@@ -29,7 +30,7 @@ def table(attempts: Sequence[Attempt]) -> str:
 
 def _row(kind: str, group: Sequence[Attempt]) -> tuple[str, ...]:
     shares = by_task(group)
-    low, high = wilson(sum(shares.values()), len(shares))
+    low, high, _ = interval(list(shares.values()))
     return (
         kind,
         str(len(group)),
@@ -44,43 +45,13 @@ def _row(kind: str, group: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def by_task(attempts: Iterable[Attempt]) -> dict[str, float]:
-    """The share of the attempts at each task that solve it. Attempts without a score (a failed endpoint) are left out."""
-    scores: dict[str, list[float]] = defaultdict(list)
-    for attempt in attempts:
-        if attempt.score is not None:
-            scores[attempt.task.rpartition("@")[0]].append(attempt.score)
-    return {task: mean(found) for task, found in scores.items()}
+    """The mean score of each task over its seeds, which its attempts are named by: `lists/a@0`, `lists/a@1`."""
+    return tasks.by_task(replace(attempt, task=attempt.task.rpartition("@")[0]) for attempt in attempts)
 
 
 def read(path: Path) -> list[Attempt]:
-    """The attempts of a file that `--out` wrote."""
-    lines = path.read_text().splitlines()[1:]
-    return [Attempt.from_row(json.loads(line)) for line in lines]
-
-
-def sign_test(better: int, worse: int) -> float:
-    """Two-sided exact p of a sign test; with one attempt a task this is McNemar's exact test."""
-    n, k = better + worse, min(better, worse)
-    return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
-
-
-def permutation_test(differences: Sequence[float]) -> float:
-    """Two-sided exact p of the paired permutation test: how often sums as large come from differences of random sign.
-
-    Unlike the sign test it counts how much a task changed. Differences are taken in steps of 1/5040, which holds every share
-    of up to ten attempts.
-    """
-    steps = [abs(round(5040 * difference)) for difference in differences]
-    observed = abs(sum(round(5040 * difference) for difference in differences))
-    sums = {0: 1}
-    for step in steps:
-        if step:
-            grown: dict[int, int] = defaultdict(int)
-            for total, ways in sums.items():
-                grown[total + step] += ways
-                grown[total - step] += ways
-            sums = grown
-    return sum(ways for total, ways in sums.items() if abs(total) >= observed) / sum(sums.values())
+    """The attempts of a file that `--out` wrote. Raises ConfigurationError for another file."""
+    return read_results(path).attempts
 
 
 def delegations(attempts: Sequence[Attempt], asked: Mapping[str, int]) -> str:
@@ -96,16 +67,15 @@ def comparison(first: Sequence[Attempt], second: Sequence[Attempt]) -> str:
     common = {a.task for a in first if a.score is not None} & {a.task for a in second if a.score is not None}
     before = by_task(a for a in first if a.task in common)
     after = by_task(a for a in second if a.task in common)
+    if not common:
+        return "no attempt is in both files"
     differences = [after[task] - before[task] for task in before]
     better = [task for task in before if after[task] > before[task]]
     worse = [task for task in before if after[task] < before[task]]
-    if not common:
-        return "no attempt is in both files"
-    change = mean(differences)
-    error = 1.96 * stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else float("inf")
+    low, high = paired_interval(differences)
     return (
         f"{len(common)} attempts at {len(before)} tasks: {mean(before.values()):.3f} -> {mean(after.values()):.3f}\n"
-        f"change {change:+.3f} (95 %: {change - error:+.3f} to {change + error:+.3f}), "
+        f"change {mean(differences):+.3f} (95 %: {low:+.3f} to {high:+.3f}), "
         f"p = {permutation_test(differences):.4f} (exact paired permutation test over tasks)\n"
         f"better on {len(better)} tasks, worse on {len(worse)}: p = {sign_test(len(better), len(worse)):.4f} "
         f"(exact sign test over tasks)\nbetter: {', '.join(sorted(better)) or '-'}\nworse: {', '.join(sorted(worse)) or '-'}"
