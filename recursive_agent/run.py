@@ -150,15 +150,33 @@ async def _root(tree: Tree, launch: Launch) -> Outcome:
 
 
 async def _score(tree: Tree, score: Scorer) -> None:
-    """Score the nodes within the time that the run has left."""
+    """Score the nodes within the time that the run has left.
+
+    The root is asked about first and recorded last. If the scoring is cut off, every agent that has no score yet gets a
+    `judge_error`, the root among them: training then leaves the run out, and `rao score` completes it.
+    """
     deadline = math.inf
     if (timeout := tree.config.limits.timeout) is not None:
         deadline = max(tree.scope.deadline, anyio.current_time() + min(SCORING_SECONDS, timeout))
-    for node in list(tree.record.nodes.values()):
-        with anyio.CancelScope(deadline=deadline) as scope:
-            tree.emit(await _scored(score, node))
-        if scope.cancelled_caught:
-            tree.emit(unscored(node, TimeoutError("the time of the run was used up")))
+    waiting = dict(tree.record.nodes)
+    of_root: Scored | None = None
+    try:
+        for node in list(waiting.values()):
+            with anyio.CancelScope(deadline=deadline) as scope:
+                event = await _scored(score, node)
+            if scope.cancelled_caught:
+                event = unscored(node, TimeoutError("the time of the run was used up"))
+            if node.id == ROOT:
+                of_root = event
+                continue
+            del waiting[node.id]
+            tree.emit(event)
+        if of_root is not None:
+            del waiting[ROOT]
+            tree.emit(of_root)
+    finally:
+        for node in reversed(list(waiting.values())):
+            tree.emit(unscored(node, InterruptedError("the run was stopped before it was scored")))
 
 
 async def _scored(score: Scorer, node: Node) -> Scored:

@@ -13,8 +13,9 @@ from .threads import settled_in_thread
 from .trace.schema import Scored
 from .trace.tree import Node
 
-Scorer = Callable[[Node], "SupportsFloat | Awaitable[SupportsFloat | None] | None"]
-"""s̃ of a node that has ended, in [0, 1] (a bool, or a number of numpy, will do); None where it cannot be known."""
+Scorer = Callable[[Node], "SupportsFloat | Scored | Awaitable[SupportsFloat | Scored | None] | None"]
+"""s̃ of a node that has ended, in [0, 1] (a bool, or a number of numpy, will do); None where it cannot be known. A scorer that
+knows more, such as where the score comes from, gives the whole event."""
 
 
 async def assess(score: Scorer, node: Node, source: str = "scorer") -> Scored:
@@ -26,6 +27,8 @@ async def assess(score: Scorer, node: Node, source: str = "scorer") -> Scored:
     ended = await _ask(score, node)
     if ended.error is not None:  # a scorer is the caller's code: what it cannot say of one node is no reason to stop
         return unscored(node, ended.error)
+    if isinstance(ended.value, Scored):
+        return ended.value
     return scored(node, ended.value, source)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..usage import Usage
 from .bill import reported_usage
+from .logprobs import why_no_logprobs
 
 _MOVED = 0.1
 """Difference (median) that a change of temperature makes at least; rounding makes less."""
@@ -69,10 +69,8 @@ class Samples:
         for ids, values in zip(self.ids, self.logprobs, strict=True):
             if ids is not None and len(ids) != len(values or ()):
                 return f"{len(values or ())} log-probs came for {len(ids)} token ids"
-            if any(not isinstance(value, int | float) or not math.isfinite(value) for value in values or ()):
-                return "a log-prob is not a finite number"
-            if any(value > 0.01 for value in values or ()):
-                return "a log-prob is above 0"
+            if (wrong := why_no_logprobs(values or ())) is not None:
+                return wrong
         return None
 
     def scaling(self, hot: Samples) -> tuple[bool | None, str]:

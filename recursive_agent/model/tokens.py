@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from .bill import reported_usage
 from .endpoint import Endpoint
 from .failures import Failure, Rejected
 from .history import TokenHistory
+from .logprobs import why_no_logprobs
 from .remote import RemoteModel, Stopwatch, first_choice
 from .retry import Exhausted, Retries, call_with_retries
 from .template import EndpointRenderer, Renderer
@@ -216,9 +216,9 @@ class _Attempts:
             raise self._inexact(
                 f"{len(token_ids)} token ids came for {usage.completion_tokens} tokens, so some may be missing", spent
             )
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in logprobs):
-            # Seen from vLLM for tokens of probability 1; the batch around it changes the rounding.
-            raise self._inexact("a log-prob is not a finite number", spent)
+        if (wrong := why_no_logprobs(logprobs)) is not None:
+            # NaN is seen from vLLM for tokens of probability 1; the batch around it changes the rounding.
+            raise self._inexact(wrong, spent)
         return _Sampled(data, choice, token_ids, [float(value) for value in logprobs])
 
     def _inexact(self, what: str, spent: int | None) -> Failure:

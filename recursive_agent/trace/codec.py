@@ -247,6 +247,7 @@ class Encoder:
 _Packer = Callable[[Encoder, Any], Any]
 _PACKERS: dict[str, _Packer] = {
     "str": Encoder._string,
+    "bool": lambda _, value: bool(value),
     "int": lambda _, value: pack_number(_as_whole(value)),
     "float": lambda _, value: pack_number(_as_number(value)),
     "Any": Encoder._pack,
@@ -450,6 +451,7 @@ _USAGE = {spec.name: str(spec.type) for spec in fields(Usage)}
 _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "str": _text,
     "str | None": _text,
+    "bool": _plain(bool),
     "int": _whole,
     "int | None": _whole,
     "float": _number,

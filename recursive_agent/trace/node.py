@@ -68,6 +68,8 @@ class Node:
     score_status: str | None = None
     """How scoring ended: `scored`, `unknown` or `judge_error`; None where the node has not been scored."""
     score_source: str | None = None
+    trainable: bool = True
+    """False once a score event has said that no model is to be trained on this agent."""
     steps: list[Step] = field(default_factory=list, repr=False)
     children: list[Node] = field(default_factory=list, repr=False)
     """In launch order."""

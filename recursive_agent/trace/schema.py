@@ -156,6 +156,8 @@ class Scored(Event):
     score: float | None
     status: str = "scored"
     source: str = "scorer"
+    trainable: bool = True
+    """False for an agent whose answers no model is to be trained on, such as one that checks another's work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Time in a tree: which nodes ran at the same time, and the critical path: work that concurrency cannot shorten."""
+"""Time in a tree: which nodes ran at the same time, and the work that concurrency cannot shorten, in seconds and in calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .node import Node
+from .node import LAUNCH, Node
 
 Interval = tuple[float, float]
 """Start and end, in seconds since the epoch."""
@@ -20,7 +20,7 @@ class CriticalPath(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """A piece of a node's work, of which `weight` seconds are on the path; `child` is set for the work of a child."""
+    """A piece of a node's work, which weighs `weight` seconds (or calls); `child` is set for the work of a child."""
 
     start: float
     end: float
@@ -45,6 +45,37 @@ def critical_path(root: Node) -> CriticalPath:
         chains[node.id] = _heaviest_chain(list(_items(node, seconds)))
         seconds[node.id] = sum(item.weight for item in chains[node.id])
     return CriticalPath(seconds[root.id], tuple(_nodes(root, chains)))
+
+
+def critical_steps(root: Node) -> int:
+    """The number of model calls on the longest chain of calls of which each had to wait for the one before.
+
+    The calls of one agent follow each other. A sub-agent stands between its launch and the delivery of its result: it comes
+    after every call of its parent that had ended when it was launched, and before every call that began after its result was
+    delivered; likewise between siblings. So in each agent the chain is the heaviest sequence of its own calls (1 each) and of
+    its sub-agents (each as heavy as its own chain) of which none began before the one before it ended; sub-agents that are
+    awaited together count once, at the longest. A sub-agent whose result was never delivered, because its parent finished
+    without waiting for it, counts only where the parent did not finish.
+
+    A single agent has as many critical steps as calls; the number never exceeds the calls of the tree.
+    """
+    weights: dict[str, int] = {}
+    for node in reversed(list(root.walk())):  # children before parents, without recursion
+        items = [_Item(step.model.started, step.model.time, 1, None) for step in node.steps if step.model is not None]
+        launches = {
+            call.child: call
+            for step in node.steps
+            for call in step.calls
+            if call.name == LAUNCH and call.child is not None
+        }
+        for child in node.children:
+            call = launches.get(child.id)
+            if node.finished and (call is None or call.error == "cancelled"):
+                continue  # nobody waited for it
+            start, end = (child.started, child.end) if call is None else (call.started, call.time)
+            items.append(_Item(start, end, weights[child.id], child))
+        weights[node.id] = round(sum(item.weight for item in _heaviest_chain(items)))
+    return weights[root.id]
 
 
 def overlapping(intervals: Sequence[Interval]) -> list[bool]:

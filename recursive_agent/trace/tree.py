@@ -31,7 +31,7 @@ from .schema import (
     Waiting,
 )
 from .store import read_events
-from .timing import CriticalPath, critical_path, overlapping
+from .timing import CriticalPath, critical_path, critical_steps, overlapping
 
 __all__ = ["ExecutionTree", "LaunchPoint", "Node", "Step", "TreeBuilder"]
 
@@ -140,6 +140,11 @@ class ExecutionTree:
         """The chain of work that determines the minimum time of the run; see `critical_path` of `trace.timing`."""
         return critical_path(self.root)
 
+    @property
+    def critical_steps(self) -> int:
+        """Model calls on the longest chain of calls that waited for each other; see `critical_steps` of `trace.timing`."""
+        return critical_steps(self.root)
+
     def walk(self) -> Iterator[Node]:
         """All nodes, each before its children, siblings in launch order."""
         return self.root.walk() if ROOT in self.nodes else iter(())
@@ -172,6 +177,7 @@ class ExecutionTree:
             case Scored():
                 node = self._node(event.node, event)
                 node.score, node.score_status, node.score_source = event.score, event.status, event.source
+                node.trainable = node.trainable and event.trainable
                 return  # may come days later: no part of the run's time
             case RunStarted():
                 raise TraceError(f"Two runs in one trace: {self.run}, then {event.run}.")

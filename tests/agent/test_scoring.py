@@ -4,12 +4,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 
+from rao_rl.credit.assign import assign
+from rao_rl.rollouts.recorded import recorded_attempts
+from rao_rl.scoring.traces import score_traces, with_scorer
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.scoring import assess
-from recursive_agent.testing import ScriptedEndpoint
+from recursive_agent.testing import ScriptedEndpoint, by_goal
+from recursive_agent.trace.schema import Scored
 from recursive_agent.trace.tree import ExecutionTree, Node
 from tests.trace.events import node_started, run_started
 
@@ -54,3 +59,59 @@ async def test_a_run_scored_with_true_has_a_trace_that_can_be_read(tmp_path: Pat
         result = await agent_on(endpoint, trace_dir=tmp_path).solve("go", score=lambda node: node.result == 1)
     assert result.trace_path is not None
     assert ExecutionTree.load(result.trace_path).root.score == 1.0
+
+
+TWO_CHILDREN = py("""
+    import asyncio
+    a = await asyncio.gather(launch_subagent("part-a"), launch_subagent("part-b"))
+    finish(a)
+""")
+
+PARTS = by_goal({"plan-it": TWO_CHILDREN, "part-a": py("finish(1)"), "part-b": py("finish(1)")})
+
+
+@pytest.mark.parametrize("cut_off_at", [0, 1, 2])
+async def test_a_run_that_is_cancelled_while_it_is_scored_is_no_scored_run(cut_off_at: int, tmp_path: Path) -> None:
+    """An asynchronous scorer (a judge) takes its time: a tree with some scores only would be trained as it stands."""
+    asked: list[str] = []
+
+    async def score(node: Node) -> float:
+        asked.append(node.id)
+        if len(asked) > cut_off_at:
+            scope.cancel()
+            await anyio.sleep_forever()
+        return 1.0
+
+    async with ScriptedEndpoint(PARTS) as endpoint:
+        with anyio.CancelScope() as scope:
+            await agent_on(endpoint, trace_dir=tmp_path).solve("plan-it", score=score, group="g", seed=1)
+    (path,) = tmp_path.glob("*.jsonl")
+    tree = ExecutionTree.load(path)
+    assert tree.complete
+    assert len(tree.nodes) == 3
+    assert (tree.root.score, tree.root.score_status) == (None, "judge_error")
+    assert {node.score_status for node in tree.nodes.values()} <= {"scored", "judge_error"}
+    assert sum(node.score is not None for node in tree.nodes.values()) == max(0, cut_off_at - 1)
+    assert not list(recorded_attempts(tmp_path))
+    credits = assign([tree])
+    assert credits.funnel.dropped_rollouts == {"root_judge_error": 1}
+    tally = await score_traces([path], with_scorer(lambda node: 1.0, "again"))
+    assert tally.scored + tally.kept == 3
+    assert {node.score for node in ExecutionTree.load(path).nodes.values()} == {1.0}
+    assert len(list(recorded_attempts(tmp_path))) == 1
+
+
+async def test_the_root_is_asked_about_first_and_recorded_last() -> None:
+    asked: list[str] = []
+    recorded: list[str] = []
+
+    def score(node: Node) -> float:
+        asked.append(node.id)
+        return 1.0
+
+    async with ScriptedEndpoint(PARTS) as endpoint:
+        async for event in agent_on(endpoint).stream("plan-it", score=score):
+            if isinstance(event, Scored):
+                recorded.append(event.node)
+    assert asked[0] == recorded[-1] == "0"
+    assert sorted(asked) == sorted(recorded) == ["0", "0.0", "0.1"]

@@ -177,6 +177,20 @@ def test_backoff_grows_is_jittered_over_the_full_range_and_capped() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("value", [-9999.0, -1e5, 2.0])
+async def test_numbers_that_are_no_log_probs_of_sampled_tokens_are_refused_like_nan(value: float) -> None:
+    """vLLM writes -9999.0 for minus infinity."""
+    odd = Reply("certain", logprobs=[-0.5, *[value] * 30])
+    async with serving(replies([odd, "fine"]), interface="tokens") as (_, model):
+        completion = await ask(model)
+        assert (completion.text, completion.attempts) == ("fine", 2)
+    async with serving(odd, interface="tokens") as (endpoint, model):
+        with pytest.raises(ModelError, match="log-prob"):
+            await ask(model)
+        assert len(endpoint.requests) == 2
+
+
+@pytest.mark.anyio
 async def test_log_probs_that_are_no_numbers_are_tried_once_more() -> None:
     nan = Fault(FaultKind.NAN_LOGPROBS, reply="certain")
     async with serving(replies([nan, "fine"]), interface="tokens") as (endpoint, model):

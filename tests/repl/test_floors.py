@@ -31,7 +31,7 @@ HOST_FLOORS = (
 )
 WORKER_FLOORS = (
     "__init__ names errors exact ordered rows unicode_errors callbacks scopes tolerance fits cell_loop values",
-    "patterns calls output incoming",
+    "patterns calls output incoming shadowed",
     "language reads plain cell",
     "outgoing formatting matching kinds caches classes regular",
     "copying guards returns",

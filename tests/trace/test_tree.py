@@ -225,6 +225,19 @@ def test_a_child_in_the_background_competes_with_the_steps_it_overlaps() -> None
     assert tree.critical_path.seconds == pytest.approx(9.0)
 
 
+@given(runs())
+def test_critical_steps_are_no_more_than_the_calls_of_all_agents(events) -> None:  # type: ignore[no-untyped-def]
+    tree = ExecutionTree.from_events(events)
+    calls = [sum(step.model is not None for step in node.steps) for node in tree.nodes.values()]
+    assert 0 <= tree.critical_steps <= sum(calls)
+
+
+def test_one_agent_alone_takes_as_many_critical_steps_as_calls() -> None:
+    calls = [model_called("0", step, float(step), step + 1.0) for step in range(1, 4)]
+    tree = ExecutionTree.from_events([run_started(), node_started("0"), *calls, node_ended("0", 9.0)])
+    assert tree.critical_steps == 3
+
+
 def test_the_concurrent_share_counts_launches_that_overlap_a_sibling() -> None:
     spans = {"0.0": (0.0, 2.0), "0.1": (1.0, 3.0), "0.2": (3.0, 4.0), "0.3": (4.0, 5.0)}
     events = [run_started(), node_started("0")]

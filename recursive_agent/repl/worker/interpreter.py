@@ -29,7 +29,8 @@ from .functions import make_finish, make_host_function, make_import, make_launch
 from .guards import make_builtins
 from .language import LanguageError, compile_cell
 from .outgoing import Outgoing
-from .output import CutText, Report, cell_name, describe, remember_source
+from .output import CELL_PREFIX, CutText, Report, cell_name, describe, remember_source
+from .shadowed import bring_back
 from .tolerance import advice_on
 
 _SETTLING = 8
@@ -54,6 +55,7 @@ class Interpreter:
         self.calls = Dispatcher(self.cell, loop, send)
         self._restricted = restricted
         self._variables: dict[str, Any] = {"__name__": "__main__"}
+        self._functions: dict[str, Any] = {}
         self._error: BaseException | None = None
         self._collecting = 0
         self._hinted: set[str] = set()
@@ -87,7 +89,7 @@ class Interpreter:
         if settings["launcher"]:
             known.update(launch_subagent=make_launcher(calls), subagents=calls.subagents)
             usage.update(subagents="subagents", launch_subagent="await launch_subagent(goal)")
-        self._variables["__builtins__"] = known
+        self._variables["__builtins__"] = self._functions = known
         self._variables["context"] = context
         self._variables["asyncio"] = known["__import__"]("asyncio")
 
@@ -198,6 +200,7 @@ class Interpreter:
             failed = TimedOut()  # the cell has swallowed it
         try:
             text = describe(failed, self._output_chars)
+            text = "\n".join([text, *bring_back(failed, CELL_PREFIX, self._variables, self._functions)])
         finally:
             # Its frames hold the variables of functions that failed, and this one.
             BaseException.with_traceback(failed, None)  # runs no `__setattr__`

@@ -8,8 +8,9 @@ import linecache
 from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+_Node = TypeVar("_Node", bound=ast.expr)
 _MOST = 3
 """Variables that are shown."""
 _ITEMS = 3
@@ -18,7 +19,7 @@ _TEXT = 60
 _NESTING = 3
 _WHOLE = 10**_TEXT
 _NAME: Any = type.__dict__["__name__"]  # whatever an agent's metaclass says it is
-_DATA = (str, int, float, complex, bool, bytes, type(None), list, tuple, dict, set, frozenset)
+DATA = (str, int, float, complex, bool, bytes, type(None), list, tuple, dict, set, frozenset)
 
 
 def values_there(error: BaseException, prefix: str) -> list[str]:
@@ -27,12 +28,7 @@ def values_there(error: BaseException, prefix: str) -> list[str]:
     Only data is shown, and of large values their beginning, which is no Python then: models copy what they see. Runs none of
     the agent's code.
     """
-    last: TracebackType | None = None
-    part = error.__traceback__
-    while part is not None:
-        if part.tb_frame.f_code.co_filename.startswith(prefix):
-            last = part
-        part = part.tb_next
+    last = last_of_a_cell(error, prefix)
     if last is None:
         return []
     frame = last.tb_frame
@@ -43,17 +39,33 @@ def values_there(error: BaseException, prefix: str) -> list[str]:
         for scope in scopes:
             if name in scope:
                 held.setdefault(name, scope[name])
-    data = [(name, value) for name, value in held.items() if type(value) in _DATA]
+    data = [(name, value) for name, value in held.items() if type(value) in DATA]
     return [f"Here {name} = {_short(value)}" for name, value in data[:_MOST]]
+
+
+def last_of_a_cell(error: BaseException, prefix: str) -> TracebackType | None:
+    """The innermost line of a cell (of a file that `prefix` begins) in which an error was raised."""
+    last: TracebackType | None = None
+    part = error.__traceback__
+    while part is not None:
+        if part.tb_frame.f_code.co_filename.startswith(prefix):
+            last = part
+        part = part.tb_next
+    return last
+
+
+def nodes_in(file: str, line: int, kind: type[_Node]) -> list[_Node]:
+    """The expressions of one kind that begin in a line of a cell; none where its code cannot be read."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [node for node in ast.walk(tree) if isinstance(node, kind) and node.lineno == line]
 
 
 def _names(file: str, line: int) -> Iterator[str]:
     """The variables that a line of a cell reads, from left to right."""
-    try:
-        tree = ast.parse("".join(linecache.getlines(file)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.lineno == line]
+    names = nodes_in(file, line, ast.Name)
     for node in sorted(names, key=lambda node: node.col_offset):
         if isinstance(node.ctx, ast.Load):
             yield node.id
@@ -79,7 +91,7 @@ def _short(value: Any, level: int = 0) -> str:
         return f"{start}{inside}{_more(value, _ITEMS)}{end}"
     if kind is int and not -_WHOLE < value < _WHOLE:  # Python refuses to spell the longest ones
         return f"<a whole number of {value.bit_length():,} bits>"
-    if kind in _DATA:
+    if kind in DATA:
         return repr(value)
     return f"<{_NAME.__get__(kind)}>"  # without its `__repr__`, which is the agent's code
 
