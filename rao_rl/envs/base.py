@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from recursive_agent.trace.tree import Node
+from recursive_agent.trace.tree import ExecutionTree, Node
 
 Mode: TypeAlias = Literal["single", "recursive"]
 """How a task is attempted: by one agent alone, or by one that may launch sub-agents."""
@@ -26,6 +26,20 @@ class Task:
     """One of the environment's levels; None for a goal that came from outside."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """For the environment only (targets, gold answers, seeds): never enters a sandbox or a trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What `rao eval --list` says of an environment, without making it: a class attribute `about`."""
+
+    summary: str
+    """What its agents do, in one line."""
+    sizes: Mapping[str, int | None]
+    """Number of tasks of each split, of all levels together; None where more are generated for as long as one asks."""
+    data: str | None = None
+    """What must be on this machine and how to get it; None where everything is generated."""
+    levels: Sequence[str] = ()
+    """Names of the levels, if the class has no attribute `levels` (because the constructor sets it)."""
 
 
 Expert: TypeAlias = Callable[[str, Any], Iterable[str]]
@@ -53,6 +67,27 @@ class Session(Protocol):
         """Score s̃ ∈ [0, 1] of an agent for its own goal; None if it is unknown.
 
         Called for every node, sub-agents included, after the tree has ended.
+        """
+
+
+@runtime_checkable
+class Casting(Protocol):
+    """A session that says which agents have a role that must not be trained; no session needs to."""
+
+    def trainable(self, node: Node) -> bool:
+        """False for an agent such as a verifier, which would learn to praise: it is scored, and counts as its parent's child,
+        but no model is trained on it. Asked once an attempt has ended, for every agent."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A session that measures more than the score, such as the precision of a list; no session needs to."""
+
+    def metrics(self, node: Node) -> Mapping[str, float]:
+        """Finite numbers by name, such as `{"precision": 0.5}`, for the root of a tree that has ended.
+
+        `rao eval` calls it once for each attempt, after `score`, and reports the mean of each number; training never uses
+        them. Leave out a number that an attempt does not determine. It returns at once: what takes long belongs to `score`.
         """
 
 
@@ -90,6 +125,22 @@ class Environment(Protocol):
 
     def session(self, task: Task) -> Session:
         """A fresh state for one attempt at `task`."""
+
+
+@runtime_checkable
+class Restarting(Protocol):
+    """An environment whose sub-tasks can be attempted again as tasks of their own; no environment needs to.
+
+    `credit.baseline=counterfactual` compares an agent with further agents that get the same goal, context and state.
+    """
+
+    def subtask(self, task: Task, tree: ExecutionTree, node: Node) -> Task | None:
+        """The task of `node`, an agent that was launched in `tree`, an attempt at `task`; None where there is none.
+
+        Its goal, context and return type are the node's. `session` opens it in the state in which the node was launched, and
+        what the node achieves there must not depend on what other agents of its tree would have done meanwhile: return None
+        where it does.
+        """
 
 
 @runtime_checkable

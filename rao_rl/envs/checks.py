@@ -9,7 +9,7 @@ from typing import Any
 
 from recursive_agent.errors import ConfigurationError
 
-from .base import Environment, Session, Task
+from .base import About, Environment, Session, Task
 
 
 def _is_text(value: object) -> bool:
@@ -75,17 +75,21 @@ _ENVIRONMENT: Mapping[str, _Value | _Method] = {
     "task": _Method("goal, seed=0", ("goal", 0)),
     "session": _Method("task", (None,)),
 }
-_OPTIONAL: Mapping[str, _Value | _Method] = {"demonstrations": _Method("seed=0", (), {"seed": 0})}
+_OPTIONAL: Mapping[str, _Value | _Method] = {
+    "about": _Value('an About, such as About(summary="…", sizes={"test": 64})', lambda value: isinstance(value, About)),
+    "demonstrations": _Method("seed=0", (), {"seed": 0}),
+    "subtask": _Method("task, tree, node", (None, None, None)),
+}
 _SESSION: Mapping[str, _Value | _Method] = {
     "tools": _Value("a list of functions", _are_functions),
     "score": _Method("node", (None,)),
 }
+_OPTIONAL_IN_SESSION: Mapping[str, _Value | _Method] = {"metrics": _Method("node", (None,))}
 
 
 def check_environment(name: str, environment: Environment) -> None:
     """Raises ConfigurationError, naming what is missing or wrong, for an object that is not a whole environment."""
-    optional = {member: part for member, part in _OPTIONAL.items() if hasattr(environment, member)}
-    if problems := _problems(environment, {**_ENVIRONMENT, **optional}):
+    if problems := _problems(environment, _ENVIRONMENT, _OPTIONAL):
         raise ConfigurationError(
             f"{name} is not a complete environment: {type(environment).__name__} {problems}. See docs/extending.md."
         )
@@ -94,7 +98,7 @@ def check_environment(name: str, environment: Environment) -> None:
 def open_session(environment: Environment, task: Task) -> Session:
     """A session for one attempt at `task`. Raises ConfigurationError, naming what is missing, for an incomplete one."""
     session = environment.session(task)
-    if problems := _problems(session, _SESSION):
+    if problems := _problems(session, _SESSION, _OPTIONAL_IN_SESSION):
         raise ConfigurationError(
             f"the session of {environment.name} is not complete: {type(session).__name__} {problems}. "
             "See docs/extending.md."
@@ -102,8 +106,9 @@ def open_session(environment: Environment, task: Task) -> Session:
     return session
 
 
-def _problems(found: object, contract: Mapping[str, _Value | _Method]) -> str:
+def _problems(found: object, needed: Mapping[str, _Value | _Method], optional: Mapping[str, _Value | _Method]) -> str:
     """What an object lacks; empty if nothing."""
+    contract = {**needed, **{name: part for name, part in optional.items() if hasattr(found, name)}}
     missing = [part.missing(name) for name, part in contract.items() if not hasattr(found, name)]
     wrong = [
         problem

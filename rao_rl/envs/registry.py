@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import inspect
+from collections import abc
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from recursive_agent.errors import ConfigurationError, described
 from recursive_agent.plugins import Plugins
 
-from .base import Environment
+from .algebra import Algebra
+from .arguments import Plain, read_arguments
+from .base import About, Environment
 from .checks import check_environment
+from .deepdive import DeepDive, DeepDiveSynth
+from .dialogue import Dialogue
+from .email_search import EmailSearch, EmailSynth
+from .maze import Maze
+from .oolong import OolongReal, OolongSynth, OolongSynthPublic
+from .repair import Repair
+from .sequence import Sequence
 from .textcraft import TextCraft
 
 GROUP = "rao_rl.environments"
 """Entry points of this group are environments by name; each is an `EnvironmentFactory`."""
 EnvironmentFactory: TypeAlias = Callable[..., Environment]
 """Makes an environment from its own keyword arguments: a class or a function."""
-BUILT_IN: Mapping[str, EnvironmentFactory] = {"textcraft": TextCraft}
+BUILT_IN: Mapping[str, EnvironmentFactory] = {
+    "algebra": Algebra,
+    "deepdive": DeepDive,
+    "deepdive-synth": DeepDiveSynth,
+    "dialogue": Dialogue,
+    "email": EmailSearch,
+    "email-synth": EmailSynth,
+    "maze": Maze,
+    "oolong-real": OolongReal,
+    "oolong-synth": OolongSynth,
+    "oolong-synth-public": OolongSynthPublic,
+    "repair": Repair,
+    "sequence": Sequence,
+    "textcraft": TextCraft,
+}
 
 
 _PLUGINS = Plugins("environment", GROUP, BUILT_IN, "module:Class, such as mypackage.maze:Maze", "an environment")
@@ -28,6 +53,20 @@ def environment_names() -> list[str]:
     return _PLUGINS.names()
 
 
+def about(name: str) -> About | None:
+    """What the environment of that name says of itself, without making it; None if it says nothing.
+
+    `levels` are those of the class, if its `about` names none. Raises ConfigurationError if there is no such environment, or
+    if the package that registers it cannot be loaded.
+    """
+    factory = _PLUGINS.find(name)
+    found = getattr(factory, "about", None)
+    if not isinstance(found, About):
+        return None
+    levels = getattr(factory, "levels", ())  # a property, where it is not a list
+    return replace(found, levels=found.levels or (tuple(levels) if isinstance(levels, list | tuple) else ()))
+
+
 def make(name: str, **arguments: Any) -> Environment:
     """The environment of that name, or of `module:Class` (or `module:function`), with its own arguments.
 
@@ -36,6 +75,14 @@ def make(name: str, **arguments: Any) -> Environment:
     does not accept the arguments, or if it lacks a member (the message names it).
     """
     return _build(name, _PLUGINS.find(name), arguments)
+
+
+def arguments_of(name: str, texts: abc.Sequence[str], *, option: str = "--env-set") -> dict[str, Plain]:
+    """The arguments of an environment that texts such as `scoring=strict` say, read as its factory annotates them.
+
+    Raises ConfigurationError, naming the command-line `option`, for what the factory does not take.
+    """
+    return read_arguments(name, _PLUGINS.find(name), texts, option=option) if texts else {}
 
 
 def make_registered(name: str, **arguments: Any) -> Environment:
@@ -53,7 +100,9 @@ def _build(name: str, factory: EnvironmentFactory, arguments: Mapping[str, Any])
         signature = inspect.signature(factory)
         signature.bind(**arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{name}: {error}; it takes {_parameters(factory)}") from None
+        raise ConfigurationError(
+            f"{name}: {error}; it takes {_parameters(factory)} (on the command line: --env-set NAME=VALUE)"
+        ) from None
     try:
         environment: Environment = factory(**arguments)
     except ConfigurationError:

@@ -74,6 +74,20 @@ def test_a_model_imitates_its_demonstrations(place: Path) -> None:
     assert max(tree.max_depth for tree in trees) == 3
 
 
+def test_a_small_model_is_trained_from_nothing(place: Path) -> None:
+    given = ["--env", "counting:Taught", "--out", "new", "--steps", "2", "--set", "imitation.demonstrations=2"]
+    done = rao("train", *given, cwd=place, env=environment())
+    assert (done.returncode, done.stdout) == (0, "new\n"), done.stderr
+    settings = CheckpointSettings.load(place / "new")
+    assert (settings.name, settings.prompt_style) == ("rao-counting", "minimal")
+    assert settings.environment == EnvironmentSettings(name="counting:Taught")
+    again = rao("train", *given, "--resume", cwd=place, env=environment())
+    assert again.returncode == 0, again.stderr
+    options = ["--model", "new", "--mode", "recursive", "--level", "short", "--tasks", "1", "--max-steps", "2"]
+    measured = rao("eval", "counting:Counting", *options, cwd=place, env=environment())
+    assert measured.returncode == 0, measured.stderr
+
+
 def test_rollouts_are_recorded_with_a_score_for_every_agent(place: Path, endpoint: ScriptedEndpoint) -> None:
     options = [
         "--level",

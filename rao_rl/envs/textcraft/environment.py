@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import get_args
 
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.trace.tree import ExecutionTree, Node
 
 from ...errors import UnknownGoal
-from ..base import Demonstration, Mode, Task
+from ..base import About, Demonstration, Mode, Task
 from .goals import PREFIX, parse_goal
 from .names import Naming
+from .restarts import subtask
 from .scripts import node_script, single_script
 from .session import TextCraftSession
 from .tasks import FIXED_SEED, LEVELS, SPLITS, Inventory, Split, generate, level_named, make_task, world_seed
@@ -26,6 +28,11 @@ class TextCraft:
     """
 
     name = "textcraft"
+    about = About(
+        summary="craft items whose recipes need other items, up to 12 levels deep",
+        sizes={"train": None, "validation": None, "test": None},
+        levels=tuple(LEVELS),
+    )
 
     def __init__(self, *, names: Naming = "words", mode: Mode = "recursive", inventory: Inventory = "generous") -> None:
         for argument, value, allowed in (
@@ -84,6 +91,10 @@ class TextCraft:
     def session(self, task: Task) -> TextCraftSession:
         """A fresh state for one attempt at `task`."""
         return TextCraftSession(make_world(task.data["world"], task.data["names"]), task.data["inventory"])
+
+    def subtask(self, task: Task, tree: ExecutionTree, node: Node) -> Task | None:
+        """The task of a sub-agent, with the inventory of the moment when it was launched; see `restarts.py`."""
+        return subtask(task, make_world(task.data["world"], task.data["names"]), tree, node, self.inventory)
 
     def demonstrations(self, seed: int = 0) -> Iterator[Demonstration]:
         """Training tasks of all levels but the last, and the reference solver, which delegates where the mode allows it."""

@@ -12,6 +12,9 @@ from recursive_agent.tools import ToolContext
 from .goals import parse_goal
 from .world import World
 
+CRAFTED = "Crafted"
+"""How the answer to a craft that was carried out begins."""
+
 
 class ScoredNode(Protocol):
     """What scoring reads of a node of the tree."""
@@ -88,7 +91,7 @@ class TextCraftSession:
         self.inventory.subtract(needed)
         self.inventory[item] += count
         self.ledger.record(ctx.node, item, count)
-        return f"Crafted {count}x {item}"
+        return f"{CRAFTED} {count}x {item}"
 
     async def score(self, node: ScoredNode) -> float:
         """1.0 where the node finished and it and its descendants crafted all of its goal, else 0.0."""
