@@ -1,7 +1,10 @@
 """Finished trees → rewards, advantages and weights of their nodes (arXiv 2605.06639). No torch."""
 
-from .assign import CreditConfig, Credits, DepthStats, DepthWeighting, NodeCredit, Size, assign, tree_version
+from .advantages import advantages
+from .assign import assign, tree_version
 from .baselines import Baseline, baselines
+from .config import CreditConfig, DepthWeighting
+from .credits import Credits, DepthStats, NodeCredit, Size
 from .funnel import Funnel, Losses
 from .normalization import Normalization, Normalize
 from .rewards import Earned, Reward, Success, rewards, success
@@ -21,6 +24,7 @@ __all__ = [
     "Reward",
     "Size",
     "Success",
+    "advantages",
     "assign",
     "baselines",
     "rewards",

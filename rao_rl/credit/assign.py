@@ -25,16 +25,22 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, get_args
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.schema import ROOT
 from recursive_agent.trace.tree import ExecutionTree
 
 from ..errors import DataError
-from .baselines import Baseline, baselines
+from .advantages import advantages
+from .averages import moved
+from .baselines import Baseline
+from .config import PAPER, CreditConfig, DepthWeighting
+from .counterfactual import Further, launch_of
+from .credits import Credits, DepthStats, NodeCredit, Size
 from .funnel import Funnel, Losses
 from .rewards import Earned, Reward, Success, rewards, success
+from .shaping import Shaping, annealed
+from .weights import depth_weights, sub_sample
 
 __all__ = [
     "Baseline",
@@ -51,110 +57,6 @@ __all__ = [
     "success",
     "tree_version",
 ]
-
-DepthWeighting = Literal["inverse_frequency", "none", "discount"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreditConfig:
-    """How credit is assigned; the defaults are the paper's. Raises ConfigurationError for values out of range."""
-
-    reward: Reward = "local"
-    """Which s̃ rewards a node: its own (local), or the root's (root, the sparse ablation). The bonus is added to either."""
-    delegation_bonus: float = 0.0
-    """λ of Eq. 1."""
-    bonus_for_forwarding: bool = True
-    """False: a child whose goal is its parent's own goal, word for word, does not count for the bonus."""
-    baseline: Baseline = "root"
-    """b of Eq. 3; see `rao_rl.credit.baselines`."""
-    depth_weighting: DepthWeighting = "inverse_frequency"
-    """w_d: as Eq. 4, 1, or ∝ γ^d. Each keeps Σ N_d·w_d = Σ N_d."""
-    depth_discount: float = 1.0
-    """γ of `discount`, above 0 and up to 1."""
-    min_group: int = 2
-    """Groups with fewer scored rollouts are dropped. At least 2: one alone has no baseline."""
-    max_nodes_per_depth: int | None = None
-    """k of node sub-sampling; None trains all."""
-    max_staleness: int | None = None
-    """How many versions of the weights a tree may be behind the trainer; None: any number."""
-    max_length: int | None = None
-    """Nodes with a longer row, in tokens, are not trained; None: no limit."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (("reward", Reward), ("baseline", Baseline), ("depth_weighting", DepthWeighting)):
-            if getattr(self, name) not in get_args(choices):
-                raise ConfigurationError(
-                    f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}"
-                )
-        if not 0 <= self.delegation_bonus < math.inf:
-            raise ConfigurationError(f"delegation_bonus must be a number from 0 on, not {self.delegation_bonus}")
-        if not 0 < self.depth_discount <= 1:
-            raise ConfigurationError(f"depth_discount must be above 0 and at most 1, not {self.depth_discount}")
-        for name, least in (("min_group", 2), ("max_nodes_per_depth", 1), ("max_staleness", 0), ("max_length", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigurationError(f"{name} must be at least {least}, not {value}")
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The rows of one node in numbers: its longest row, and its sampled tokens."""
-
-    longest_row: int
-    completion_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeCredit:
-    """Advantage and weight of one node to train. `tree` is the index of its tree in the batch, `node` its id there."""
-
-    tree: int
-    node: str
-    depth: int
-    success: float | None
-    """s̃; None where it is missing: such nodes are trained with `reward="root"` only."""
-    reward: float
-    advantage: float
-    weight: float
-    """w_d."""
-    scale: float
-    """N_d/k where sub-sampling picked k of N_d nodes, else 1."""
-    tokens: int
-    """Tokens that the node sampled."""
-
-    @property
-    def coefficient(self) -> float:
-        """The factor of ∇ log π for each sampled token of the node, before the division by D."""
-        return self.weight * self.scale * self.advantage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DepthStats:
-    """One depth of a batch before sub-sampling: N_d, w_d, and means over its nodes."""
-
-    nodes: int
-    weight: float
-    reward: float
-    success: float | None
-    """Mean over the nodes whose s̃ is known; None where there is no such node."""
-    advantage: float
-    launch_rate: float
-    """Share of the nodes that launched a sub-agent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credits:
-    """The credit of a batch. `tokens`, `count` (of nodes) and `rollouts` are totals before sub-sampling, for D."""
-
-    nodes: list[NodeCredit]
-    """The nodes to train, in the order of the trees, and in launch order within a tree."""
-    funnel: Funnel
-    depths: dict[int, DepthStats]
-    tokens: int
-    count: int
-    rollouts: int
-    frac_reward_zero_std: float
-    """Of the groups that are large enough, the share in which every node's advantage is 0."""
 
 
 @dataclass(slots=True)
@@ -183,18 +85,21 @@ class _Rollout:
 
 def assign(
     trees: Sequence[ExecutionTree],
-    config: CreditConfig = CreditConfig(),
+    config: CreditConfig = PAPER,
     *,
     sizes: Sequence[Mapping[str, Size]] | None = None,
     version: int | None = None,
     rng: random.Random | None = None,
+    update: int = 0,
+    averages: Mapping[int, float] = {},
 ) -> Credits:
     """The credit of every node of a batch that training uses (Eqs. 1, 3 and 4).
 
     `sizes` contains the sizes of the nodes' rows, by tree and node id; a node without an entry sampled no tokens. Without
     `sizes`, token counts come from the nodes' usage, and no node is too long. `version` is the version of the trainer's
-    weights; without it, no tree is stale. `rng` selects the nodes if `max_nodes_per_depth` is set. A tree without a group id
-    is a group by itself.
+    weights; without it, no tree is stale. `rng` selects the nodes if `max_nodes_per_depth` is set. `update` is the number of
+    updates before this one, in which the bonuses of `credit.shaping` have fallen. `averages` are the moving averages of
+    `baseline="ema_depth"`: those of the credits of the batch before. A tree without a group id is a group by itself.
 
     Raises DataError for a tree that has not ended and for a score outside [0, 1]; ConfigurationError if `sizes` has another
     number of trees, and for `max_nodes_per_depth` without `rng`.
@@ -205,22 +110,31 @@ def assign(
         raise ConfigurationError("max_nodes_per_depth needs a random generator (`rng`) to pick the nodes with")
     for tree in trees:
         _validate(tree)
+    shaping = annealed(config.parallel_bonus, config.finish_bonus, update, config.shaping_updates)
 
     losses = Losses()
     groups: dict[str | int, list[_Rollout]] = {}
+    further: defaultdict[str, defaultdict[str, list[Fraction]]] = defaultdict(lambda: defaultdict(list))
     for index, tree in enumerate(trees):
+        if (launch := launch_of(tree.group)) is not None:
+            losses.drop("baseline_only", nodes=len(tree.nodes), rollouts=1)
+            if _unusable(tree, version, config) is None:
+                further[launch[0]][launch[1]].append(_earned(tree, config, shaping)[0][0].reward)
+            continue
         members = groups.setdefault(index if tree.group is None else tree.group, [])
         if (reason := _unusable(tree, version, config)) is not None:
             losses.drop(reason, nodes=len(tree.nodes), rollouts=1)
         else:
-            members.append(_rollout(index, tree, config, sizes, losses))
+            members.append(_rollout(index, tree, config, shaping, sizes, losses))
     scored = [rollout for members in groups.values() for rollout in members]
 
     kept: list[_Rollout] = []
     verdicts: Counter[str | None] = Counter()
+    flat = 0
     for members in groups.values():
-        reason = _advantages(members, config)
+        reason, zero = _advantages(members, config, averages, [further[trees[rollout.tree].run] for rollout in members])
         verdicts[reason] += 1
+        flat += zero
         for rollout in members:
             if reason is None and rollout.trained:
                 kept.append(rollout)
@@ -233,8 +147,8 @@ def assign(
     for node in nodes:
         by_depth[node.depth].append(node)
     counts = {depth: len(by_depth[depth]) for depth in sorted(by_depth)}
-    weights = _depth_weights(counts, config)
-    picked, scales = _sub_sample(nodes, counts, config.max_nodes_per_depth, rng)
+    weights = depth_weights(counts, config)
+    picked, scales = sub_sample(nodes, counts, config.max_nodes_per_depth, rng)
     rollouts_trained = len({node.tree for node in picked})
     losses.drop("not_sampled", nodes=len(nodes) - len(picked), rollouts=len(kept) - rollouts_trained)
 
@@ -259,7 +173,8 @@ def assign(
         tokens=sum(node.tokens for node in nodes),
         count=len(nodes),
         rollouts=len(kept),
-        frac_reward_zero_std=verdicts["zero_advantage"] / large if large else 0.0,
+        frac_reward_zero_std=flat / large if large else 0.0,
+        averages=_moved(scored, config, averages),
     )
 
 
@@ -294,19 +209,18 @@ def _rollout(
     index: int,
     tree: ExecutionTree,
     config: CreditConfig,
+    shaping: Shaping,
     sizes: Sequence[Mapping[str, Size]] | None,
     losses: Losses,
 ) -> _Rollout:
     """The rewards of a tree's nodes, and the nodes that can be trained; the others are counted in `losses`."""
-    earned, missing = rewards(
-        tree,
-        kind=config.reward,
-        bonus=config.delegation_bonus,
-        bonus_for_forwarding=config.bonus_for_forwarding,
-    )
+    earned, missing = _earned(tree, config, shaping)
     losses.nodes.update(missing)
     rollout = _Rollout(index, earned)
     for position, one in enumerate(earned):
+        if not one.node.trainable:
+            losses.drop("untrainable", nodes=1)
+            continue
         if sizes is None:
             tokens = one.node.usage.completion_tokens
         else:
@@ -322,52 +236,43 @@ def _rollout(
     return rollout
 
 
-def _advantages(members: Sequence[_Rollout], config: CreditConfig) -> str | None:
-    """Fill in the advantages of a group (Eq. 3). Returns the reason that the group is dropped, or None."""
-    if len(members) < config.min_group:
-        return "group_too_small"
-    means = baselines([rollout.earned for rollout in members], config.baseline)
-    for rollout, own in zip(members, means, strict=True):
+def _earned(tree: ExecutionTree, config: CreditConfig, shaping: Shaping) -> tuple[list[Earned], Counter[str]]:
+    return rewards(
+        tree,
+        kind="root" if config.baseline == "inherit" else config.reward,  # a node needs no reward of its own to inherit
+        bonus=config.delegation_bonus,
+        bonus_for_forwarding=config.bonus_for_forwarding,
+        shaping=shaping,
+    )
+
+
+def _advantages(
+    members: Sequence[_Rollout], config: CreditConfig, averages: Mapping[int, float], further: Sequence[Further]
+) -> tuple[str | None, bool]:
+    """Fill in the advantages of a group. Returns the reason that the group is dropped, or None; and whether all are 0."""
+    if len(members) < config.least_group:
+        return "group_too_small", False
+    found = advantages([rollout.earned for rollout in members], config.baseline, averages=averages, further=further)
+    for rollout, own in zip(members, found, strict=True):
         for node in rollout.trained:
-            node.advantage = node.earned.reward - own[node.position]
+            node.advantage = own[node.position]
     nodes = [node for rollout in members for node in rollout.trained]
     if not nodes:
-        return "nothing_left"
-    return None if any(node.advantage for node in nodes) else "zero_advantage"
+        return "nothing_left", False
+    zero = not any(node.advantage for node in nodes)
+    # A moving average is the same for all groups, so that one group at it is no reason to leave that group out.
+    return ("zero_advantage" if zero and config.baseline != "ema_depth" else None), zero
 
 
-def _depth_weights(counts: Mapping[int, int], config: CreditConfig) -> dict[int, float]:
-    """w_d by depth, from N_d by depth (Eq. 4)."""
-    total = sum(counts.values())
-    match config.depth_weighting:
-        case "none":
-            return dict.fromkeys(counts, 1.0)
-        case "inverse_frequency":
-            return {depth: total / (len(counts) * count) for depth, count in counts.items()}
-        case "discount":
-            # From the shallowest depth on: a small γ must not vanish before it is normalised.
-            powers = {depth: config.depth_discount ** (depth - min(counts)) for depth in counts}
-            norm = sum(count * powers[depth] for depth, count in counts.items())
-            return {depth: total * power / norm for depth, power in powers.items()}
-
-
-def _sub_sample(
-    nodes: list[_Trained], counts: Mapping[int, int], most: int | None, rng: random.Random | None
-) -> tuple[list[_Trained], dict[int, float]]:
-    """At most `most` nodes of each depth in their order, and by depth N_d/k, the scale of the nodes that were picked."""
-    if most is None or rng is None:
-        return nodes, dict.fromkeys(counts, 1.0)
-    places = {
-        depth: set(rng.sample(range(count), most)) if count > most else set(range(count))
-        for depth, count in counts.items()
-    }
-    seen: Counter[int] = Counter()
-    picked = []
-    for node in nodes:
-        if seen[node.depth] in places[node.depth]:
-            picked.append(node)
-        seen[node.depth] += 1
-    return picked, {depth: count / len(places[depth]) for depth, count in counts.items()}
+def _moved(scored: Sequence[_Rollout], config: CreditConfig, averages: Mapping[int, float]) -> Mapping[int, float]:
+    """The moving averages after a batch; all nodes with a reward count, whether or not they are trained."""
+    if config.baseline != "ema_depth":
+        return averages
+    by_depth: defaultdict[int, list[Fraction]] = defaultdict(list)
+    for rollout in scored:
+        for earned in rollout.earned:
+            by_depth[earned.node.depth].append(earned.reward)
+    return moved(averages, by_depth, config.ema_decay)
 
 
 def _credit(node: _Trained, weight: float, scale: float) -> NodeCredit:

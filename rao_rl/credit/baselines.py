@@ -1,8 +1,9 @@
 """Baselines of a group of rollouts, one function each: what a node's reward is compared with (b of Eq. 3).
 
-A baseline is a mean over the *other* rollouts of the group, so that none depends on its own rollout's actions. It gets the
-rewards of the group, rollout by rollout (the root first), and returns b for each node in the same shape. A new one is a
-function here, its name in `Baseline`, and its line in `BASELINES`.
+A baseline is a mean over the *other* rollouts of the group, so that none depends on its own rollout's actions; only
+`siblings` looks at the own rollout, without the node itself. A baseline gets the rewards of the group, rollout by rollout
+(the root first), and returns b for each node in the same shape. A new one is a function here, its name in `Baseline`, and its
+line in `BASELINES`; what is more than R(X) − b belongs in `advantages.py`.
 
 Arithmetic is exact: a sum does not depend on its order, and equal rewards give advantages of exactly zero.
 """
@@ -11,17 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
+from recursive_agent.trace.tree import Node
 from recursive_agent.trace.values import pack
 
 from .rewards import Earned
 
-Baseline = Literal["root", "root_success", "depth", "goal"]
+Baseline = Literal[
+    "root", "root_success", "depth", "goal", "siblings", "inherit", "max_rl", "ema_depth", "counterfactual"
+]
+"""What advantages are taken against. Those without a line in `BASELINES` are schemes of `advantages.py`."""
 Group = Sequence[Sequence[Earned]]
 """The rewards of a group, rollout by rollout; each begins with its root."""
 
@@ -30,6 +36,8 @@ def baselines(group: Group, kind: Baseline) -> list[list[Fraction]]:
     """b of every node of every rollout of a group. Raises ValueError for a group of fewer than two rollouts."""
     if len(group) < 2:
         raise ValueError("a baseline needs the roots of two rollouts at least")
+    if kind not in BASELINES:
+        raise ValueError(f"{kind} gives advantages that are not R(X) − b; call advantages()")
     return BASELINES[kind](group)
 
 
@@ -60,8 +68,11 @@ def depth(group: Group) -> list[list[Fraction]]:
 
 
 def goal(group: Group) -> list[list[Fraction]]:
-    """The mean reward of the other rollouts' nodes with the same goal and inputs, at any depth; `depth` where none has."""
-    goals = [[(earned.node.goal, _digest(earned.node.context)) for earned in rollout] for rollout in group]
+    """The mean reward of the other rollouts' nodes with the same goal and inputs, at any depth; `depth` where none has.
+
+    The same goal is the same text but for white space around it, the same context and the same type of result.
+    """
+    goals = [[_asked(earned.node) for earned in rollout] for rollout in group]
     pool = _by_depth(group)
     for number, rollout in enumerate(group):
         for earned, same in zip(rollout, goals[number], strict=True):
@@ -72,11 +83,55 @@ def goal(group: Group) -> list[list[Fraction]]:
     ]
 
 
+def siblings(group: Group) -> list[list[Fraction]]:
+    """The mean reward of the other children of the same parent whose goals are alike; `root` where there are none.
+
+    After prime-rl's `hierarchical_grpo`, which compares the solvers of a problem with the other solvers of the same episode,
+    and proposers across the group (with the mean of all of them, their own reward included; here it is left out). There, the
+    environment says who solves the same problem. Here, parents write the goals, so goals are alike if they have the same
+    form (see `form`) and ask for the same type of result. Siblings may be of different difficulty, and a parent may choose a
+    goal after it has seen what an earlier child did: both make this baseline biased.
+    """
+    pool = _Pools()
+    families: defaultdict[Hashable, list[Fraction]] = defaultdict(list)
+    keys = [
+        [(number, earned.node.parent, form(earned.node.goal), _digest(earned.node.returns)) for earned in rollout]
+        for number, rollout in enumerate(group)
+    ]
+    for number, rollout in enumerate(group):
+        pool.add(_ROOT, number, rollout[0].reward)
+        for earned, key in zip(rollout, keys[number], strict=True):
+            families[key].append(earned.reward)
+
+    def b(number: int, earned: Earned, key: Hashable) -> Fraction:
+        family = families[key]
+        if len(family) == 1:  # a root too
+            return pool.mean(number, _ROOT)
+        return (sum(family, Fraction(0)) - earned.reward) / (len(family) - 1)
+
+    return [
+        [b(number, earned, key) for earned, key in zip(rollout, keys[number], strict=True)]
+        for number, rollout in enumerate(group)
+    ]
+
+
+def form(goal: str) -> str:
+    """What kind of goal it is: its text without what it is about.
+
+    That is the part before the first colon that white space follows, if there is one. In it (or else in the whole goal),
+    quoted text and words with a digit or an underscore become `#`; upper case and the amount of white space do not count.
+    """
+    kind = re.split(r":\s", goal.strip(), maxsplit=1)[0]
+    kind = re.sub(r"""(?<!\w)(?:"[^"]*"|'[^']*'|`[^`]*`)(?!\w)|\w*[\d_]\w*""", "#", kind)
+    return " ".join(kind.casefold().split())
+
+
 BASELINES: Mapping[Baseline, Callable[[Group], list[list[Fraction]]]] = {
     "root": root,
     "root_success": root_success,
     "depth": depth,
     "goal": goal,
+    "siblings": siblings,
 }
 
 _ROOT = 0
@@ -130,9 +185,14 @@ def _by_depth(group: Group) -> _Pools:
     return pools
 
 
-def _digest(context: Any) -> bytes | None:
-    """A digest of a node's inputs that does not depend on the order of keys."""
-    if context is None:
+def _asked(node: Node) -> Hashable:
+    """What a node was asked, as a key that is the same for all that were asked the same."""
+    return node.goal.strip(), _digest(node.context), _digest(node.returns)
+
+
+def _digest(value: Any) -> bytes | None:
+    """A digest of a value that does not depend on the order of keys."""
+    if value is None:
         return None
-    packed = pack(context, lambda text: text, lambda data: data)
+    packed = pack(value, lambda text: text, lambda data: data)
     return hashlib.blake2b(json.dumps(packed, sort_keys=True).encode(), digest_size=16).digest()

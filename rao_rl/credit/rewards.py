@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from ..errors import DataError
+from .shaping import UNSHAPED, Shaping
 
 Reward = Literal["local", "root"]
 
@@ -58,16 +59,21 @@ class Earned:
 
 
 def rewards(
-    tree: ExecutionTree, *, kind: Reward = "local", bonus: float = 0.0, bonus_for_forwarding: bool = True
+    tree: ExecutionTree,
+    *,
+    kind: Reward = "local",
+    bonus: float = 0.0,
+    bonus_for_forwarding: bool = True,
+    shaping: Shaping = UNSHAPED,
 ) -> tuple[list[Earned], Counter[str]]:
     """R(X) = s̃(X) + λ · mean of the children's s̃ (Eq. 1) for each node that has a reward, in launch order.
 
-    The second value counts the nodes without a reward by reason.
+    The second value counts the nodes without a reward by reason. `shaping` is added to R.
 
-    `kind` "root" replaces s̃(X) by the root's s̃, so that a node that finished needs no score of its own; the second term
-    still is the children's success at their own goals. The mean leaves out children without a score and, where
-    `bonus_for_forwarding` is False, children whose goal is the parent's own goal word for word. The tree's root must have
-    a score.
+    `kind` "root" is the sparse reward: R of the root, its own bonus included, for every node. What a node and its children
+    achieved then does not count, and a node that finished needs no score of its own. The mean leaves out children without a
+    score and, where `bonus_for_forwarding` is False, children whose goal is the parent's own goal word for word. The tree's
+    root must have a score.
     """
     known: dict[str, Fraction] = {}
     missing: dict[str, str] = {}
@@ -78,17 +84,20 @@ def rewards(
         elif reason is not None:
             missing[node.id] = reason
     scale = Fraction(bonus)
+
+    def reward(node: Node) -> Fraction:
+        below = list(_children(node, known, bonus_for_forwarding)) if scale else []
+        return known[node.id] + (scale * sum(below) / len(below) if below else 0) + shaping.reward(node)
+
+    sparse = reward(tree.root) if kind == "root" else None
     earned: list[Earned] = []
     lost: Counter[str] = Counter()
     for node in tree.nodes.values():
         reason = missing.get(node.id)
-        if reason is not None and not (reason == UNSCORED and kind == "root"):
+        if reason is not None and not (reason == UNSCORED and sparse is not None):
             lost[reason] += 1
             continue
-        reward = known[tree.root.id if kind == "root" else node.id]
-        if scale and (below := list(_children(node, known, bonus_for_forwarding))):
-            reward += scale * sum(below) / len(below)
-        earned.append(Earned(node, known.get(node.id), reward))
+        earned.append(Earned(node, known.get(node.id), reward(node) if sparse is None else sparse))
     return earned, lost
 
 

@@ -15,6 +15,7 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.folder import TraceState, read_trace, traces_below
 from recursive_agent.trace.tree import ExecutionTree
 
+from ..credit.counterfactual import launch_of
 from ..errors import DataError
 from .groups import group_of
 from .rows import TreeRows
@@ -120,6 +121,7 @@ def read_groups(place: str | Path, *, min_group: int = 2) -> Recorded:
             raise DataError(f"{path}: {error}") from error
         tree.group = group_of(tree)
         groups[tree.group].append(rows)
+    _join_further(groups)
     recorded = Recorded(dict(groups), folder.left_out, folder.problems)
     if all(node.score_status is None for tree in recorded.trees for node in tree.nodes.values()):
         raise DataError(f"no agent in {place} has a score; give them one with `rao score {place}`")
@@ -130,6 +132,14 @@ def read_groups(place: str | Path, *, min_group: int = 2) -> Recorded:
             f"compares at least {min_group}; record several attempts at each task"
         )
     return recorded
+
+
+def _join_further(groups: dict[str, list[TreeRows]]) -> None:
+    """Put the further children at a launch (see `credit.counterfactual`) into the group of the run that it was in."""
+    homes = {each.tree.run: name for name, trees in groups.items() for each in trees}
+    for name in list(groups):
+        if (launch := launch_of(name)) is not None and (home := homes.get(launch[0])) is not None:
+            groups[home] += groups.pop(name)
 
 
 def temperature_of(trees: Iterable[ExecutionTree], requested: float | None = None) -> float:

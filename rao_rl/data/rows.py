@@ -33,14 +33,12 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from recursive_agent.model.logprobs import NO_CHANCE, ROUNDING, why_no_logprobs
 from recursive_agent.trace.schema import ModelCalled
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from ..credit.assign import CreditConfig, Credits, Size, assign
 from ..errors import DataError
-
-_NO_CHANCE = -9999.0
-"""What vLLM writes for a log-prob of −inf."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,10 +152,18 @@ def with_credit(
     *,
     version: int | None = None,
     rng: random.Random | None = None,
+    update: int = 0,
+    averages: Mapping[int, float] = {},
 ) -> CreditedBatch:
     """Assign credit to a batch of trees, and give each row to train its node's credit. See `rao_rl.credit.assign`."""
     credits = assign(
-        [each.tree for each in trees], config, sizes=[each.sizes for each in trees], version=version, rng=rng
+        [each.tree for each in trees],
+        config,
+        sizes=[each.sizes for each in trees],
+        version=version,
+        rng=rng,
+        update=update,
+        averages=averages,
     )
     return CreditedBatch(samples(trees, credits), credits, sum(each.forks for each in trees))
 
@@ -228,10 +234,10 @@ def _exact(call: ModelCalled) -> _Call:
         raise DataError(f"{where}: the prompt has no tokens, and a first token cannot be trained")
     if len(completion) != len(logprobs):
         raise DataError(f"{where}: {len(logprobs)} log-probs for {len(completion)} sampled tokens")
-    if not np.isfinite(logprobs).all() or (logprobs <= _NO_CHANCE).any():
+    if len(logprobs) and not (logprobs.min() > NO_CHANCE and logprobs.max() <= ROUNDING):  # also where one is NaN
         raise DataError(
-            f"{where}: a log-prob is not a finite number, so the importance ratio of its token is undefined; remove "
-            "this trace"
+            f"{where}: {why_no_logprobs(logprobs.tolist())}, so the importance ratio of its token is undefined; remove this "
+            "trace"
         )
     return _Call(prompt, completion, logprobs, call.version)
 

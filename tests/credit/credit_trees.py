@@ -22,6 +22,7 @@ class Agent:
     judged: str | None = "scored"
     goal: str | None = None
     context: Any = None
+    returns: Any = None
     result: Any = None
     tokens: int = 10
     versions: tuple[str | None, ...] = ()
@@ -63,7 +64,15 @@ def _grow(growth: _Growth, made: Agent, node: str, mirrored: bool) -> None:
     goal = (f"goal {node}" if node != "0" else "task") if made.goal is None else made.goal
     parent = node.rpartition(".")[0] or None
     growth.started.append(
-        NodeStarted(time=0.0, node=node, parent=parent, depth=node.count("."), goal=goal, context=made.context)
+        NodeStarted(
+            time=0.0,
+            node=node,
+            parent=parent,
+            depth=node.count("."),
+            goal=goal,
+            context=made.context,
+            returns=made.returns,
+        )
     )
     growth.later.extend(_calls(made, node))
     for number, child in reversed([*enumerate(made.children)]) if mirrored else enumerate(made.children):

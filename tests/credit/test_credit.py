@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rao_rl.credit.assign import CreditConfig, Credits, Size, assign
+from recursive_agent.errors import ConfigurationError
 from recursive_agent.status import Status
 from recursive_agent.trace.tree import ExecutionTree
 
@@ -131,6 +132,15 @@ def test_the_same_goal_with_other_inputs_is_another_goal() -> None:
     assert advantages(assign(trees, CreditConfig(baseline="goal")))[0] == {"0": 1, "0.0": 0}
 
 
+def test_the_same_goal_is_compared_without_white_space_around_it_and_with_the_type_of_its_result() -> None:
+    number, text = {"type": "integer"}, {"type": "string"}
+    trees = group(
+        agent(1, agent(1, goal=" x\n", returns=number)),
+        agent(0, agent(0.5, goal="x", returns=number), agent(0, goal="x", returns=text)),
+    )
+    assert advantages(assign(trees, CreditConfig(baseline="goal")))[0] == {"0": 1, "0.0": 0.5}
+
+
 def test_one_goal_in_two_groups_is_two_goals() -> None:
     trees = [
         *group(agent(1, agent(1, goal="x")), agent(0), name="a"),
@@ -145,9 +155,30 @@ def test_the_sparse_reward_is_that_of_the_root_everywhere() -> None:
     assert [credit.success for credit in credits.nodes] == [1, 1, 0, 0, 1]
 
 
-def test_the_bonus_of_the_sparse_reward_is_for_what_the_children_achieved() -> None:
-    credits = assign(families(), CreditConfig(reward="root", delegation_bonus=0.4))
-    assert [credit.reward for credit in credits.nodes] == pytest.approx([1.2, 1, 1, 0.4, 0])
+def test_the_sparse_reward_contains_the_bonus_of_the_root_and_of_no_other_node() -> None:
+    trees = group(agent(1, agent(1, agent(0)), agent(0)), agent(0, agent(1)))
+    credits = assign(trees, CreditConfig(reward="root", delegation_bonus=0.4))
+    assert [credit.reward for credit in credits.nodes] == pytest.approx([1.2, 1.2, 1.2, 1.2, 0.4, 0.4])
+
+
+def test_every_node_inherits_the_advantage_of_its_root_scored_or_not() -> None:
+    # R of the roots: 1 + 0.4·(1 + 0)/2 = 1.2, 0 + 0.4·1 = 0.4, and 0; b: (0.4 + 0)/2, (1.2 + 0)/2, (1.2 + 0.4)/2.
+    trees = group(
+        agent(1, agent(1), agent(0, agent(1)), unscored(), agent(1, status=Status.INFRA_ERROR)),
+        agent(0, agent(1)),
+        agent(0),
+    )
+    credits = assign(trees, CreditConfig(baseline="inherit", delegation_bonus=0.4))
+    assert advantages(credits) == approx(
+        [{"0": 1.0, "0.0": 1.0, "0.1": 1.0, "0.1.0": 1.0, "0.2": 1.0}, {"0": -0.2, "0.0": -0.2}, {"0": -0.8}]
+    )
+    assert [credit.success for credit in credits.nodes] == [1, 1, 0, 1, None, 0, 1, 0]
+    assert credits.funnel.dropped == {"infra_error": 1}
+
+
+def test_inheriting_from_a_root_makes_a_reward_of_the_root_redundant() -> None:
+    with pytest.raises(ConfigurationError, match="leave out reward=root"):
+        CreditConfig(baseline="inherit", reward="root")
 
 
 def test_children_without_a_score_are_left_out_of_the_bonus() -> None:
@@ -157,6 +188,16 @@ def test_children_without_a_score_are_left_out_of_the_bonus() -> None:
     )
     credits = assign(trees, CreditConfig(delegation_bonus=0.4))
     assert rewards(credits) == {(0, "0"): 1.2, (0, "0.0"): 1, (0, "0.3"): 0, (1, "0"): 0}
+
+
+def test_agents_that_must_not_be_trained_are_left_out_but_count_as_children() -> None:
+    trees = group(agent(1, agent(1, agent(0)), agent(0)), agent(0))
+    trees[0].nodes["0.0"].trainable = False
+    credits = assign(trees, CreditConfig(delegation_bonus=0.4))
+    # R(0) = 1 + 0.4·(1 + 0)/2; the agent below the untrainable one is trained.
+    assert rewards(credits) == {(0, "0"): 1.2, (0, "0.1"): 0, (0, "0.0.0"): 0, (1, "0"): 0}
+    assert credits.funnel.dropped["untrainable"] == 1
+    assert {credit.depth: credit.weight for credit in credits.nodes} == pytest.approx({0: 2 / 3, 1: 4 / 3, 2: 4 / 3})
 
 
 def test_a_child_handed_its_parents_own_goal_can_be_left_out_of_the_bonus() -> None:

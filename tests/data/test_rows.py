@@ -199,7 +199,8 @@ def test_text_alone_is_refused_with_what_can_be_done(missing: str) -> None:
     [
         (Turn((1,), (2,), (math.nan,)), "not a finite number"),
         (Turn((1,), (2, 3), (-1.0, -math.inf)), "not a finite number"),
-        (Turn((1,), (2, 3), (-1.0, -9999.0)), "not a finite number"),
+        (Turn((1,), (2, 3), (-1.0, -9999.0)), "-9999 stands for minus infinity"),
+        (Turn((1,), (2, 3), (-1.0, 0.5)), "a log-prob is above 0"),
         (Turn((1,), (2, 3), (-1.0,)), "1 log-probs for 2 sampled tokens"),
         (Turn((), (2,), (-1.0,)), "the prompt has no tokens"),
     ],
