@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypedDict
@@ -18,13 +16,11 @@ from rao_rl.data.folder import trace_paths
 from rao_rl.data.groups import group_sizes
 from rao_rl.scoring.calibration import Agreement, Calibration
 from rao_rl.scoring.calibration import calibrate as calibrate_judge
-from rao_rl.scoring.judge import Judge
 from rao_rl.scoring.traces import Tally, load_scorer, score_traces, with_scorer
-from rao_rl.scoring.verdicts import VerdictCache
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model import connect, resolve_endpoint
 from recursive_agent.trace.folder import TraceState
 
+from ..judging import open_judge
 from ..messages import say
 from ..progress import Tally as Bar
 from ..text import as_json, clean, count
@@ -108,7 +104,7 @@ def score(
     async def work(watch: _Watch) -> Calibration | Tally:
         if own is not None:
             return await score_traces(files, own, again=again, concurrency=concurrency, **watch)
-        async with _open_judge(judge, base_url, cache, concurrency) as (chosen, secrets):
+        async with open_judge(str(judge), base_url, cache, concurrency) as (chosen, secrets):
             if calibrate:
                 return await calibrate_judge(files, chosen, concurrency=concurrency, **watch)
             return await score_traces(
@@ -130,27 +126,6 @@ class _Watch(TypedDict):
 
 
 def _silent(line: str) -> None: ...
-
-
-@asynccontextmanager
-async def _open_judge(
-    model: str | None, base_url: str | None, cache: Path | None, concurrency: int
-) -> AsyncIterator[tuple[Judge, list[str]]]:
-    """The judge, and what must not get into a trace."""
-    endpoint = resolve_endpoint(model, base_url)
-    chosen = connect(endpoint)
-    kept = VerdictCache(cache or _default_cache())
-    try:
-        yield Judge(chosen, cache=kept, concurrency=concurrency), [endpoint.api_key]
-    finally:
-        kept.close()
-        with anyio.CancelScope(shield=True):
-            await chosen.aclose()
-
-
-def _default_cache() -> Path:
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(caches) if Path(caches).is_absolute() else Path.home() / ".cache") / "rao" / "verdicts.db"
 
 
 def _report(tally: Tally, *, json_output: bool) -> int:

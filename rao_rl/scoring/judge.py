@@ -15,7 +15,7 @@ from recursive_agent.trace.tree import Node
 from recursive_agent.usage import Usage
 
 from ..errors import JudgeError
-from .rubrics import REPAIR, hands_over_everything, record, rubric
+from .rubrics import REPAIR, against, hands_over_everything, record, rubric
 from .verdicts import SCHEMA, Verdict, VerdictCache, parse_verdict
 
 SOURCE = "judge "
@@ -51,27 +51,32 @@ class Judge:
         verdict = await self.verdict(node)
         return None if verdict is None else float(verdict.success)
 
-    async def assess(self, node: Node) -> Scored:
+    async def assess(self, node: Node, reference: str | None = None) -> Scored:
         """The score event of a node; its source is the judge's model and the judge's reason.
+
+        With `reference`, the right answer, only the node's result is judged. The event then has neither the reason nor the
+        words of an error, which could hold the reference.
 
         Raises ModelError if every call would fail: the endpoint rejects the key, does not know the model, or has never
         answered.
         """
         try:
-            verdict = await self.verdict(node)
+            verdict = await self.verdict(node, reference)
         except ModelError as error:
             if error.fatal or (isinstance(error, EndpointUnavailable) and not self._answered):
                 raise
-            return unscored(node, error)
+            return unscored(node, error if reference is None else JudgeError(f"{self.model.name} failed"))
         except JudgeError as error:
-            return unscored(node, error)
+            return unscored(node, error if reference is None else JudgeError(f"{self.model.name} gave no verdict"))
         source = f"{SOURCE}{self.model.name}"
         if verdict is None:
             return scored(node, None, source)
+        if reference is not None:
+            return scored(node, verdict.success, f"{source} against the reference")
         reason = " ".join(verdict.reason.split())[:_REASON]
         return scored(node, verdict.success, f"{source}: {reason}" if reason else source)
 
-    async def verdict(self, node: Node) -> Verdict | None:
+    async def verdict(self, node: Node, reference: str | None = None) -> Verdict | None:
         """The verdict on a node that has ended. The model is asked only where the outcome is not certain without it.
 
         None where the node failed for a reason outside the agents. Raises JudgeError and ModelError.
@@ -80,9 +85,9 @@ class Judge:
             return None
         if not node.finished:
             return Verdict(False, f"it did not finish ({node.status.value})")
-        if hands_over_everything(node):
+        if reference is None and hands_over_everything(node):
             return Verdict(False, "degenerate delegation: it handed its whole goal to one sub-agent")
-        instructions, content = rubric(node), record(node)
+        instructions, content = (rubric(node), record(node)) if reference is None else against(node, reference)
         key = VerdictCache.key([self.model.name, instructions, content])
         known = None if self.cache is None else self.cache.get(key)
         if known is not None:

@@ -1,0 +1,168 @@
+"""A judge within attempts: it scores what the session cannot, keeps references to itself, and never turns a failure into 0."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from rao_rl.scoring.attempts import AttemptJudge
+from recursive_agent.errors import AuthenticationFailed
+from recursive_agent.status import Status
+from recursive_agent.testing import Request, ScriptedEndpoint
+from recursive_agent.trace.folder import trace_files
+from recursive_agent.trace.schema import Scored
+from recursive_agent.trace.tree import ExecutionTree, Node
+
+from ..cli.command import environment, rao
+from ..data.trees import tree
+from .test_judge import FAIL, KEY, PASS, judging
+
+anyio_test = pytest.mark.anyio
+GOLD = "the reference-answer"
+
+
+class Unsure:
+    """A session that knows the score of one sub-agent only, and the answer of the root."""
+
+    tools = ()
+
+    async def score(self, node: Node) -> float | None:
+        return 0.25 if node.id == "0.0" else None
+
+    def reference(self, node: Node) -> str | None:
+        return GOLD
+
+
+class Unfit(Unsure):
+    """The search failed the second sub-agent, and so the root."""
+
+    def judgeable(self, node: Node) -> bool:
+        return node.id != "0.1"
+
+    def reference(self, node: Node) -> str | None:
+        return None
+
+
+def attempt() -> Node:
+    return tree(
+        {"id": "0", "goal": "who wrote it?", "result": "somebody"},
+        {"id": "0.0", "goal": "search the shelves", "result": 1},
+        {"id": "0.1", "goal": "search the cellar", "result": 2},
+        {"id": "0.2", "goal": "search the roof", "status": Status.INFRA_ERROR},
+    ).root
+
+
+async def scores(score: Callable[[Node], Awaitable[Scored]]) -> dict[str, Scored]:
+    root = attempt()
+    return {node.id: await score(node) for node in root.walk()}
+
+
+@anyio_test
+async def test_the_judge_scores_what_the_session_does_not_know_and_the_root_against_its_reference() -> None:
+    async with judging(lambda request: PASS if GOLD in request.text("user") else FAIL) as (endpoint, judge):
+        events = await scores(AttemptJudge(judge).scorer(Unsure()))
+    assert {name: (event.score, event.status) for name, event in events.items()} == {
+        "0": (1.0, "scored"),
+        "0.0": (0.25, "scored"),
+        "0.1": (0.0, "scored"),
+        "0.2": (None, "unknown"),
+    }
+    assert events["0"].source == "judge scripted against the reference"
+    assert events["0.1"].source == "judge scripted: it is wrong"
+    assert not any(GOLD in event.source for event in events.values())
+    assert [GOLD in request.text("user") for request in endpoint.requests].count(True) == 1
+    assert len(endpoint.requests) == 2
+
+
+@anyio_test
+async def test_agents_that_must_not_be_judged_and_roots_without_a_reference_have_no_score() -> None:
+    async with judging(PASS) as (endpoint, judge):
+        events = await scores(AttemptJudge(judge).scorer(Unfit()))
+    assert [events[name].status for name in ("0", "0.1")] == ["unknown", "unknown"]
+    assert endpoint.requests == []
+
+
+@anyio_test
+async def test_a_judge_that_repeats_the_reference_instead_of_a_verdict_does_not_put_it_into_the_trace() -> None:
+    async with judging(f"I think that {GOLD} is nonsense") as (_, judge):
+        events = await scores(AttemptJudge(judge).scorer(Unsure()))
+    assert [(events[name].score, events[name].status) for name in ("0", "0.1")] == [(None, "judge_error")] * 2
+    assert GOLD not in events["0"].source
+
+
+@anyio_test
+async def test_a_judge_that_can_never_answer_ends_the_job_and_its_key_stays_out_of_the_trace() -> None:
+    async with judging(PASS, api_key="another") as (_, judge):
+        asked = AttemptJudge(judge, secrets=[KEY])
+        events = await scores(asked.scorer(Unsure()))
+    assert events["0"].status == "judge_error"
+    assert not any(KEY in event.source for event in events.values())
+    with pytest.raises(AuthenticationFailed):
+        asked.check()
+
+
+LIBRARY = """
+from rao_rl.envs import Task
+
+class Shelf:
+    tools = ()
+    async def score(self, node):
+        return None
+    def reference(self, node):
+        return "the reference-answer" if node.parent is None else None
+    def trainable(self, node):
+        return node.goal != "Question 2"
+
+class Library:
+    name, max_depth, splits, levels = "library", 1, ("test",), ("all",)
+    def tasks(self, split, seed=0, level=None, limit=None):
+        return [Task(id=f"{n}", goal=f"Question {n}") for n in range(3)][:limit]
+    def task(self, goal, seed=0):
+        return Task(id=goal, goal=goal)
+    def session(self, task):
+        return Shelf()
+"""
+
+
+def answer(request: Request) -> str:
+    """The agent answers, and the judge, whose prompt holds the reference, says that all but one are right."""
+    if GOLD in request.text("user"):
+        return FAIL if "Question 1" in request.text("user") else PASS
+    return "```python\nfinish('an answer')\n```"
+
+
+def test_an_evaluation_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(LIBRARY)
+    with ScriptedEndpoint(answer) as endpoint:
+        where = ["--base-url", endpoint.base_url, "--model", "scripted", "--mode", "single", "--trace-dir", "traces"]
+        judge = ["--judge", "scripted", "--judge-base-url", endpoint.base_url]
+        own = {**environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        done = rao("eval", "library:Library", *where, *judge, "--json", cwd=tmp_path, env=own)
+        assert done.returncode == 0, done.stderr
+        without = rao("eval", "library:Library", *where[:-2], "--json", cwd=tmp_path, env=own)
+        assert without.returncode == 0, without.stderr
+    assert {row["task"]: row["score"] for row in json.loads(done.stdout)["attempts"]} == {"0": 1.0, "1": 0.0, "2": 1.0}
+    assert [row["score"] for row in json.loads(without.stdout)["attempts"]] == [None] * 3
+    assert "the judge scripted read" in done.stderr
+    files = list(trace_files(tmp_path / "traces"))
+    assert len(files) == 3
+    assert not any(GOLD in path.read_text() for path in files)
+    roots = [ExecutionTree.load(path).root for path in files]
+    assert {root.score_source for root in roots} == {"judge scripted against the reference"}
+    assert {root.goal: root.trainable for root in roots} == {
+        "Question 0": True,
+        "Question 1": True,
+        "Question 2": False,
+    }
+
+
+def test_the_url_of_a_judge_needs_its_model(tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(LIBRARY)
+    with ScriptedEndpoint(answer) as endpoint:
+        where = ["--base-url", endpoint.base_url, "--model", "scripted"]
+        done = rao("eval", "library:Library", *where, "--judge-base-url", "http://x", cwd=tmp_path, env=environment())
+    assert done.returncode == 2
+    assert "--judge-base-url works with --judge only" in done.stderr
