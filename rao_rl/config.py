@@ -21,7 +21,7 @@ from recursive_agent.checkpoint import ActionFormat, PromptStyle
 from recursive_agent.errors import ConfigurationError
 
 from .bounds import Amount, Count, Few, Positive, Rank, Seed, Share, Whole, check
-from .credit.assign import CreditConfig
+from .credit.config import CreditConfig
 from .credit.normalization import Normalization, Normalize
 from .envs.textcraft.tasks import level_named
 from .rollouts.batches import CollectConfig
@@ -39,6 +39,7 @@ __all__ = [
     "SamplerConfig",
     "SamplerName",
     "UpdateConfig",
+    "check_groups",
     "current_name",
     "sections",
 ]
@@ -222,6 +223,27 @@ class Curriculum:
         if not self.difficulties or not self.single_difficulties:
             raise ConfigurationError("difficulties and single_difficulties must name at least one difficulty each")
         check(self)
+
+
+def check_groups(credit: CreditConfig, collect: CollectConfig) -> None:
+    """Raises ConfigurationError if a task gets fewer attempts than the baseline compares."""
+    if collect.num_generations < 2 <= credit.least_group:
+        raise ConfigurationError(
+            "collect.num_generations must be at least 2, since an attempt is compared with the others at its task; one is "
+            "enough with credit.baseline=ema_depth only"
+        )
+    if credit.baseline == "counterfactual" and not collect.counterfactual_children:
+        raise ConfigurationError(
+            "credit.baseline=counterfactual needs collect.counterfactual_children: how many further children are rolled out at "
+            "a launch"
+        )
+    if collect.counterfactual_children and credit.baseline != "counterfactual":
+        raise ConfigurationError("collect.counterfactual_children has no effect without credit.baseline=counterfactual")
+    if credit.least_group > collect.num_generations:
+        raise ConfigurationError(
+            f"credit.min_group={credit.min_group} is more than collect.num_generations={collect.num_generations}, so no group "
+            "could be trained on"
+        )
 
 
 def current_name(setting: str) -> str:

@@ -8,13 +8,19 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from recursive_agent import Agent, Limits, Result
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Model
 from recursive_agent.repl import UNSET, Require, Sandbox, Unset
+from recursive_agent.scoring import Scorer, assess
+from recursive_agent.trace.schema import Scored
+from recursive_agent.trace.tree import Node
 
-from ..envs.base import Environment, Mode, Session, Task
+from ..envs.base import Casting, Environment, Mode, Session, Task
 from ..envs.checks import open_session
+from ..scoring.attempts import AttemptJudge
 
 ROLLOUT_LIMITS = Limits(
     max_agents=4096,
@@ -52,8 +58,12 @@ class AttemptSettings:
     """Where the agents' code runs: a name, or a sandbox that is open already."""
     require: Require | Unset = UNSET
     """Which isolation the sandbox must provide to start (see `make_sandbox`)."""
+    judge: AttemptJudge | None = None
+    """Scores the agents whose score the session does not know."""
     concurrency: int = 8
     """Most trees at a time, where there are many attempts."""
+    places: anyio.CapacityLimiter | None = None
+    """Bounds the trees of all that share it together, besides; None: nothing else does."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("single", "recursive"):
@@ -96,6 +106,16 @@ def agent_for(
     )
 
 
+def _cast(session: Casting, score: Scorer) -> Scorer:
+    """The same scorer; its events say which agents must not be trained."""
+
+    async def cast(node: Node) -> Scored:
+        event = await assess(score, node)
+        return event if session.trainable(node) else replace(event, trainable=False)
+
+    return cast
+
+
 async def rollout(
     environment: Environment,
     task: Task,
@@ -104,10 +124,22 @@ async def rollout(
     *,
     seed: int | None = None,
     group: str | None = None,
+    session: Session | None = None,
 ) -> Result:
-    """One attempt at `task`; the session scores every node. `group` is the name of its group; default: the task's id."""
-    session = open_session(environment, task)
+    """One attempt at `task`; the session scores every node.
+
+    `group` is the name of its group; default: the task's id. `session` is a fresh one of the task; None: it is opened here.
+    Raises ModelError if the judge of `settings` cannot be asked at all.
+    """
+    if session is None:
+        session = open_session(environment, task)
     agent = agent_for(environment, session, model, settings)
-    return await agent.solve(
-        task.goal, context=task.context, returns=task.returns, seed=seed, score=session.score, group=group or task.id
+    score: Scorer = session.score if settings.judge is None else settings.judge.scorer(session)
+    if isinstance(session, Casting):
+        score = _cast(session, score)
+    result = await agent.solve(
+        task.goal, context=task.context, returns=task.returns, seed=seed, score=score, group=group or task.id
     )
+    if settings.judge is not None:
+        settings.judge.check()
+    return result

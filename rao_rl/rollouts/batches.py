@@ -10,10 +10,14 @@ import math
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
+
+from recursive_agent import Result
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Model
 from recursive_agent.repl import Sandbox
@@ -22,6 +26,8 @@ from recursive_agent.trace.tree import ExecutionTree
 from ..bounds import Count, Few, Positive, Seed, Whole, check
 from ..envs.base import Environment, Mode
 from .attempt import ROLLOUT_LIMITS, AttemptSettings, attempt_seed
+from .counterfactual import check_restarting, further_attempts
+from .failures import FailuresInARow, is_lost
 from .many import PlannedAttempt, run_attempts
 from .recorded import recorded_attempts
 
@@ -34,14 +40,16 @@ class CollectConfig:
     """The rollouts of one optimizer step: `num_generations` attempts at each of `tasks_per_step` tasks."""
 
     tasks_per_step: Few = 8
-    num_generations: int = 8
+    num_generations: Count = 8
     split: str = "train"
     level: str | None = "medium"
-    """Level of the tasks; None: all levels of the environment."""
+    """Levels of the tasks, separated by commas; None: all levels of the environment."""
     mode: Mode = "recursive"
     seed: Seed = 0
     max_in_flight: Count = 32
-    """Most trees at a time."""
+    """Most trees at a time in the whole run: those of batches that are rolled out ahead, and of evaluations, included."""
+    max_failures: Count = 16
+    """Attempts in a row that may fail because the endpoint or the sandbox does, before the run ends."""
     timeout: Positive = 300.0
     """Seconds of one tree; then it ends as `tree_timeout`, which is a failure of its root."""
     max_agents: Count = 512
@@ -55,13 +63,13 @@ class CollectConfig:
     max_completion_length: Count | None = None
     """Most tokens of one answer; None: the setting saved with the policy."""
     temperature: float = 1.0
+    counterfactual_children: Whole = 0
+    """Further children at each chosen launch, for `credit.baseline=counterfactual`."""
+    counterfactual_launches: Count = 1
+    """Launches of each tree that are chosen for it."""
 
     def __post_init__(self) -> None:
         check(self)
-        if self.num_generations < 2:
-            raise ConfigurationError(
-                "num_generations must be at least 2: an attempt is judged against the others at the same task"
-            )
         if self.num_generations * self.tasks_per_step > _MOST:
             raise ConfigurationError(
                 f"num_generations times tasks_per_step must be at most {_MOST:,} attempts, not "
@@ -103,6 +111,7 @@ class TreeBatch:
     recorded: int
     """Trees that were recorded already and so were not rolled out again."""
     lost: Counter[str] = field(default_factory=Counter)
+    """Reasons: `incomplete` (no whole tree came of it), `no_answer` (its time passed without an answer of the model)."""
 
 
 class Collector:
@@ -116,12 +125,19 @@ class Collector:
         self.model = model
         self.config = config
         self.folder = folder
+        if config.counterfactual_children:
+            check_restarting(environment)
+        self.places = anyio.CapacityLimiter(config.max_in_flight)
+        """Places of the trees of the run, of which each takes one."""
+        self.failures = FailuresInARow(config.max_failures)
         if config.split not in environment.splits:
             raise ConfigurationError(
                 f"{environment.name} has no split {config.split!r}; set collect.split to one of {', '.join(environment.splits)}"
             )
-        known = config.level is None or config.level in environment.levels
-        self.tasks = list(environment.tasks(config.split, 0, level=config.level)) if known else []
+        levels = [None] if config.level is None else list(dict.fromkeys(map(str.strip, config.level.split(","))))
+        known = all(level is None or level in environment.levels for level in levels)
+        tasks = (task for level in levels for task in environment.tasks(config.split, 0, level=level))
+        self.tasks = list(tasks) if known else []
         if not self.tasks:
             raise ConfigurationError(
                 f"the split {config.split!r} of {environment.name} has no tasks of level {config.level}; its levels are "
@@ -148,7 +164,8 @@ class Collector:
     async def batch(self, number: int, sandbox: Sandbox | None = None) -> TreeBatch:
         """The trees of batch `number`, each scored. Those that `folder` holds already are not rolled out again.
 
-        `sandbox` is one that is open already; None: one is opened for this batch.
+        `sandbox` is one that is open already; None: one is opened for this batch. Raises RolloutsFailed after
+        `config.max_failures` failed attempts in a row, counted over all batches.
         """
         begun = time.monotonic()
         folder = self.folder / f"{number:06d}"
@@ -158,21 +175,59 @@ class Collector:
         batch = TreeBatch(number, [], 0.0, len(trees))
         missing = [place for place in range(len(planned)) if place not in trees]
         settings = replace(
-            attempt_settings(self.config, self.environment), trace_dir=folder, sandbox=sandbox or "process"
+            attempt_settings(self.config, self.environment),
+            trace_dir=folder,
+            sandbox=sandbox or "process",
+            places=self.places,
         )
         rolled_out = await run_attempts(
-            self.environment, [planned[place] for place in missing], self.model, settings, lambda _, result: result.tree
+            self.environment, [planned[place] for place in missing], self.model, settings, self._ended
         )
         for place, tree in zip(missing, rolled_out, strict=True):
-            if tree.complete:
-                trees[place] = tree
-            else:
+            if not tree.complete:
                 batch.lost["incomplete"] += 1
+            elif is_lost(tree) and not tree.root.status.external:
+                batch.lost["no_answer"] += 1
+            else:
+                trees[place] = tree
         batch.trees = [trees[place] for place in sorted(trees)]
+        if self.config.counterfactual_children:
+            batch.trees += await self._further(
+                [(planned[place], trees[place]) for place in sorted(trees)], settings, batch
+            )
         batch.seconds = time.monotonic() - begun
         return batch
 
+    async def _further(
+        self, attempts: Sequence[tuple[PlannedAttempt, ExecutionTree]], settings: AttemptSettings, batch: TreeBatch
+    ) -> list[ExecutionTree]:
+        """The trees of further children at launches of these attempts; those that `folder` holds are not rolled out again."""
+        planned = further_attempts(
+            self.environment,
+            attempts,
+            children=self.config.counterfactual_children,
+            launches=self.config.counterfactual_launches,
+            settings=settings,
+        )
+        recorded = read_recorded(self.folder / f"{batch.number:06d}")
+        rolled_out = await run_attempts(
+            self.environment,
+            [plan for plan in planned if plan.key not in recorded],
+            self.model,
+            settings,
+            lambda plan, result: (plan.key, result.tree),
+        )
+        batch.recorded += sum(plan.key in recorded for plan in planned)
+        batch.lost["incomplete"] += sum(not tree.complete for _, tree in rolled_out)
+        trees = {**recorded, **{key: tree for key, tree in rolled_out if tree.complete}}
+        return [trees[plan.key] for plan in planned if plan.key in trees]
+
+    def _ended(self, plan: PlannedAttempt, result: Result) -> ExecutionTree:
+        self.failures.add(result.tree)
+        return result.tree
+
 
 def read_recorded(folder: Path) -> dict[tuple[str, int], ExecutionTree]:
-    """The whole trees of a folder by group and seed. Those that were cut off are left out: they are rolled out again."""
+    """The whole trees of a folder by group and seed. Those that were cut off, or that the endpoint failed, are left out: they
+    are rolled out again."""
     return {key: tree for key, _, tree in recorded_attempts(folder)}

@@ -14,7 +14,8 @@ from recursive_agent.concurrency import task_group
 from recursive_agent.model.base import Model
 from recursive_agent.repl import Sandbox, make_sandbox
 
-from ..envs.base import Environment, Mode, Task
+from ..envs.base import Environment, Mode, Session, Task
+from ..envs.checks import open_session
 from .attempt import AttemptSettings, rollout
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ class PlannedAttempt:
     """None: that of the settings."""
     model: Model | None = None
     """None: the one that all attempts share."""
+    max_depth: int | None = None
+    """None: that of the settings."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -44,11 +47,13 @@ async def run_attempts(
     model: Model,
     settings: AttemptSettings,
     on_end: Callable[[PlannedAttempt, Result], T],
+    *,
+    on_session: Callable[[PlannedAttempt, Session], None] | None = None,
 ) -> list[T]:
-    """Run the planned attempts, at most `settings.concurrency` trees at a time.
+    """Run the planned attempts, at most `settings.concurrency` trees at a time, and no more than `settings.places` allows.
 
     `on_end` is called with each attempt when it ends; its return values are the result, in the order of `planned`, so that
-    you need not keep complete trees.
+    you need not keep complete trees. `on_session` is called with the session of each attempt when it begins.
 
     All attempts share one sandbox: `settings.sandbox` by name, opened here, or an open one, which stays open. If the
     endpoint fails during an attempt, only that tree is lost: `on_end` receives the tree up to that point. Raises
@@ -60,11 +65,21 @@ async def run_attempts(
     limiter = anyio.CapacityLimiter(settings.concurrency)
 
     async def run_one(index: int, plan: PlannedAttempt, shared: AttemptSettings) -> None:
-        async with limiter:
+        async with limiter, settings.places or nullcontext():
             own = shared if plan.mode is None else replace(shared, mode=plan.mode)
+            own = own if plan.max_depth is None else replace(own, max_depth=plan.max_depth)
+            session = open_session(environment, plan.task)
+            if on_session is not None:
+                on_session(plan, session)
             try:
                 result = await rollout(
-                    environment, plan.task, plan.model or model, own, seed=plan.seed, group=plan.group
+                    environment,
+                    plan.task,
+                    plan.model or model,
+                    own,
+                    seed=plan.seed,
+                    group=plan.group,
+                    session=session,
                 )
             except RaoError as error:
                 result = _partial_result(error)

@@ -11,8 +11,10 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Model
 from recursive_agent.trace.tree import ExecutionTree
 
+from ..envs.arguments import Plain, as_texts, from_label, label
 from ..envs.base import Environment, Task
 from .attempt import DEFAULT_SETTINGS, AttemptSettings, attempt_seed
+from .failures import is_lost
 from .many import PlannedAttempt, run_attempts
 from .recorded import recorded_attempts
 
@@ -36,7 +38,7 @@ class Rollout:
     @classmethod
     def of(cls, group: str, seed: int, tree: ExecutionTree) -> Rollout:
         """The outcome of a tree that has ended."""
-        lost = tree.root.status.external
+        lost = is_lost(tree)
         return cls(group=group, seed=seed, score=None if lost else tree.root.score, lost=lost)
 
 
@@ -81,12 +83,22 @@ class Recording:
 
 
 def plan_groups(
-    environment: Environment, split: str, tasks: Iterable[Task], *, size: int, seed: int
+    environment: Environment,
+    split: str,
+    tasks: Iterable[Task],
+    *,
+    size: int,
+    seed: int,
+    arguments: Mapping[str, Plain] | None = None,
 ) -> list[PlannedAttempt]:
-    """Plan a group of `size` attempts at each task, one group after the other. A larger group starts with the same attempts."""
+    """Plan a group of `size` attempts at each task, one group after the other. A larger group starts with the same attempts.
+
+    `arguments` are those that the environment was made with: a group is named by them, so that attempts at other tasks or
+    with other scores are no part of it.
+    """
     planned = []
     for task in tasks:
-        group = f"{environment.name}/{split}/{task.id}"
+        group = f"{label(environment.name, arguments or {})}/{split}/{task.id}"
         planned += [
             PlannedAttempt(task=task, group=group, seed=attempt_seed(seed, group, number)) for number in range(size)
         ]
@@ -100,8 +112,14 @@ def find_recorded(folder: Path, planned: Sequence[PlannedAttempt], settings: Map
     `settings_of`): such attempts cannot be compared.
     """
     keys = {plan.key for plan in planned}
+    tasks = {_without_arguments(plan.group): plan.group for plan in planned}
     recorded: dict[tuple[str, int], Rollout] = {}
     for key, path, tree in recorded_attempts(folder):
+        if (same := tasks.get(_without_arguments(key[0]))) is not None and same != key[0]:
+            raise ConfigurationError(
+                f"{path} is an attempt at the same task with {_arguments(key[0])}, not {_arguments(same)}; choose another "
+                "folder"
+            )
         if key not in keys or (rollout := Rollout.of(*key, tree)).lost:
             continue
         for name, before in settings_of(tree).items():
@@ -111,6 +129,17 @@ def find_recorded(folder: Path, planned: Sequence[PlannedAttempt], settings: Map
                 )
         recorded[key] = rollout
     return list(recorded.values())
+
+
+def _without_arguments(group: str) -> str:
+    """The name of a group without the arguments of its environment."""
+    first, slash, rest = group.partition("/")
+    return f"{from_label(first)[0]}{slash}{rest}"
+
+
+def _arguments(group: str) -> str:
+    texts = as_texts(from_label(group.partition("/")[0])[1])
+    return f"--env-set {' '.join(texts)}" if texts else "no --env-set"
 
 
 async def record(

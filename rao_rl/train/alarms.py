@@ -5,7 +5,8 @@ A run that has collapsed, or that trains on what another policy sampled, goes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from transformers import TrainerCallback
@@ -21,6 +22,14 @@ _HELD = 0.3
 """Share of the tokens that the clipping holds back, from which an update is mostly clipping."""
 _EQUAL = 0.9
 """Share of the groups in which every attempt got the same score, from which a step learns from hardly any."""
+
+_ALONE = 0.1
+"""Share of the roots' launch rate at the start of the run below which delegation counts as lost."""
+_DELEGATES = 0.1
+"""Launch rate at the start from which it can be lost."""
+STEPS = 3
+"""Steps in a row for which the launch rate must be low: a small batch may have no launch by chance."""
+LAUNCHES = "rao/launch_rate"
 
 Figures = Mapping[str, Any]
 Say = Callable[[str], None]
@@ -56,32 +65,55 @@ def alarms(now: Figures, first: Figures) -> dict[str, str]:
             f"in {equal:.0%} of the groups every attempt got the same score, and nothing is learnt from those (mean reward "
             f"{now.get('reward', 0.0):.2f}); choose harder or easier tasks, or a higher temperature"
         )
+    launches, at_first = now.get(LAUNCHES, 0.0), first.get(LAUNCHES, 0.0)
+    # Recorded runs launch what they launch: only those of the policy itself say something about it.
+    if "rao/batch" in now and at_first >= _DELEGATES and launches < _ALONE * at_first:
+        found["launches"] = (
+            f"the policy has almost stopped delegating: at the start {at_first:.0%} of the roots launched a sub-agent, now "
+            f"{launches:.0%}; if the tasks need sub-agents, start again with a lower learning rate, harder tasks or a "
+            "smaller collect.context_limit, or reward delegation (credit.delegation_bonus, credit.parallel_bonus)"
+        )
     return found
+
+
+def first_of(rows: Iterable[Figures]) -> Figures | None:
+    """The figures of the first step among the lines of a metrics file; None where there is none."""
+    return next((row for row in rows if "entropy" in row), None)
 
 
 class Alarms(TrainerCallback):
     """Says each alarm when it begins, and again only after it was over.
 
-    `on_first` gives what is to be said of the figures of the first step of a run that is not resumed.
+    `on_first` gives what is to be said of the figures of the first step of a run that is not resumed. `first` are the figures
+    of the first step of a run that is.
     """
 
-    def __init__(self, say: Say, on_first: Callable[[Figures], str | None] = lambda figures: None) -> None:
+    def __init__(
+        self,
+        say: Say,
+        on_first: Callable[[Figures], str | None] = lambda figures: None,
+        *,
+        first: Figures | None = None,
+    ) -> None:
         self._say = say
         self._on_first = on_first
-        self._first: dict[str, Any] | None = None
+        self._first = first
+        self._launches: deque[float] = deque(maxlen=STEPS)
         self._lasting: set[str] = set()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Look at the figures of a step."""
         if not state.is_world_process_zero or not logs or "entropy" not in logs:
             return
+        self._launches.append(logs.get(LAUNCHES, 0.0))
         if self._first is None:
             self._first = dict(logs)
             if state.global_step == 1 and (line := self._on_first(self._first)) is not None:
                 self._say(line)
             found = alarms(self._first, self._first)
         else:
-            found = alarms(logs, self._first)
+            lasting = max(self._launches) if len(self._launches) == STEPS else self._first.get(LAUNCHES, 0.0)
+            found = alarms({**logs, LAUNCHES: lasting}, self._first)
         for kind, line in found.items():
             if kind not in self._lasting:
                 self._say(f"step {state.global_step:,}: {line}")

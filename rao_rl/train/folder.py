@@ -37,15 +37,16 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def remember(output: Path, settings: Mapping[str, Any], *, resume: bool, free: Collection[str] = ()) -> None:
+def remember(output: Path, settings: Mapping[str, Any], *, resume: bool, free: Collection[str] = ()) -> frozenset[str]:
     """Write down what the run is, or, where it is resumed, check that it is still the same one.
 
-    Settings are named `section.name`; those in `free` may change when a run is resumed, and so may any that an older
-    version did not write. Raises ConfigurationError where there is nothing to resume, and, naming each setting with both
-    values, where they differ.
+    Returns the settings that have changed since it was begun or resumed last. Settings are named `section.name`; those in
+    `free` may change when a run is resumed, and so may any that an older version did not write. Raises ConfigurationError
+    where there is nothing to resume, and, naming each setting with both values, where they differ.
     """
     settings = json.loads(json.dumps(settings))
     path = output / SETTINGS
+    different: frozenset[str] = frozenset()
     if resume:
         before = {current_name(name): value for name, value in _flat(_read_settings(path, output)).items()}
         now = _flat(settings)
@@ -60,8 +61,10 @@ def remember(output: Path, settings: Mapping[str, Any], *, resume: bool, free: C
                 f"the run in {output} was started with other settings: {', '.join([*changed, *lost])}; use the same ones, or "
                 "choose another folder"
             )
+        different = frozenset(name for name in before.keys() & now.keys() if not _same(name, before[name], now[name]))
     output.mkdir(parents=True, exist_ok=True)
     _replace(path, json.dumps(settings, indent=2) + "\n")
+    return different
 
 
 def _read_settings(path: Path, output: Path) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, pstdev
 
+from recursive_agent.status import Status
 from recursive_agent.trace.tree import ExecutionTree
 
 from ..credit.assign import Credits
+from ..credit.rewards import success
 
 NAMES = {
     # of every line
@@ -44,9 +46,12 @@ NAMES = {
     "rao/agents_per_tree": "agents, mean over trees",
     "rao/steps_per_tree": "steps of all agents, mean over trees",
     "rao/tokens_per_tree": "sampled tokens, mean over trees",
+    "rao/critical_steps": "model calls on the longest chain of dependent calls of a tree, mean over trees",
     "rao/max_depth": "depth of the deepest agent, mean over trees; root = 0",
     "rao/fan_out": "children of an agent that has some, mean",
+    "rao/launch_rate": "share of the roots that launched a sub-agent",
     "rao/concurrent_share": "share of the launches that ran beside another one",
+    "rao/cancelled_agents": "sub-agents that were cancelled, since their parent ended before them, of all trees",
     "rao/refused_launches": "launches that a limit refused, of all trees",
     "rao/forks": "conversations that did not continue where they had ended",
     "rao/nodes/depth_*": "N_d, agents at a depth",
@@ -55,12 +60,14 @@ NAMES = {
     "rao/success/depth_*": "s̃, mean over the scored agents at a depth",
     "rao/advantage/depth_*": "A, mean over the agents at a depth",
     "rao/launch_rate/depth_*": "share of the agents at a depth that launched a sub-agent",
+    "rao/average/depth_*": "moving average of R at a depth after the step (credit.baseline=ema_depth)",
     # what was left of the data, and why the rest was not trained
     "funnel/rollouts*": "trees: all, then _scored, _kept, _trained; _dropped/REASON",
     "funnel/nodes*": "agents: all, then _scored, _kept, _trained; _dropped/REASON",
     "funnel/lost/*": "attempts without a tree, by reason",
     # the online loop
     "rao/generated_tokens": "tokens sampled in training since the run was begun",
+    "rao/total_tokens": "the same and those of the prompts, as the endpoint counts them call by call",
     "rao/batch": "number of the batch of attempts",
     "rao/recorded_trees": "trees of the batch that had been recorded before, and were not rolled out again",
     "rao/skipped": "1: the batch had nothing to teach, and no step was taken",
@@ -86,12 +93,13 @@ NAMES = {
 def tree_metrics(trees: Sequence[ExecutionTree]) -> dict[str, float]:
     """Shape and cost of the trees of a step; none for no trees.
 
-    `reward` is the roots' mean success and `reward_std` its standard deviation (population); those without a score, and
-    those that ended by nobody's doing, are left out.
+    `reward` is the roots' mean s̃ as training counts it (a root that failed by its own or the tree's doing: 0), and
+    `reward_std` its standard deviation (population); roots whose s̃ is missing are left out.
     """
     if not trees:
         return {}
-    scores = [tree.root.score for tree in trees if tree.root.score is not None and not tree.root.status.external]
+    roots = (success(tree.root, root=True).value for tree in trees)
+    scores = [value for value in roots if value is not None]
     launches = sum(tree.launches for tree in trees)
     together = sum(tree.concurrent_share * tree.launches for tree in trees)
     fans = [len(node.children) for tree in trees for node in tree.nodes.values() if node.children]
@@ -99,9 +107,14 @@ def tree_metrics(trees: Sequence[ExecutionTree]) -> dict[str, float]:
         "rao/agents_per_tree": mean(len(tree.nodes) for tree in trees),
         "rao/steps_per_tree": mean(sum(len(node.steps) for node in tree.nodes.values()) for tree in trees),
         "rao/tokens_per_tree": mean(tree.usage.completion_tokens for tree in trees),
+        "rao/critical_steps": mean(tree.critical_steps for tree in trees),
         "rao/max_depth": mean(tree.max_depth for tree in trees),
         "rao/fan_out": mean(fans) if fans else 0.0,
+        "rao/launch_rate": mean(bool(tree.root.children) for tree in trees),
         "rao/concurrent_share": together / launches if launches else 0.0,
+        "rao/cancelled_agents": float(
+            sum(node.status is Status.CANCELLED for tree in trees for node in tree.nodes.values() if node.parent)
+        ),
         "rao/refused_launches": float(sum(tree.refused_launches for tree in trees)),
     }
     if scores:
@@ -120,6 +133,8 @@ def credit_metrics(credits: Credits) -> dict[str, float]:
             figures[f"rao/success/depth_{depth}"] = stats.success
         figures[f"rao/advantage/depth_{depth}"] = stats.advantage
         figures[f"rao/launch_rate/depth_{depth}"] = stats.launch_rate
+    for depth, average in sorted(credits.averages.items()):
+        figures[f"rao/average/depth_{depth}"] = average
     funnel = credits.funnel
     for name in ("rollouts", "nodes"):
         for stage in ("", "_scored", "_kept", "_trained"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..config import CreditConfig
 from ..credit.normalization import BY_TOKEN, Normalization
@@ -20,8 +21,9 @@ _KINDS = {"rollouts": ("run", "runs"), "nodes": ("agent", "agents")}
 class OfflineSteps:
     """The steps of recorded groups: each epoch in a new order, `groups_per_step` groups a step, none twice in an epoch.
 
-    A function of seed and step number alone, so a killed run continues with the groups that would have come next. Raises
-    DataError where no step teaches anything.
+    A function of seed and step number alone, so a killed run continues with the groups that would have come next. At a step
+    in `redrawn`, at which the run has diverged before, other groups of the whole set are taken instead, at random; the same
+    ones only where there are no others. Raises DataError where no step teaches anything.
     """
 
     def __init__(
@@ -37,6 +39,10 @@ class OfflineSteps:
         self.seed = seed
         self.normalization = normalization
         self.groups_per_step = groups_per_step
+        self.number = 0
+        """Number of the step that was asked for last."""
+        self.redrawn: Mapping[int, int] = {}
+        """How often the run has diverged at each step."""
         # A group that teaches nothing would make steps of different worth, and some of none.
         self._all = len(recorded.groups)
         self._dropped: Counter[str] = Counter()
@@ -91,15 +97,26 @@ class OfflineSteps:
 
     def steps(self, first: int) -> Iterator[Step]:
         """The steps from number `first` on, without end."""
+        averages: Mapping[int, float] = {}
+        if self.credit.baseline == "ema_depth":  # which depends on the steps before
+            for step in itertools.islice(self.steps(0), first):
+                averages = step.averages
         number = first
         while True:
             epoch, place = divmod(number, self.steps_per_epoch)
             order = list(self.groups)
             random.Random(f"groups/{self.seed}/{epoch}").shuffle(order)
             chosen = order[place * self.groups_per_step : (place + 1) * self.groups_per_step]
-            yield self._step([tree for trees in chosen for tree in trees], number)
+            if times := self.redrawn.get(number, 0):
+                others = [group for group in self.groups if not any(group is one for one in chosen)]
+                rng = random.Random(f"redrawn/{self.seed}/{number}/{times}")
+                chosen = rng.sample(others, min(len(others), len(chosen))) or chosen
+            self.number = number
+            step = self._step([tree for trees in chosen for tree in trees], number, averages)
+            averages = step.averages
+            yield step
             number += 1
 
-    def _step(self, trees: Sequence[TreeRows], number: int) -> Step:
+    def _step(self, trees: Sequence[TreeRows], number: int, averages: Mapping[int, float] = {}) -> Step:
         rng = random.Random(f"nodes/{self.seed}/{number}")
-        return step_of(trees, self.credit, normalization=self.normalization, rng=rng)
+        return step_of(trees, self.credit, normalization=self.normalization, rng=rng, update=number, averages=averages)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +27,7 @@ from ..config import CreditConfig, OnlineConfig
 from ..credit.normalization import BY_TOKEN, Normalization
 from ..data.rows import TreeRows
 from ..envs.base import Environment, Mode, Task
-from ..errors import NothingToLearn
+from ..errors import DataError, NothingToLearn
 from ..evaluation.run import evaluate
 from ..evaluation.summary import summarize
 from ..rollouts.attempt import AttemptSettings
@@ -35,6 +35,7 @@ from ..rollouts.batches import Collector, TreeBatch, attempt_settings
 from ..weights.sync import WeightSync
 from .alarms import Say, silent
 from .folder import append_metrics
+from .safe_trainer import check_sound
 from .steps import step_of
 from .trainer import Step
 
@@ -52,22 +53,41 @@ class _Stopping(Exception):
 
 
 class Progress(TrainerCallback, ExportableState):
-    """How far the loop is, kept in the trainer's checkpoints: batches used (some teach nothing) and tokens generated."""
+    """How far the loop is, kept in the trainer's checkpoints: batches used (some teach nothing), and tokens of the agents'
+    calls, generated and of their prompts.
 
-    def __init__(self, batches: int = 0, generated_tokens: int = 0) -> None:
+    `averages` are the moving averages of `credit.baseline=ema_depth`, by depth (text, where a checkpoint gives them).
+    """
+
+    def __init__(
+        self,
+        batches: int = 0,
+        generated_tokens: int = 0,
+        prompt_tokens: int = 0,
+        averages: Mapping[int, float] | Mapping[str, float] = {},
+    ) -> None:
         self.batches = batches
         self.generated_tokens = generated_tokens
+        self.prompt_tokens = prompt_tokens
+        self.averages: Mapping[int, float] = {int(depth): average for depth, average in averages.items()}
 
     def state(self) -> dict[str, Any]:
         """What goes into `trainer_state.json`."""
-        return {"args": {"batches": self.batches, "generated_tokens": self.generated_tokens}, "attributes": {}}
+        counters = {
+            "batches": self.batches,
+            "generated_tokens": self.generated_tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "averages": {str(depth): average for depth, average in self.averages.items()},
+        }
+        return {"args": counters, "attributes": {}}
 
 
 class OnlineLoop:
     """Gives the optimizer steps of a run (`steps`), and knows how much of it is done (`share`).
 
     `evaluated` are steps whose weights need no evaluation any more. `stopping` says whether the run is to end before its
-    next step, whatever is under way. A context manager: it holds the event loop in which the agents run, and their sandbox.
+    next step, whatever is under way. Batches in `passed_over` are neither rolled out nor trained on. A context manager: it
+    holds the event loop in which the agents run, and their sandbox.
     """
 
     def __init__(
@@ -85,6 +105,7 @@ class OnlineLoop:
         evaluated: Iterable[int] = (),
         require: Require | Unset = UNSET,
         stopping: Callable[[], bool] = lambda: False,
+        passed_over: Collection[int] = (),
         say: Say = silent,
     ) -> None:
         self.collector = collector
@@ -100,6 +121,7 @@ class OnlineLoop:
         self._evaluated = set(evaluated)
         self._require: Require | Unset = require
         self._stopping = stopping
+        self._passed_over = frozenset(passed_over)
         self._say = say
 
     def __enter__(self) -> OnlineLoop:
@@ -140,9 +162,11 @@ class OnlineLoop:
             if self.config.eval_every and version % self.config.eval_every == 0 and (version or self.config.eval_start):
                 self.evaluate(version)
             begun = time.monotonic()
+            while self.progress.batches in self._passed_over:
+                self.progress.batches += 1
             number = self.progress.batches
             for ahead in range(number, number + self.config.max_staleness + 1):
-                if ahead not in self._pending:
+                if ahead not in self._pending and ahead not in self._passed_over:
                     self._pending[ahead] = self._portal.start_task_soon(self.collector.batch, ahead, self._sandbox)
             batch = self._awaited(self._pending[number])
             del self._pending[number]
@@ -150,18 +174,22 @@ class OnlineLoop:
             self.progress.batches += 1
             generated = sum(tree.usage.completion_tokens for tree in batch.trees)
             self.progress.generated_tokens += generated
+            self.progress.prompt_tokens += sum(tree.usage.prompt_tokens for tree in batch.trees)
             rng = random.Random(f"nodes/{self.config.seed}/{number}")
             step = step_of(
-                [TreeRows.of(tree) for tree in batch.trees],
+                self._rows(batch),
                 self.credit,
                 normalization=self.normalization,
                 version=version,
                 rng=rng,
+                update=version,
+                averages=self.progress.averages,
             )
+            self.progress.averages = step.averages
             figures = {
                 **step.metrics,
                 **{f"funnel/lost/{reason}": float(count) for reason, count in batch.lost.items()},
-                "rao/generated_tokens": float(self.progress.generated_tokens),
+                **self._tokens(),
                 "rao/batch": float(number),
                 "rao/recorded_trees": float(batch.recorded),
                 "time/rollout": batch.seconds,
@@ -186,6 +214,17 @@ class OnlineLoop:
             version += 1
             pushed = self._push(version)
 
+    def _rows(self, batch: TreeBatch) -> list[TreeRows]:
+        """The tokens of a batch's trees. One whose tokens are not exact is lost: the run would meet it again if resumed."""
+        rows: list[TreeRows] = []
+        for tree in batch.trees:
+            try:
+                rows.append(TreeRows.of(tree))
+            except DataError as error:
+                batch.lost["inexact_tokens"] += 1
+                self._say(f"an attempt is left out: {error}")
+        return rows
+
     def evaluate(self, step: int) -> None:
         """Attempt the evaluation tasks with the weights that were pushed last; the rates go into the metrics file."""
         if step in self._evaluated or not self.eval_tasks:
@@ -198,6 +237,7 @@ class OnlineLoop:
             sampling={**collect.sampling, "temperature": temperature},
             sandbox=self._sandbox,
             concurrency=self.config.eval_concurrency,
+            places=self.collector.places,
         )
         attempts = self._portal.start_task_soon(
             _rates,
@@ -213,9 +253,14 @@ class OnlineLoop:
         except _Stopping:
             self._evaluated.discard(step)
             raise
-        append_metrics(
-            self.metrics, {"step": step, "rao/generated_tokens": float(self.progress.generated_tokens), **rates}
-        )
+        append_metrics(self.metrics, {"step": step, **self._tokens(), **rates})
+
+    def _tokens(self) -> dict[str, float]:
+        generated = self.progress.generated_tokens
+        return {
+            "rao/generated_tokens": float(generated),
+            "rao/total_tokens": float(generated + self.progress.prompt_tokens),
+        }
 
     def _awaited(self, future: Future[_T]) -> _T:
         """What the agents give. Raises _Stopping, and cancels them, where the run is to end first."""
@@ -238,15 +283,29 @@ class OnlineLoop:
         return True
 
     def _push(self, version: int) -> Any:
+        check_sound(self.policy)  # what it samples would be taken for batches that teach nothing
         return self._portal.call(self.sync.push, self.policy, version)
 
 
 def _nothing(idle: int, batch: TreeBatch, figures: Mapping[str, float]) -> str:
     """Why the last batches taught nothing, and what to change."""
-    text = (
-        f"{idle} batches in a row taught nothing: every attempt at a task did equally well (mean reward "
-        f"{figures.get('reward', 0.0):.2f}). Take easier or harder tasks, or a better policy to start from"
+    dropped = Counter(
+        {
+            name.rpartition("/")[2]: int(count)
+            for name, count in figures.items()
+            if name.startswith("funnel/rollouts_dropped/") and count
+        }
     )
+    dropped.update({reason: count for reason, count in batch.lost.items() if count})
+    if set(dropped) <= {"zero_advantage"}:
+        why = (
+            f"every attempt at a task did equally well (mean reward {figures.get('reward', 0.0):.2f}). Take easier or harder "
+            "tasks, or a better policy to start from"
+        )
+    else:
+        listed = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in dropped.most_common())
+        why = f"their attempts could not be compared (left out of the last batch: {listed})"
+    text = f"{idle} batches in a row taught nothing: {why}"
     ends = Counter(str(tree.root.status) for tree in batch.trees)
     ends.update({reason: count for reason, count in batch.lost.items() if count})
     failed = [f"{count} {status}" for status, count in ends.most_common() if status != "finished"]

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ from recursive_agent.checkpoint import FILE_NAME, CheckpointSettings
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.repl import UNSET, Require, Unset
 
-from ..config import CollectConfig, CreditConfig, OnlineConfig, SamplerConfig, UpdateConfig
+from ..config import CollectConfig, CreditConfig, OnlineConfig, SamplerConfig, UpdateConfig, check_groups
 from ..data.folder import Recorded, check_one_policy, temperature_of
 from ..data.sampling import narrowing
+from ..envs.arguments import Plain, as_texts
 from ..envs.base import Environment, Task
 from ..errors import TrainingStopped
 from ..rollouts.batches import Collector
@@ -47,8 +48,9 @@ from ..weights.checkpoint import load_checkpoint, write_checkpoint
 from ..weights.choose import open_sync
 from ..weights.hardware import training_device
 from ..weights.saving import check_apart, check_folder, check_savable, saving
-from .alarms import Alarms, Say, silent
+from .alarms import Alarms, Say, first_of, silent
 from .arguments import check_reporters, common
+from .divergence import diverged_draws, noted, set_aside
 from .folder import (
     CHECKPOINTS,
     METRICS,
@@ -88,7 +90,7 @@ _FREE_TO_CHANGE = (
 _FREE = (
     *(f"update.{name}" for name in _FREE_TO_CHANGE),
     *("online.max_steps", "online.max_generated_tokens", "online.eval_concurrency"),
-    *("collect.max_in_flight",),
+    *("collect.max_in_flight", "collect.max_failures"),
 )
 """Settings that may change when a run is resumed: how far and how fast it goes, not what it learns from."""
 
@@ -104,14 +106,15 @@ def train_online(
     online: OnlineConfig,
     sampler: SamplerConfig | None = None,
     eval_tasks: Sequence[Task] = (),
+    arguments: Mapping[str, Plain] | None = None,
     resume: bool = False,
     require: Require | Unset = UNSET,
     say: Say = silent,
 ) -> Path:
     """Roll out → update → push the weights → repeat, from the checkpoint `model`; returns the folder of the new one.
 
-    `require` is passed to the sandbox of the rollouts (see `make_sandbox`). `say` is called with a sentence about whatever
-    was left out or goes wrong without ending the run.
+    `arguments` are those that the environment was made with. `require` is passed to the sandbox of the rollouts (see
+    `make_sandbox`). `say` is called with a sentence about whatever was left out or goes wrong without ending the run.
 
     With `resume`, a killed run continues with the same data order, optimizer, counters and metrics, and does not repeat
     recorded trees. SIGTERM and SIGINT save the run and end it at the next step, or at once during rollouts. Raises
@@ -127,22 +130,28 @@ def train_online(
         "objective": "rao",
         "model": place_of(model),
         "environment": environment.name,
+        "environment_arguments": as_texts(arguments or {}),
         "collect": asdict(collect),
         "credit": asdict(credit),
         "update": asdict(update),
         "online": asdict(online),
     }
+    check_groups(credit, collect)
     check_reporters(update.report_to)
     policy, tokenizer, settings = load_checkpoint(model, as_stored=halves_base(update))
     check_given(policy, model)
     check_sampling(settings, model)
     credit = within_positions(credit, policy)
-    if settings.environment is not None and settings.environment.name != environment.name:
-        settings = settings.model_copy(update={"environment": None})  # no longer a policy of that one
+    if (own := settings.environment) is not None:  # a policy of another environment is one of none
+        now = own.model_copy(update={"arguments": dict(arguments or {})}) if own.name == environment.name else None
+        settings = settings.model_copy(update={"environment": now})
     check_savable(folder, policy, tokenizer, settings)
     with saving(folder):
-        remember(folder, about, resume=resume, free=_FREE)
+        changed = remember(folder, about, resume=resume, free=_FREE)
     last, done, counters = _position(folder, resume, say)
+    with saving(folder):
+        if aside := set_aside(folder / TRACES, max(0, done), changed):
+            say(f"{aside:,} recorded attempts are set aside: weights sampled them that the run will not have again")
     with saving(folder):
         place = write_checkpoint(folder / SAMPLER, policy, tokenizer, settings)
     policy = adapted(policy, update).to(training_device())  # before a sampler is chosen for it
@@ -170,8 +179,10 @@ def train_online(
             evaluated=[row["step"] for row in rows if any(name.startswith("eval/") for name in row)],
             require=require,
             stopping=lambda: stop.number is not None,
+            passed_over=_passed_over(folder, say) if resume else (),
             say=say,
         ) as loop,
+        noted(folder, lambda: progress.batches - 1),
     ):
         trainer = _trainer(
             folder,
@@ -181,7 +192,7 @@ def train_online(
             loop.share,
             tokenizer,
             collect.temperature,
-            [progress, stop, Alarms(say)],
+            [progress, stop, Alarms(say, first=first_of(rows))],
             length=online.max_steps,
         )
         with saving(folder):
@@ -250,9 +261,17 @@ def train_offline(
             remember(folder, about, resume=resume, free=_FREE)
     policy = adapted(policy, update)
     last, done, _ = _position(folder, resume, say if first else silent)
+    rows: list[dict[str, Any]] = []
+    if resume:
+        source.redrawn = diverged_draws(folder)
+        if source.redrawn and first:
+            listed = ", ".join(f"{number + 1:,}" for number in sorted(source.redrawn))
+            say(
+                f"the run diverged at step {listed}: other groups take the place of those that it was to learn from there"
+            )
     if first:
         with saving(folder):
-            cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
+            rows = cut_metrics(folder / METRICS, done, lambda row: "train_runtime" in row)
     steps = max_steps or max(1, round(epochs * source.steps_per_epoch))
 
     if first and update.warmup_steps is not None and update.warmup_steps > steps:
@@ -265,11 +284,13 @@ def train_offline(
         return itertools.islice(source.steps(first), max(0, steps - first))
 
     stop = StopOnSignal()
-    checked = Alarms(say, lambda figures: not_its_own(figures, recorded, tokenizer, trained=settings.name))
+    checked = Alarms(
+        say, lambda figures: not_its_own(figures, recorded, tokenizer, trained=settings.name), first=first_of(rows)
+    )
     trainer = _trainer(
         folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [stop, checked], length=steps
     )
-    with stop.heeding(), saving(folder):
+    with stop.heeding(), saving(folder), noted(folder, lambda: source.number, write=first):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if stop.number is not None and trainer.state.global_step < steps:
         raise TrainingStopped(stop.number, trainer.state.global_step)
@@ -287,6 +308,15 @@ def train_offline(
         with saving(folder):
             write_checkpoint(folder, merged(policy), tokenizer, settings, weights=weights)
     return folder
+
+
+def _passed_over(folder: Path, say: Say) -> frozenset[int]:
+    """The batches on which an online run diverged, which it does not train on again."""
+    numbers = frozenset(diverged_draws(folder))
+    if numbers:
+        listed = ", ".join(f"{number:,}" for number in sorted(numbers))
+        say(f"the run diverged on batch {listed} of its attempts, which is left out from here on")
+    return numbers
 
 
 def check_vocabulary(recorded: Recorded, size: int, model: str | Path) -> None:
@@ -334,7 +364,7 @@ def check_sampling(settings: CheckpointSettings, model: str | Path) -> None:
         )
 
 
-def _position(folder: Path, resume: bool, say: Say) -> tuple[Path | None, int, dict[str, int]]:
+def _position(folder: Path, resume: bool, say: Say) -> tuple[Path | None, int, dict[str, Any]]:
     """The checkpoint to resume from, its steps, and the loop's counters there. A killed run may not have come to one."""
     last = last_checkpoint(folder / CHECKPOINTS) if resume else None
     if resume:

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from recursive_agent.errors import ConfigurationError
 
 from ..errors import TrainingDiverged
 from ..weights.causal_lm import base_model, evaluating
 from ..weights.saving import saving
-from .folder import last_checkpoint
+from .divergence import advice
 
 _log = logging.getLogger(__name__)
 _PROBE_TOKENS = 4
@@ -58,6 +58,7 @@ class SafeTrainer(Trainer):
     def __init__(self, model: Any, args: Any, **options: Any) -> None:
         use_one_gpu(args)
         super().__init__(model=model, args=args, **options)
+        self.add_callback(_PresentIntervals())
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule that the arguments name, but with a warm-up that begins above 0: the first step learns too."""
@@ -94,7 +95,7 @@ class SafeTrainer(Trainer):
             try:
                 check_sound(self.model)
             except TrainingDiverged as error:
-                raise TrainingDiverged(f"{error} after step {self.state.global_step}; {self._advice()}") from None
+                raise TrainingDiverged(f"{error} after step {self.state.global_step}. {self._advice()}") from None
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
             with saving(folder):
@@ -111,19 +112,25 @@ class SafeTrainer(Trainer):
             raise self._diverged(f"the norm of the gradient is {float(norm):g}")
         return norm
 
-    def _check_loss(self, loss: torch.Tensor, most: float = math.inf) -> None:
-        """Refuse a loss that is not finite, or more than `most`."""
+    def _check_loss(self, loss: torch.Tensor) -> None:
+        """Refuse a loss that is not finite."""
         value = float(loss.detach())
-        if not math.isfinite(value) or abs(value) > most:
+        if not math.isfinite(value):
             raise self._diverged(f"the loss is {value:g}")
 
     def _diverged(self, what: str) -> TrainingDiverged:
         return TrainingDiverged(f"{what} at step {self.state.global_step + 1}. {self._advice()}")
 
     def _advice(self) -> str:
-        if last_checkpoint(Path(str(self.args.output_dir))) is None:
-            return "No step is saved yet: start again with --resume and a lower learning rate."
-        return "Continue from the last checkpoint with --resume and a lower learning rate."
+        return advice(Path(str(self.args.output_dir)))
+
+
+class _PresentIntervals(TrainerCallback):
+    """A checkpoint carries the intervals of saving and logging; a run that is resumed with others follows its own."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the state of the checkpoint was read."""
+        state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ one number for all of them, so neither packing nor the number of processes chang
 from __future__ import annotations
 
 import logging
+import math
 import time
 import types
 from collections import defaultdict
@@ -46,6 +47,8 @@ class Step:
     samples: Sequence[Sample]
     denominator: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    averages: Mapping[int, float] = field(default_factory=dict)
+    """With `baseline="ema_depth"`: by depth, the moving average of the reward after this step."""
 
 
 @dataclass
@@ -65,7 +68,8 @@ class RaoArguments(TrainingArguments):
     logprob_chunk: int = 2048
     padding_free: bool = True
     max_loss: float = 1e4
-    """Absolute value of a step's loss beyond which the run stops."""
+    """Largest mean of ρ · |log π| (nats; of ρ with ppo) over the tokens of a step, weighted by their coefficients, beyond which
+    the run stops. It is |loss| / Σ|c|, so it depends neither on what the loss is divided by nor on the number of tokens."""
 
 
 class RaoTrainer(SafeTrainer):
@@ -125,7 +129,7 @@ class RaoTrainer(SafeTrainer):
             with nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss, counted, highest = self._bin([step.samples[row] for row in rows], step.denominator)
-                self._check_loss(loss, self.args.max_loss)
+                self._check_loss(loss)
                 self.accelerator.backward(loss * world)  # data-parallel training averages gradients: here they add up
             total += loss.detach()
             sums += counted
@@ -133,7 +137,9 @@ class RaoTrainer(SafeTrainer):
         if world > 1:
             sums = self.accelerator.reduce(sums.to(self.args.device), "sum").cpu()
             most = self.accelerator.gather(most.to(self.args.device)[None]).max().cpu()
-        self._take_note(step, dict(zip(_SUMS, sums.tolist(), strict=True)), float(most))
+        of_step = dict(zip(_SUMS, sums.tolist(), strict=True))
+        self._check_size(of_step)
+        self._take_note(step, of_step, float(most))
         self._gathered["time/train"].append(time.monotonic() - begun)
         shown: torch.Tensor = total * world  # averaged over processes when it is logged
         return shown
@@ -150,7 +156,8 @@ class RaoTrainer(SafeTrainer):
             held = clipped(ratio, batch.coefficients, clip)
             kl = mismatch_kl(scored.per_token_logps, batch.sampling_per_token_logps)
             difference = (scored.per_token_logps - batch.sampling_per_token_logps).abs()
-            columns = (torch.ones_like(ratio), scored.entropy, ratio, held.float(), kl, difference)
+            size = (batch.coefficients / denominator).abs()
+            columns = (torch.ones_like(ratio), scored.entropy, ratio, held.float(), kl, difference, losses, size)
             sums = torch.stack([column.double().sum() for column in columns]).cpu()
             sums = torch.cat([sums, torch.tensor([float(batch.forwarded), float(batch.real)], dtype=torch.float64)])
             highest = ratio.max().double().cpu() if len(ratio) else torch.zeros((), dtype=torch.float64)
@@ -202,6 +209,12 @@ class RaoTrainer(SafeTrainer):
                     free / 1e9,
                 )
         return tokens
+
+    def _check_size(self, sums: Mapping[str, float]) -> None:
+        """Refuse a step whose loss is far beyond what its coefficients can explain; see `RaoArguments.max_loss`."""
+        if abs(sums["losses"]) > self.args.max_loss * sums["coefficients"]:
+            mean = abs(sums["losses"]) / sums["coefficients"] if sums["coefficients"] else math.inf
+            raise self._diverged(f"the loss is {sums['losses']:g}, {mean:.3g} for each unit of the coefficients,")
 
     def _diverged(self, what: str) -> TrainingDiverged:
         """With the rows of the step in a file."""
@@ -258,7 +271,7 @@ def _example(sample: Sample) -> Sample:
     )
 
 
-_SUMS = ("tokens", "entropy", "ratio", "clipped", "kl", "difference", "forwarded", "real")
+_SUMS = ("tokens", "entropy", "ratio", "clipped", "kl", "difference", "losses", "coefficients", "forwarded", "real")
 _NO_DATA: Any = types.SimpleNamespace()
 
 

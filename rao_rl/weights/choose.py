@@ -25,7 +25,7 @@ def open_sync(config: SamplerConfig, folder: Path, policy: Any, *, temperature: 
     """The sampler of a run, ready for its first push; `folder` is a checkpoint of `policy` that it may rewrite.
 
     The policy must be on the device that it is trained on, since that decides about the sampler (see `local_sampler`).
-    Pushes into a server are checked at the sampling temperature of the rollouts. Raises ConfigurationError for what cannot
+    Pushes are checked at `temperature`, the sampling temperature of the rollouts. Raises ConfigurationError for what cannot
     be had.
     """
     if config.name.startswith("vllm"):
@@ -37,10 +37,10 @@ def open_sync(config: SamplerConfig, folder: Path, policy: Any, *, temperature: 
         "Sampling with %s (sampler.name=%s) for a policy of %s parameters on %s.", name, config.name, size, device
     )
     if name == "embedded":
-        return EmbeddedSync(EmbeddedModel(folder, threads=1), folder)
+        return EmbeddedSync(EmbeddedModel(folder, threads=1), folder, temperature=temperature)
     from .torch_model import TorchModel
 
-    return TorchSync(TorchModel(policy, folder, device=device))
+    return TorchSync(TorchModel(policy, folder, device=device), temperature=temperature)
 
 
 def local_sampler(

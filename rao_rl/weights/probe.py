@@ -33,6 +33,7 @@ import torch
 from recursive_agent.concurrency import task_group
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Completion, Message, Model, Sampling
+from recursive_agent.model.logprobs import why_no_logprobs
 
 from ..errors import WeightPushError
 from .scoring import Scores, Weights, copied, head_name, layers_of, score, unmerged_state
@@ -244,6 +245,10 @@ class Probe:
         for answer in answers:
             if not answer.token_ids or not answer.prompt_token_ids or answer.logprobs is None:
                 raise WeightPushError(f"{model.name} gave no token ids or log-probs, so the push cannot be checked.")
+            if (wrong := why_no_logprobs(answer.logprobs)) is not None:
+                raise WeightPushError(
+                    f"{model.name} gave log-probs that are none ({wrong}), so the push cannot be checked."
+                )
             if answer.version != str(version):
                 raise WeightPushError(f"{model.name} sampled with version {answer.version} after a push of {version}.")
         return answers

@@ -37,12 +37,20 @@ class EmbeddedSync:
 
     A directory without a checkpoint gets a copy of the model's own. Only the weights are written again: the layout of their
     file stays, byte for byte, so that the graph beside it stays true. A reader finds the old weights or the new ones whole.
+    Pushes are checked at `temperature`, unless a `probe` is given.
     """
 
-    def __init__(self, model: EmbeddedModel, directory: str | Path, *, probe: Probe | None = None) -> None:
+    def __init__(
+        self,
+        model: EmbeddedModel,
+        directory: str | Path,
+        *,
+        probe: Probe | None = None,
+        temperature: float = 1.0,
+    ) -> None:
         self.model = model
         self.directory = Path(directory)
-        self.probe = probe or Probe(exact=True)
+        self.probe = probe or Probe(exact=True, temperature=temperature)
         if not (self.directory / GRAPH).is_file():
             self.directory.mkdir(parents=True, exist_ok=True)
             for path in model.directory.iterdir():
@@ -58,12 +66,16 @@ class EmbeddedSync:
 
 
 class TorchSync:
-    """Pushes into a model that torch samples from in this process: a copy of the weights, or none where they are shared."""
+    """Pushes into a model that torch samples from in this process: a copy of the weights, or none where they are shared.
 
-    def __init__(self, model: TorchModel, *, probe: Probe | None = None) -> None:
+    Pushes are checked at `temperature`, unless a `probe` is given.
+    """
+
+    def __init__(self, model: TorchModel, *, probe: Probe | None = None, temperature: float = 1.0) -> None:
         self.model = model
         self.probe = probe or Probe(
-            exact=all(value.dtype == torch.float32 for value in model.engine.policy.parameters())
+            exact=all(value.dtype == torch.float32 for value in model.engine.policy.parameters()),
+            temperature=temperature,
         )
 
     async def push(self, policy: torch.nn.Module, version: int) -> Push:

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from rao_rl.credit.assign import CreditConfig
 from rao_rl.data.rows import TreeRows
+from rao_rl.envs.textcraft import TextCraft
+from rao_rl.errors import RolloutsFailed
 from rao_rl.rollouts.batches import CollectConfig, Collector, TreeBatch, read_recorded
 from rao_rl.train.steps import step_of
 from recursive_agent.errors import AuthenticationFailed, ConfigurationError, EndpointUnavailable, ModelError
@@ -92,6 +94,16 @@ def test_no_two_batches_share_an_attempt() -> None:
     made = [(item.group, item.seed) for number in range(20) for item in collector.attempts(number)]
     assert len(set(made)) == len(made)
     assert len({seed for _, seed in made}) == len(made)
+
+
+def test_tasks_of_several_levels_are_drawn_from_all_of_them() -> None:
+    config = replace(CONFIG, level="easy, medium", tasks_per_step=8)
+    collector = Collector(TextCraft(), NO_MODEL, config, Path("nowhere"))
+    assert {task.level for task in collector.tasks} == {"easy", "medium"}
+    assert len(collector.tasks) == sum(len(list(TextCraft().tasks("train", level=name))) for name in ("easy", "medium"))
+    assert len({item.task.level for item in collector.attempts(0)}) == 2
+    with pytest.raises(ConfigurationError, match="has no tasks of level easy, heavy"):
+        Collector(TextCraft(), NO_MODEL, replace(CONFIG, level="easy, heavy"), Path("nowhere"))
 
 
 # --- rolling out ---
@@ -211,7 +223,8 @@ async def test_a_sampler_that_crashes_costs_the_trees_it_served(checkpoint: Path
     assert figures["funnel/rollouts_dropped/root_infra_error"] == 1
     assert figures["funnel/rollouts_scored"] == 5
     whole = [tree for tree in batch.trees if tree.root.status is not Status.INFRA_ERROR]
-    assert figures["reward"] == fmean(tree.root.score or 0.0 for tree in whole)
+    # The logged reward is the trained one: 0 for a root that did not finish, whatever its score.
+    assert figures["reward"] == fmean((tree.root.score or 0.0) * tree.root.finished for tree in whole)
 
 
 class Refusing(Watched):
@@ -225,6 +238,92 @@ class Refusing(Watched):
 async def test_a_sampler_that_will_never_answer_ends_the_run(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(AuthenticationFailed, match="the key was refused"):
         await roll(Refusing(checkpoint), tmp_path)
+
+
+class Dying(Watched):
+    """Fails every call after the first `alive`, or every one while `down`."""
+
+    alive = 10**9
+    down = False
+
+    def fails(self, call: int) -> ModelError | None:
+        return EndpointUnavailable("connection refused") if self.down or call > self.alive else None
+
+
+@pytest.mark.anyio
+async def test_attempts_that_the_sampler_failed_are_rolled_out_again(checkpoint: Path, tmp_path: Path) -> None:
+    model = Dying(checkpoint)
+    model.down = True
+    first = await roll(model, tmp_path)
+    assert {tree.root.status for tree in first.trees} == {Status.INFRA_ERROR}
+    assert read_recorded(tmp_path / "000000") == {}
+    model.down = False
+    second = await roll(model, tmp_path)
+    assert (second.recorded, len(second.trees)) == (0, 6)
+    assert Status.INFRA_ERROR not in {tree.root.status for tree in second.trees}
+    third = await roll(model, tmp_path)
+    assert (third.recorded, runs(third)) == (6, runs(second))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("alive", [0, 3, 14])
+async def test_a_sampler_that_died_ends_the_run_after_so_many_attempts(
+    alive: int, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Over several batches, whether it had sampled something or not."""
+    model = Dying(checkpoint)
+    model.alive = alive
+    collector = Collector(Coins(), model, replace(CONFIG, max_in_flight=1, max_failures=8), tmp_path)
+
+    async def roll_on() -> None:
+        for number in range(20):
+            await collector.batch(number)
+
+    with pytest.raises(RolloutsFailed, match=r"8 attempts in a row failed, .*: connection refused\. Mend .*--resume"):
+        await roll_on()
+    dead = [tree for path in tmp_path.rglob("*.jsonl") if (tree := ExecutionTree.load(path)).complete]
+    assert sum(tree.root.status is Status.INFRA_ERROR for tree in dead) == 8
+
+
+@pytest.mark.anyio
+async def test_failures_that_are_not_in_a_row_end_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    class Often(Watched):
+        def fails(self, call: int) -> ModelError | None:
+            return EndpointUnavailable("busy") if call % 3 == 0 else None
+
+    collector = Collector(Coins(), Often(checkpoint), replace(CONFIG, max_in_flight=1, max_failures=4), tmp_path)
+    trees = [tree for number in range(4) for tree in (await collector.batch(number)).trees]
+    assert sum(tree.root.status is Status.INFRA_ERROR for tree in trees) >= 4
+
+
+class Silent(Watched):
+    """Never answers."""
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        await anyio.sleep_forever()
+
+
+@pytest.mark.anyio
+async def test_a_sampler_that_says_nothing_until_the_time_is_up_is_no_failure_of_the_agents(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, timeout=0.2, max_failures=7)
+    collector = Collector(Coins(), Silent(checkpoint), config, tmp_path)
+    batch = await collector.batch(0)
+    assert (batch.trees, batch.lost) == ([], Counter(no_answer=6))
+    assert read_recorded(tmp_path / "000000") == {}
+    with pytest.raises(RolloutsFailed, match="seconds were used up"):
+        await collector.batch(1)
+
+
+@pytest.mark.anyio
+async def test_batches_that_are_rolled_out_together_share_the_places(checkpoint: Path, tmp_path: Path) -> None:
+    model = Meeting(checkpoint)
+    collector = Collector(Coins(), model, replace(CONFIG, max_in_flight=2), tmp_path)
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(collector.batch, number)
+    assert model.most_under_way == 2
 
 
 # --- settings ---
@@ -244,7 +343,7 @@ def test_an_environment_without_such_tasks_is_refused() -> None:
     [
         ({"tasks_per_step": 0}, "at least 1"),
         ({"max_in_flight": 0}, "at least 1"),
-        ({"num_generations": 1}, "at least 2: an attempt is judged against the others"),
+        ({"num_generations": 0}, "num_generations must be at least 1"),
         ({"temperature": 0.0}, "temperature must be more than 0"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rao_rl.envs import Task
+from rao_rl.envs.arguments import Plain
 from rao_rl.envs.textcraft import TextCraft
 from rao_rl.rollouts.attempt import AttemptSettings
 from rao_rl.rollouts.many import PlannedAttempt
@@ -103,6 +104,19 @@ def test_attempts_made_with_other_settings_are_no_group(tmp_path: Path) -> None:
     write(tmp_path, planned[0], *whole(), temperature=0.5)
     with pytest.raises(ConfigurationError, match=r"temperature 0\.5, not 1\.0; choose another folder"):
         find_recorded(tmp_path, planned, SETTINGS)
+
+
+def test_attempts_of_an_environment_with_other_arguments_are_no_group(tmp_path: Path) -> None:
+    """Its tasks may be others and its scores may mean something else, though the ids are the same."""
+    given: dict[str, Plain] = {"inventory": "tight", "data": "/a/b"}
+    planned, other = (
+        plan_groups(TextCraft(), "train", [TASKS[0]], size=1, seed=0, arguments=arguments) for arguments in (given, {})
+    )
+    assert planned[0].group.startswith("textcraft?data=%2Fa%2Fb&inventory=tight/train/")
+    write(tmp_path, planned[0], *whole())
+    assert len(find_recorded(tmp_path, planned, SETTINGS)) == 1
+    with pytest.raises(ConfigurationError, match="--env-set data=/a/b inventory=tight, not no --env-set; choose anoth"):
+        find_recorded(tmp_path, other, SETTINGS)
 
 
 @pytest.mark.anyio

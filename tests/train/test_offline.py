@@ -14,8 +14,10 @@ import torch
 
 from rao_rl.config import UpdateConfig
 from rao_rl.credit.assign import CreditConfig
+from rao_rl.credit.counterfactual import group_at
 from rao_rl.data.folder import Recorded, read_groups
-from rao_rl.errors import DataError
+from rao_rl.errors import DataError, TrainingDiverged
+from rao_rl.train.divergence import diverged_draws
 from rao_rl.train.offline import OfflineSteps
 from rao_rl.train.run import train_offline
 from rao_rl.train.trainer import RaoTrainer, Step
@@ -26,7 +28,7 @@ from recursive_agent.trace.schema import Event
 
 from ..data.token_trees import token_events, turn
 from ..data.trees import write
-from .policies import make_checkpoint
+from .policies import make_checkpoint, make_tokenizer
 
 UPDATE = UpdateConfig(learning_rate=1e-2, warmup_steps=0, bf16=False, save_steps=2)
 GOOD, BAD = [4, 5], [6, 7, 8]
@@ -95,6 +97,107 @@ def test_a_run_that_goes_on_takes_the_groups_that_would_have_come(seven: Recorde
     whole = first(source(seven), 12)
     for begin in (1, 4, 9):
         assert first(source(seven), 12 - begin, begin) == whole[begin:]
+
+
+def test_moving_averages_are_those_of_the_steps_before_also_where_a_run_goes_on(tmp_path: Path) -> None:
+    recorded = read_groups(record(tmp_path, 6, (1.0,)), min_group=1)
+    credit = CreditConfig(baseline="ema_depth", ema_decay=0.5)
+
+    def steps(begin: int) -> list[Step]:
+        made = OfflineSteps(recorded, credit, groups_per_step=2, seed=0)
+        return list(itertools.islice(made.steps(begin), 7 - begin))
+
+    whole = steps(0)
+    # Each step has two rewards of 1: the average is 1 − 1/4ⁿ after n steps.
+    assert [step.averages for step in whole] == [{0: 1 - 0.25**number} for number in range(1, 8)]
+    assert [{sample.advantage for sample in step.samples} for step in whole] == [{0.25**number} for number in range(7)]
+    for begin in (1, 4):
+        again = steps(begin)
+        assert [step.averages for step in again] == [step.averages for step in whole[begin:]]
+        assert [[sample.advantage for sample in step.samples] for step in again] == [
+            [sample.advantage for sample in step.samples] for step in whole[begin:]
+        ]
+
+
+def test_further_children_at_a_launch_go_with_the_group_of_their_run(tmp_path: Path) -> None:
+    record(tmp_path, 2)
+    for number in (0, 1):
+        events = token_events([turn([1, 2], GOOD)], run=f"more/{number}", group=group_at("g1/0", "0.0"), scores=(1.0,))
+        write(tmp_path / f"a-{number}.jsonl", events)
+    recorded = read_groups(tmp_path)
+    assert {name: [each.tree.run for each in trees] for name, trees in recorded.groups.items()} == {
+        "g0": ["g0/0", "g0/1"],
+        "g1": ["g1/0", "g1/1", "more/0", "more/1"],
+    }
+    (step,) = itertools.islice(source(recorded).steps(0), 1)
+    assert {sample.rollout for sample in step.samples} == {"g0/0", "g0/1", "g1/0", "g1/1"}
+    assert (step.metrics["reward"], step.metrics["funnel/rollouts_dropped/baseline_only"]) == (0.5, 2)
+
+
+def test_a_step_that_diverged_has_other_groups_and_the_others_have_theirs(seven: Recorded) -> None:
+    made = source(seven)
+    plain = first(made, 8)
+    made.redrawn = {2: 1}
+    again = first(made, 8)
+    assert again[:2] + again[3:] == plain[:2] + plain[3:]
+    assert len(again[2]) == 2
+    assert not again[2] & plain[2]
+    whole = source(seven, 7)
+    whole.redrawn = {0: 1}
+    assert first(whole, 1) == [{f"g{group}" for group in range(7)}]
+
+
+def test_a_run_that_diverged_goes_on_at_a_lower_rate_with_other_groups(tmp_path: Path) -> None:
+    recorded, said = read_groups(record(tmp_path / "traces", 6)), []
+
+    def run(rate: float, steps: int, resume: bool = False) -> Path:
+        return train_offline(
+            tmp_path / "out",
+            make_once(tmp_path / "policy"),
+            recorded,
+            credit=CreditConfig(),
+            update=replace(UPDATE, learning_rate=rate, save_steps=1),
+            groups_per_step=2,
+            max_steps=steps,
+            resume=resume,
+            say=said.append,
+        )
+
+    run(1e-3, 1)
+    with pytest.raises(TrainingDiverged, match=r"Continue from the last checkpoint with --resume and a lower learning"):
+        run(1e30, 3, resume=True)
+    assert diverged_draws(tmp_path / "out") == {1: 1}
+    run(1e-3, 3, resume=True)
+    assert [line for line in said if "diverged at step 2: other groups" in line]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3]
+
+
+def test_a_run_that_is_resumed_saves_as_often_as_it_is_asked_to(tmp_path: Path) -> None:
+    recorded, policy = read_groups(record(tmp_path / "traces", 6)), make_once(tmp_path / "policy")
+
+    def run(steps: int, save_steps: int, resume: bool = False) -> None:
+        update = replace(UPDATE, save_steps=save_steps)
+        more: Any = {"credit": CreditConfig(), "update": update, "groups_per_step": 2, "max_steps": steps}
+        train_offline(tmp_path / "out", policy, recorded, resume=resume, **more)
+
+    run(2, 1)
+    plain, saved = RaoTrainer._save_checkpoint, []
+
+    def noticed(self: RaoTrainer, *arguments: Any) -> None:
+        saved.append(self.state.global_step)
+        plain(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RaoTrainer, "_save_checkpoint", noticed)
+        run(7, 3, resume=True)
+    assert saved == [3, 6, 7]
+
+
+def make_once(folder: Path) -> Path:
+    if not folder.exists():
+        make_checkpoint(folder, make_tokenizer())
+    return folder
 
 
 def test_a_step_holds_whole_groups_with_their_credit(seven: Recorded) -> None:

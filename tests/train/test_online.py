@@ -23,16 +23,19 @@ import torch
 import rao_rl.train.online
 import rao_rl.train.run
 from rao_rl.config import OnlineConfig, SamplerConfig, UpdateConfig
-from rao_rl.credit.assign import CreditConfig, tree_version
-from rao_rl.errors import TrainingStopped, WeightPushError
+from rao_rl.credit.assign import tree_version
+from rao_rl.credit.config import PAPER, CreditConfig
+from rao_rl.envs.arguments import Plain
+from rao_rl.errors import RolloutsFailed, TrainingDiverged, TrainingStopped, WeightPushError
 from rao_rl.rollouts.batches import CollectConfig, Collector
+from rao_rl.train.divergence import diverged_draws
 from rao_rl.train.online import OnlineLoop, Progress
 from rao_rl.train.run import train_online
 from rao_rl.train.trainer import RaoTrainer
 from rao_rl.weights.checkpoint import load_checkpoint
-from rao_rl.weights.sync import EmbeddedSync, Probe
+from rao_rl.weights.sync import EmbeddedSync, Probe, Push
 from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
-from recursive_agent.errors import ConfigurationError, EndpointUnavailable
+from recursive_agent.errors import ConfigurationError, EndpointUnavailable, ModelError
 from recursive_agent.model.base import OnText
 from recursive_agent.model.batching import Request
 from recursive_agent.model.embedded import EmbeddedModel
@@ -40,7 +43,7 @@ from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.tree import ExecutionTree
 from tests.cli.command import environment
 
-from ..envs.coins import COLLECT, Coins, taught_checkpoint
+from ..envs.coins import COLLECT, Coins, Watched, taught_checkpoint
 from .killed_runs import DEATHS, SAVED, STEPS
 
 ROOT = Path(__file__).parents[2]
@@ -55,17 +58,25 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(
-    start: Path, out: Path, collect: Mapping[str, Any] = {}, resume: bool = False, eval_tasks: int = 0, **online: Any
+    start: Path,
+    out: Path,
+    collect: Mapping[str, Any] = {},
+    resume: bool = False,
+    eval_tasks: int = 0,
+    credit: CreditConfig = PAPER,
+    arguments: Mapping[str, Plain] = {},
+    **online: Any,
 ) -> Path:
     return train_online(
         out,
         start,
         Coins(),
         collect=CollectConfig(**{**COLLECT, **collect}),
-        credit=CreditConfig(),
+        credit=credit,
         update=UPDATE,
         online=OnlineConfig(**{"max_steps": 3, **online}),
         eval_tasks=list(Coins().tasks("test", limit=eval_tasks)) if eval_tasks else (),
+        arguments=arguments,
         resume=resume,
     )
 
@@ -141,10 +152,11 @@ def test_a_run_tells_what_it_did(killed: Path) -> None:
     assert all(row["frac_reward_zero_std"] == 1.0 for row in skipped)
     batches = [row["rao/batch"] for row in whole if "rao/batch" in row]
     assert batches == list(range(STEPS + len(skipped)))
-    generated = [row["rao/generated_tokens"] for row in whole if "rao/batch" in row]
-    for number, total in enumerate(generated):
-        before = generated[number - 1] if number else 0
-        assert total - before == sum(tree.usage.completion_tokens for tree in trees(killed / "whole", number))
+    for name, tokens in (("rao/generated_tokens", "completion_tokens"), ("rao/total_tokens", "total_tokens")):
+        counted = [row[name] for row in whole if "rao/batch" in row]
+        for number, total in enumerate(counted):
+            before = counted[number - 1] if number else 0
+            assert total - before == sum(getattr(tree.usage, tokens) for tree in trees(killed / "whole", number))
     assert [row["step"] for row in whole if "eval/success/fair" in row] == [0, 2, 4, 5]
     for row in trained(killed / "whole"):
         assert row["rao/push_error"] < 1e-3
@@ -191,6 +203,26 @@ def test_a_run_may_be_made_longer(start: Path, tmp_path: Path) -> None:
     ]
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
     assert models[0] == models[1]
+
+
+def test_moving_averages_are_kept_in_checkpoints_and_need_one_attempt_at_a_task(start: Path, tmp_path: Path) -> None:
+    run: dict[str, Any] = {"credit": CreditConfig(baseline="ema_depth", ema_decay=0.5)}
+    collect = {"max_in_flight": 1, "num_generations": 1, "tasks_per_step": 2}
+    train(start, tmp_path / "whole", collect, max_steps=4, **run)
+    train(start, tmp_path / "run", collect, max_steps=2, **run)
+    train(start, tmp_path / "run", collect, max_steps=4, resume=True, **run)
+    averages = [[row["rao/average/depth_0"] for row in trained(tmp_path / name)] for name in ("run", "whole")]
+    assert averages[0] == averages[1]
+    average, expected = 0.0, []
+    for number in range(4):
+        scores = [tree.root.score or 0.0 for tree in trees(tmp_path / "whole", number)]
+        average = average / 4 + sum(scores) / 2 * 3 / 4
+        expected.append(average)
+    assert averages[1] == pytest.approx(expected)
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert models[0] == models[1]
+    with pytest.raises(ConfigurationError, match="num_generations must be at least 2"):
+        train(start, tmp_path / "other", collect)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +283,74 @@ def test_a_signal_ends_a_run_saved_and_it_goes_on_as_if_nothing_had_been(
     assert told(tmp_path / "run") == told(tmp_path / "whole")
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
     assert models[0] == models[1]
+
+
+# --- divergence ---
+
+
+def rated(
+    rate: float, start: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *, save_steps: int = 1, **more: Any
+) -> Path:
+    update = replace(UPDATE, learning_rate=rate, save_steps=save_steps)
+    monkeypatch.setattr("tests.train.test_online.UPDATE", update)
+    return train(start, out, {"max_in_flight": 1}, **more)
+
+
+def test_a_run_that_diverged_goes_on_at_a_lower_rate_without_the_batch(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rated(1e-3, start, tmp_path, monkeypatch, max_steps=2)
+    good = [row["rao/batch"] for row in trained(tmp_path)]
+    for rate in (1e30, 1e20):
+        with pytest.raises(
+            TrainingDiverged, match=r"after step 3\. Continue from the last checkpoint with --resume and a"
+        ):
+            rated(rate, start, tmp_path, monkeypatch, max_steps=5, resume=True)
+    rated(1e-4, start, tmp_path, monkeypatch, max_steps=5, resume=True)
+    after = trained(tmp_path)
+    assert [row["step"] for row in after] == [1, 2, 3, 4, 5]
+    bad = set(diverged_draws(tmp_path))
+    assert len(bad) == 2
+    batches = [row["rao/batch"] for row in after]
+    assert batches[:2] == good
+    assert batches == sorted(set(batches) - bad)
+    assert [row["learning_rate"] for row in after] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-4])
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_weights_that_compute_no_numbers_are_no_fault_of_the_sampler(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be pushed before a checkpoint is saved, and nothing would be learnt from what they sample."""
+    with pytest.raises(
+        TrainingDiverged, match=r"weights .*No step is saved yet: start again with --resume and a lower"
+    ):
+        rated(1e30, start, tmp_path, monkeypatch, save_steps=100)
+    rated(1e-3, start, tmp_path, monkeypatch, resume=True)
+    assert len(trained(tmp_path)) == 3
+
+
+def test_attempts_of_weights_that_a_run_will_not_have_again_are_set_aside(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rated(1e-2, start, tmp_path, monkeypatch, max_steps=2, save_steps=100)
+    kept = [path.name for path in sorted((tmp_path / "traces").rglob("*.jsonl"))]
+    plain, calls = RaoTrainer.training_step, itertools.count()
+
+    def killed_at_the_third(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RaoTrainer, "training_step", killed_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            rated(1e-2, start, tmp_path, monkeypatch, max_steps=6, save_steps=100, resume=True)
+    rated(1e-3, start, tmp_path, monkeypatch, max_steps=6, save_steps=100, resume=True)
+    assert len(list((tmp_path / "traces").rglob("*.jsonl.set-aside"))) > 0
+    assert {path.name for path in (tmp_path / "traces").rglob("*.jsonl")} >= set(kept)
+    for row in trained(tmp_path):
+        assert row["sampling/importance_sampling_ratio/max"] == pytest.approx(1.0, abs=1e-3)
 
 
 # --- how far a run goes ---
@@ -404,6 +504,61 @@ def test_a_sampler_that_crashes_now_and_then_costs_the_trees_it_served(start: Pa
         assert figures["funnel/rollouts_scored"] == 4 - count
 
 
+class Dead(Watched):
+    """Answers the calls of the first steps, then fails those of agents."""
+
+    def fails(self, call: int) -> ModelError | None:
+        return EndpointUnavailable("the server is gone") if call > 30 else None
+
+
+@pytest.mark.parametrize("budget", [None, 10**9])
+def test_a_sampler_that_died_is_no_batch_that_teaches_nothing(budget: int | None, start: Path, tmp_path: Path) -> None:
+    """With a budget of tokens the run would never end: a dead sampler uses none."""
+    with loop(Dead(start), tmp_path, max_steps=100, max_generated_tokens=budget) as dying:
+        dying.sync.probe = Unasked()
+        with pytest.raises(RolloutsFailed, match=r"16 attempts in a row failed, .*the server is gone\. .*--resume"):
+            for _ in dying.steps(0):
+                pass
+
+
+class Unasked(Probe):
+    """Takes every push for granted."""
+
+    async def check(self, *arguments: Any, **options: Any) -> Push:
+        return Push(method="", version=options["version"], seconds=0.0, probe_error=0.0, probe_tokens=1)
+
+
+class Inexact(Watched):
+    """Gives the second answer the log-probs of impossible tokens, as no endpoint's client would let through."""
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        number = self.calls + 1
+        await super().sample(request, on_text)
+        if number == 2:
+            request.logprobs = [-9999.0] * len(request.logprobs)
+
+
+def test_an_attempt_without_exact_tokens_is_left_out_and_ends_nothing(start: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    with loop(Inexact(start), tmp_path) as strict:
+        strict.sync.probe = Unasked()
+        strict._say = said.append
+        figures = next(strict.steps(0)).metrics
+    lost = [row.get("funnel/lost/inexact_tokens", 0.0) for row in [figures, *rows(tmp_path)]]
+    assert sum(lost) == 1
+    assert [line for line in said if line.startswith("an attempt is left out: run ")] == said
+
+
+def test_trees_of_an_evaluation_count_among_those_in_flight(start: Path, tmp_path: Path) -> None:
+    sampler = Watched(start)
+    with loop(sampler, tmp_path, eval_every=1, eval_concurrency=16) as narrow:
+        narrow.collector.places.total_tokens = 1
+        narrow.sync.probe = Unasked()
+        narrow.eval_tasks = list(Coins().tasks("test", limit=5))
+        next(narrow.steps(0))
+    assert sampler.most_under_way == 1
+
+
 def test_a_sampler_without_the_new_weights_ends_the_run(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,6 +577,17 @@ def test_a_policy_trained_on_another_environment_no_longer_names_the_old_one(
     settings.model_copy(update={"environment": EnvironmentSettings(name=before)}).save(policy)
     trained = CheckpointSettings.load(train(policy, tmp_path / "run", max_steps=1)).environment
     assert (None if trained is None else trained.name) == after
+
+
+def test_the_arguments_of_the_environment_are_a_part_of_the_run_and_of_the_policy(start: Path, tmp_path: Path) -> None:
+    policy = shutil.copytree(start, tmp_path / "start")
+    settings = CheckpointSettings.load(policy)
+    settings.model_copy(update={"environment": EnvironmentSettings(name="coins", arguments={"count": 9})}).save(policy)
+    run = train(policy, tmp_path / "run", max_steps=1, arguments={"count": 5})
+    assert CheckpointSettings.load(run).environment == EnvironmentSettings(name="coins", arguments={"count": 5})
+    for other in ({"count": 6}, {}):
+        with pytest.raises(ConfigurationError, match=r'environment_arguments \(was \["count=5"\], now '):
+            train(policy, run, resume=True, max_steps=2, arguments=other)
 
 
 def test_the_policy_that_was_begun_with_is_left_alone(start: Path, tmp_path: Path) -> None:

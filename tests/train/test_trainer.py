@@ -336,7 +336,10 @@ def nan_weight(model: Any, made: Step) -> Step:
 
 
 def exploding(model: Any, made: Step) -> Step:
-    return replace(made, denominator=1e-6)
+    """Under ppo nothing holds back the ratio of a token that is to become less likely."""
+    impossible = [replace(each.row, logprobs=np.where(each.completion_mask, -40, 0)) for each in made.samples]
+    spoilt = [replace(each, row=row, advantage=-1.0) for each, row in zip(made.samples, impossible, strict=True)]
+    return replace(made, samples=spoilt)
 
 
 def nan_gradient(model: Any, made: Step) -> Step:
@@ -349,7 +352,10 @@ def nan_gradient(model: Any, made: Step) -> Step:
     ("spoil", "complaint"),
     [
         (nan_weight, r"the loss is nan at step 1; its 7 rows are in "),
-        (exploding, r"the loss is -?[\d.e+]+ at step 1; its 7 rows are in "),
+        (
+            exploding,
+            r"the loss is -?[\d.e+]+, [\d.e+]+ for each unit of the coefficients, at step 1; its 7 rows are in ",
+        ),
         (nan_gradient, r"the norm of the gradient is nan at step 1; its 7 rows are in "),
     ],
 )
@@ -359,8 +365,9 @@ def test_a_run_that_diverges_stops_before_the_weights_move(
     model, made = qwen3(), step(samples(*LENGTHS))
     made = spoil(model, made)
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    loss_type = "ppo" if spoil is exploding else "cispo"
     with pytest.raises(TrainingDiverged, match=complaint):
-        learn(model, tmp_path / "out", made, made, max_grad_norm=norm, tokens_per_bin=40)
+        learn(model, tmp_path / "out", made, made, max_grad_norm=norm, tokens_per_bin=40, loss_type=loss_type)
     for name, value in model.state_dict().items():
         assert torch.equal(value.nan_to_num(7.0), before[name].nan_to_num(7.0)), name
     table = pq.read_table(tmp_path / "out" / "diverged-step-000001.parquet").to_pylist()
@@ -368,10 +375,21 @@ def test_a_run_that_diverges_stops_before_the_weights_move(
     assert [line["coefficient"] for line in table] == pytest.approx([each.coefficient for each in made.samples])
 
 
+@pytest.mark.parametrize("denominator", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("loss_type", ["cispo", "ppo"])
+def test_what_the_loss_is_divided_by_is_no_divergence(loss_type: str, denominator: float, tmp_path: Path) -> None:
+    healthy = replace(step(samples(*LENGTHS)), denominator=denominator)
+    learned = learn(qwen3(), tmp_path / "good", healthy, loss_type=loss_type)
+    assert abs(learned.loss) > 1e4 or denominator > 1e-9
+    spoilt = replace(exploding(None, healthy), denominator=denominator)
+    with pytest.raises(TrainingDiverged, match="for each unit of the coefficients, at step 1"):
+        learn(qwen3(), tmp_path / "bad", spoilt, loss_type="ppo")
+
+
 def test_the_step_that_diverged_is_named(tmp_path: Path) -> None:
     good = step(samples(*LENGTHS))
     with pytest.raises(TrainingDiverged, match="at step 3"):
-        learn(qwen3(), tmp_path, good, good, replace(good, denominator=1e-7))
+        learn(qwen3(), tmp_path, good, good, exploding(None, good), loss_type="ppo")
     assert [path.name for path in tmp_path.glob("*.parquet")] == ["diverged-step-000003.parquet"]
 
 

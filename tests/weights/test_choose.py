@@ -16,6 +16,8 @@ from rao_rl.weights.choose import local_sampler, open_sync
 from rao_rl.weights.folder import LARGEST_EMBEDDED
 from rao_rl.weights.sync import EmbeddedSync, TorchSync
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.base import OnText
+from recursive_agent.model.batching import Request
 
 from ..train.policies import make_checkpoint
 
@@ -68,6 +70,32 @@ def test_a_policy_on_an_accelerator_is_sampled_there(name: SamplerName, tokenize
     engine = sync.model.engine
     assert {parameter.device.type for parameter in engine.policy.parameters()} == {"meta"}
     assert engine.empty(2, 3).device.type == "meta"
+
+
+# --- the temperature of the check ---
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["embedded", "torch"])
+async def test_a_push_is_checked_at_the_temperature_of_the_rollouts(
+    name: SamplerName, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_checkpoint(tmp_path, tokenizer)
+    sync = open_sync(SamplerConfig(name=name), tmp_path, policy, temperature=0.6)
+    asked: list[float] = []
+    sample = sync.model.sample  # type: ignore[attr-defined]
+
+    async def watched(request: Request, on_text: OnText | None = None) -> None:
+        asked.append(request.temperature)
+        await sample(request, on_text)
+
+    monkeypatch.setattr(sync.model, "sample", watched)
+    try:
+        push = await sync.push(policy, 1)
+    finally:
+        await sync.model.aclose()
+    assert set(asked) == {0.6}
+    assert push.probe_error < 1e-3
 
 
 # --- hardware ---

@@ -31,7 +31,8 @@ from rao_rl.weights.scoring import (
 from rao_rl.weights.sync import TorchSync
 from rao_rl.weights.torch_model import TorchModel
 from recursive_agent.checkpoint import CheckpointSettings
-from recursive_agent.model.base import Completion
+from recursive_agent.model.base import Completion, OnText
+from recursive_agent.model.batching import Request
 from recursive_agent.usage import Usage
 
 pytestmark = pytest.mark.anyio
@@ -292,6 +293,21 @@ def test_an_old_output_embedding_is_scored_beside_a_new_input_one(policy: Any, t
     assert found.tolist() != pytest.approx(exact(policy, asked), abs=1e-2)
     policy.lm_head.weight = torch.nn.Parameter(old)
     assert found.tolist() == pytest.approx(exact(policy, asked), abs=1e-5)
+
+
+class Impossible(Stale):
+    """Gives each token the log-prob that vLLM writes for one without a chance."""
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        await super().sample(request, on_text)
+        request.logprobs = [-9999.0] * len(request.logprobs)
+
+
+async def test_log_probs_of_impossible_tokens_prove_nothing(policy: Any, tmp_path: Path) -> None:
+    model = Impossible(policy, tmp_path, dtype=torch.bfloat16)
+    sync = TorchSync(model, probe=Probe(tolerance=1e9))
+    with pytest.raises(WeightPushError, match=r"log-probs that are none \(a log-prob is not a finite number"):
+        await sync.push(policy, 0)
 
 
 def test_weights_are_told_apart_by_layer() -> None:
