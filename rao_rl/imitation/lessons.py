@@ -23,6 +23,8 @@ WORDS = (
 A count that belongs to a recipe stays with the punctuation around it: what stands between two names is then one token in
 an observation and one in code, so that the next name is found a fixed, small distance behind the last one.
 """
+ANY_WORDS = "[A-Za-z]+|[0-9]"
+"""Words and digits where nothing is known of an environment's texts: a name has the same token wherever it stands."""
 _STEPS_PER_BLOCK = 64
 _USELESS = 200
 """Demonstrations in a row without an answer in the window after which it is taken for too short."""

@@ -18,6 +18,7 @@ from recursive_agent.trace.folder import TraceState
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from ..data.folder import read_folder
+from ..envs.arguments import from_label
 from ..envs.registry import environment_names
 from ..errors import DataError
 from .prompting import Prompting
@@ -70,7 +71,7 @@ def read_successful(path: str | Path, *, threshold: float, prompting: Prompting 
         recorded = _prompting_of(tree)
         for node in tree.walk():
             nodes += 1
-            messages = node.conversation() if succeeded(node, threshold) else []
+            messages = node.conversation() if node.trainable and succeeded(node, threshold) else []
             if not messages:
                 continue
             given = next(len(step.model.messages) for step in node.steps if step.model is not None)
@@ -126,10 +127,11 @@ def read_successful(path: str | Path, *, threshold: float, prompting: Prompting 
 
 def environment_of(recorded: Recorded) -> EnvironmentSettings | None:
     """The environment that all runs were recorded in (`rao rollout` puts its name before their groups); None for others."""
-    names = {group.partition("/")[0] for group in recorded.groups}
-    if len(names) != 1 or not names <= set(environment_names()):
+    labels = {group.partition("/")[0] for group in recorded.groups}
+    if len(labels) != 1:
         return None
-    return EnvironmentSettings(name=names.pop())
+    name, arguments = from_label(labels.pop())
+    return EnvironmentSettings(name=name, arguments=arguments) if name in environment_names() else None
 
 
 def succeeded(node: Node, threshold: float) -> bool:

@@ -7,7 +7,7 @@ is `trl.SFTTrainer` on these rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -22,6 +22,7 @@ from recursive_agent.repl import UNSET, Require, Unset
 from ..config import Curriculum, ImitationConfig
 from ..data.folder import left_out_text
 from ..data.rows import TokenRow
+from ..envs.arguments import Plain, as_texts
 from ..envs.base import Environment
 from ..errors import TrainingStopped
 from ..train.folder import (
@@ -47,7 +48,7 @@ from ..weights.saving import check_apart, check_folder, check_savable, saving
 from .agent import agent_settings, forget_sampling, learning_rate, own_settings, prompting_asked, prompting_of
 from .encoding import RowEncoder, first_tokens, longest_answer
 from .expert import record_demonstrations
-from .lessons import WORDS, DemonstrationBlocks, RecordedBlocks, sample_texts
+from .lessons import ANY_WORDS, WORDS, DemonstrationBlocks, RecordedBlocks, sample_texts
 from .policy import Architecture, create, train_tokenizer
 from .recorded import Recorded, environment_of, read_successful
 from .trainer import Block, ImitationTrainer
@@ -58,6 +59,8 @@ _SHOWN = 3
 """Unreadable traces that are named."""
 _TEXTS = 4000
 """Demonstrations that the tokenizer is made for."""
+_VOCABULARY = 2048
+"""Entries of the tokenizer of a policy that imitates an environment from new weights."""
 _MEAN = 20
 """Last steps whose mean loss is that of the run."""
 
@@ -196,9 +199,11 @@ def train_on_traces(
 def train_on_environment(
     config: ImitationConfig,
     environment: Environment,
-    model: str | Path,
+    model: str | Path | None,
     *,
+    architecture: Architecture | None = None,
     name: str | None = None,
+    arguments: Mapping[str, Plain] | None = None,
     threshold: float = 1.0,
     epochs: float = 3.0,
     require: Require | Unset = UNSET,
@@ -206,9 +211,10 @@ def train_on_environment(
 ) -> float:
     """Train the checkpoint `model` on up to `config.demonstrations` of an environment (see `Demonstrating`).
 
+    Without `model`, a small policy of `architecture` is trained from new weights, with a tokenizer for the demonstrations.
     Their code is first run as that of real agents: the traces stay in `output_dir/demonstrations`, and a run that was
-    stopped makes none twice. `name` is what `make` knows the environment by. Everything else is as in `train_on_traces`.
-    Raises ConfigurationError if the environment has no demonstrations, DataError if none of them succeeds.
+    stopped makes none twice. `name` and `arguments` are what `make` makes the environment from. Everything else is as in
+    `train_on_traces`. Raises ConfigurationError if the environment has no demonstrations, DataError if none of them succeeds.
     """
     output = check_folder(config.output_dir)
     _check_new(config)
@@ -222,15 +228,45 @@ def train_on_environment(
         environment, folder, prompting, most=config.demonstrations, seed=config.seed, require=require, say=say
     )
     recorded = read_successful(folder, threshold=threshold, prompting=prompting)
-    settings = EnvironmentSettings(name=name or environment.name)
-    about = {"demonstrations_of": settings.name, "threshold": threshold}
-    return _train_on_recorded(config, recorded, model, settings, epochs=epochs, say=say, **about)
+    settings = EnvironmentSettings(name=name or environment.name, arguments=dict(arguments or {}))
+    about = {
+        "demonstrations_of": settings.name,
+        "environment_arguments": as_texts(arguments or {}),
+        "threshold": threshold,
+    }
+    if model is not None:
+        return _train_on_recorded(config, recorded, model, settings, epochs=epochs, say=say, **about)
+    shape = architecture or Architecture(vocabulary=_VOCABULARY)
+    new = _new_policy(shape, recorded, name=f"rao-{environment.name}", seed=config.seed)
+    return _train_on_recorded(
+        config, recorded, new, settings, epochs=epochs, say=say, architecture=asdict(shape), **about
+    )
+
+
+_New = tuple[Any, Any, CheckpointSettings]
+"""A policy from new weights, its tokenizer and its settings."""
+
+
+def _new_policy(shape: Architecture, recorded: Recorded, *, name: str, seed: int) -> _New:
+    tokenizer = train_tokenizer(
+        [message.content for messages in recorded.conversations for message in messages],
+        words=ANY_WORDS,
+        vocabulary=shape.vocabulary,
+        context_length=shape.context_length,
+    )
+    settings = CheckpointSettings(
+        name=name,
+        prompt_style=recorded.prompting.style,
+        action_format=recorded.prompting.action_format,
+        context_length=shape.context_length,
+    )
+    return create(shape, tokenizer, seed=seed), tokenizer, settings
 
 
 def _train_on_recorded(
     config: ImitationConfig,
     recorded: Recorded,
-    model: str | Path,
+    model: str | Path | _New,
     environment: EnvironmentSettings | None,
     *,
     epochs: float,
@@ -238,7 +274,10 @@ def _train_on_recorded(
     **about: Any,
 ) -> float:
     """Train `model` on recorded conversations. `about` says where they come from."""
-    policy, tokenizer, settings = load_checkpoint(model)
+    old = model if isinstance(model, str | Path) else None
+    policy, tokenizer, settings = model if isinstance(model, tuple) else load_checkpoint(model)
+    if old is not None:
+        about["model"] = place_of(old)
     _tell(recorded, say)
     encoder = RowEncoder(tokenizer, end_ids=end_ids(policy, tokenizer))
     window = context_window(policy, tokenizer)
@@ -265,7 +304,7 @@ def _train_on_recorded(
     settings = agent_settings(
         settings,
         recorded.prompting,
-        own=own_settings(model) is not None,
+        own=own_settings(old) is not None,
         temperature=config.temperature,
         window=window,
         longest=longest_answer(rows),
@@ -275,10 +314,8 @@ def _train_on_recorded(
     blocks = RecordedBlocks(rows, tokens=config.tokens_per_step, seed=config.seed)
     if config.max_steps is None and config.minutes is None:
         config = replace(config, max_steps=max(1, round(epochs * len(blocks(0)))))
-    config = replace(config, learning_rate=learning_rate(policy, config, scratch=False))
-    return _run(
-        config, policy, encoder, settings, blocks, rows, say, model=place_of(model), conversations=counts, **about
-    )
+    config = replace(config, learning_rate=learning_rate(policy, config, scratch=old is None))
+    return _run(config, policy, encoder, settings, blocks, rows, say, conversations=counts, **about)
 
 
 def _tell(recorded: Recorded, say: Callable[[str], None]) -> None:

@@ -200,7 +200,7 @@ def test_steps_begin_before_the_budget_is_full() -> None:
     [
         (["--env", "textcraft"], "--out"),
         (["--out", "x"], "traces or --env"),
-        (["--out", "x", "--env", "maze"], "there is no environment 'maze'"),
+        (["--out", "x", "--env", "nowhere"], "there is no environment 'nowhere'"),
         (["t", "--out", "x"], "--model"),
         (["--out", "x", "--env", "textcraft", "--steps", "1", "--minutes", "1"], "not both"),
     ],
