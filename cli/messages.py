@@ -17,6 +17,7 @@ _SHOWN = (
     ("recursive_agent", logging.WARNING),
     ("rao_rl.train", logging.INFO),
     ("rao_rl.weights", logging.INFO),
+    ("rao_rl.evaluation", logging.WARNING),
 )
 """Loggers whose records are printed, and from which level on."""
 

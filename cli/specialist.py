@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,23 +81,28 @@ def check_embedded_knows(env: str) -> None:
         )
 
 
-def own_environment(settings: CheckpointSettings) -> Environment:
-    """The environment that a model was trained on. Raises ConfigurationError if its `agent.json` names none."""
-    from rao_rl.envs import make_registered
+def own_environment(settings: CheckpointSettings, env_set: Sequence[str] | None = None) -> Environment:
+    """The environment that a model was trained on, with the arguments of `--env-set` over those of its `agent.json`.
+
+    Raises ConfigurationError if its `agent.json` names none.
+    """
+    from .environments import open_registered
 
     if settings.environment is None:
         raise ConfigurationError(
             f"the agent.json of {settings.name} names no environment to run it in; name one with --env, or serve the "
             "checkpoint and give its --base-url"
         )
-    return make_registered(settings.environment.name, **settings.environment.arguments)
+    return open_registered(settings.environment.name, settings.environment.arguments, env_set).environment
 
 
-def assign_own(settings: CheckpointSettings, goal: str | None, seed: int) -> Assignment:
+def assign_own(
+    settings: CheckpointSettings, goal: str | None, seed: int, env_set: Sequence[str] | None = None
+) -> Assignment:
     """`assign` in the model's own environment; a goal of another kind gets advice on how to use a general model."""
     from rao_rl.envs import UnknownGoal
 
-    environment = own_environment(settings)
+    environment = own_environment(settings, env_set)
     try:
         return assign(environment, goal, seed)
     except UnknownGoal as error:

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import typer
 
-from rao_rl.config import UpdateConfig, current_name
+from rao_rl.config import CollectConfig, CreditConfig, UpdateConfig, check_groups, current_name
 from recursive_agent.errors import ConfigurationError
+
+from .usage import flag_of, is_given
 
 Kind = Literal[
     "reinforcement learning on traces",
@@ -61,7 +63,7 @@ def check_applies(
 
     `chosen` and `defaults` are the sections of settings, `texts` what `--set` was given.
     """
-    given = {text: _flag(context, text) for text in {*_OPTIONS, *_TWICE} if _is_given(context, text)}
+    given = {text: flag_of(context, text) for text in {*_OPTIONS, *_TWICE} if is_given(context, text)}
     for name, flag in sorted(given.items()):
         if name in _OPTIONS and kind not in _OPTIONS[name]:
             raise ConfigurationError(f"{flag} has no effect on {kind}; it belongs to {' and '.join(_OPTIONS[name])}")
@@ -82,6 +84,14 @@ def check_together(chosen: Mapping[str, Any], *, online: bool, eval_tasks: str) 
     credit, update, collect = chosen["credit"], chosen["update"], chosen["collect"]
     if credit.depth_discount != 1 and credit.depth_weighting != "discount":
         raise ConfigurationError("credit.depth_discount has no effect without credit.depth_weighting=discount")
+    if credit.shaping_updates != CreditConfig().shaping_updates and not (credit.parallel_bonus or credit.finish_bonus):
+        raise ConfigurationError(
+            "credit.shaping_updates has no effect without credit.parallel_bonus or credit.finish_bonus"
+        )
+    if credit.baseline == "ema_depth" and credit.min_group != CreditConfig().min_group:
+        raise ConfigurationError("credit.min_group has no effect with credit.baseline=ema_depth, which needs no group")
+    if credit.baseline != "ema_depth" and credit.ema_decay != CreditConfig().ema_decay:
+        raise ConfigurationError("credit.ema_decay has no effect without credit.baseline=ema_depth")
     if update.constant != 1 and update.normalize != "constant":
         raise ConfigurationError("update.constant has no effect without update.normalize=constant")
     if update.loss_type == "cispo" and update.epsilon != UpdateConfig().epsilon:
@@ -95,10 +105,13 @@ def check_together(chosen: Mapping[str, Any], *, online: bool, eval_tasks: str) 
     if not online:
         return
     sampler = chosen["sampler"]
-    if credit.min_group > collect.num_generations:
+    check_groups(credit, collect)
+    if (
+        not collect.counterfactual_children
+        and collect.counterfactual_launches != CollectConfig().counterfactual_launches
+    ):
         raise ConfigurationError(
-            f"credit.min_group={credit.min_group} is more than collect.num_generations={collect.num_generations}, so no group "
-            "could be trained on"
+            "collect.counterfactual_launches has no effect without collect.counterfactual_children"
         )
     served = [name for name in ("base_url", "served_model", "served_folder") if getattr(sampler, name) is not None]
     if not sampler.name.startswith("vllm"):
@@ -114,13 +127,3 @@ def check_together(chosen: Mapping[str, Any], *, online: bool, eval_tasks: str) 
         raise ConfigurationError("sampler.name=vllm-lora pushes an adapter: set update.lora_rank, or use vllm-reload")
     if chosen["online"].eval_every and not eval_tasks:
         raise ConfigurationError("online.eval_every has no effect without --eval, which says on which tasks")
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _flag(context: typer.Context, name: str) -> str:
-    options = next((each.opts for each in context.command.params if each.name == name), [name])
-    return str(options[0])

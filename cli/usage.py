@@ -1,11 +1,13 @@
-"""What is wrong with a command line, as one sentence: the messages of typer in the words of `rao`."""
+"""What is wrong with a command line, as one sentence: the messages of typer in the words of `rao`, and idle options."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import typer
+
+from recursive_agent.errors import ConfigurationError
 
 
 def _choices(match: re.Match[str]) -> str:
@@ -32,6 +34,7 @@ _SENTENCES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)",
         r"nothing is expected here: \1 (put words that belong together in quotes)",
     ),
+    (r"Option '(.+?)' requires 2 arguments\.?", r"\1 needs two values"),
     (r"Option '(.+?)' requires an argument\.?", r"\1 needs a value"),
     (r"Option '(.+?)' does not take a value\.?", r"\1 takes no value"),
 )
@@ -48,3 +51,23 @@ def usage_error(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = "rao" if context is None else context.command_path
     return f"{message.rstrip('.')} (see: {command} --help)"
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user gave this parameter."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def flag_of(context: typer.Context, name: str) -> str:
+    """What the user calls a parameter: `--max-steps`, `ENV`."""
+    found = next(each for each in context.command.params if each.name == name)
+    return found.opts[0] if found.opts[0].startswith("-") else str(found.metavar or name)
+
+
+def check_only(context: typer.Context, option: str, names: Collection[str]) -> None:
+    """Raises ConfigurationError if the user gave a parameter that does nothing beside `option`: one that is not in `names`."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name not in names and is_given(context, name):
+            raise ConfigurationError(f"{flag_of(context, name)} has no effect with {option}; leave it out")

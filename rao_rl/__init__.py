@@ -5,7 +5,8 @@
     attempts = await evaluate(make("textcraft"), tasks, model)
 
 The names in `__all__` and the modules `rao_rl.credit`, `rao_rl.serve.agent` and `rao_rl.serve.http` are public and stay. All
-other names may change. Each name is imported when you first use it: the trainers need the extra `rao[train]`, everything else
+other names may change. Each name is imported when you first use it: the trainers need the extra `rao[
+]`, everything else
 works in a base install.
 """
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         DataError,
         JudgeError,
         NothingToLearn,
+        RolloutsFailed,
         TrainingDiverged,
         TrainingStopped,
         UnknownGoal,
@@ -65,6 +67,7 @@ _LAZY = {
     "NothingToLearn": "errors",
     "OnlineConfig": "config",
     "PlannedAttempt": "rollouts.many",
+    "RolloutsFailed": "errors",
     "SamplerConfig": "config",
     "Session": "envs",
     "Summary": "evaluation.summary",
@@ -118,6 +121,7 @@ __all__ = [
     "NothingToLearn",
     "OnlineConfig",
     "PlannedAttempt",
+    "RolloutsFailed",
     "SamplerConfig",
     "Session",
     "Summary",

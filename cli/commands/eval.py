@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +13,19 @@ import anyio
 import typer
 from rich.console import Console
 
-from rao_rl.envs import make
 from rao_rl.evaluation.log import AttemptLog
 from rao_rl.evaluation.outcome import Attempt
 from rao_rl.evaluation.run import evaluate
 from rao_rl.evaluation.summary import report
 from rao_rl.rollouts.attempt import AttemptSettings
-from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Versioned
 
+from ..comparison import as_data, compare_files, comparison
+from ..environments import EnvSetOption, open_environment, say_if_of_another
+from ..files import check_writable, write_json
 from ..isolation import RequireOption, SandboxOption, parse_require
+from ..judging import JudgeOption, JudgeUrlOption, attempt_judge
+from ..listing import listed, listing_table
 from ..models import (
     ActionFormatOption,
     BaseUrlOption,
@@ -30,6 +35,7 @@ from ..models import (
     RequestTimeoutOption,
     open_model,
 )
+from ..prices import PricesOption, parse_prices
 from ..progress import QuietOption, Tally
 from ..table import tables
 from ..tasks import (
@@ -46,11 +52,28 @@ from ..tasks import (
     parse_modes,
     select_tasks,
 )
+from ..usage import check_only, is_given
 from .plot import load_plots
 
 
 def eval_command(
+    context: typer.Context,
     environment: EnvironmentArgument = "textcraft",
+    list_: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            metavar="",
+            help="List the environments on this machine: tasks, levels, and the data they need.",
+        ),
+    ] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="A B",
+            help="Compare two result files (of --attempts or --out), paired by task; runs nothing.",
+        ),
+    ] = None,
     level: Annotated[
         str | None,
         typer.Option(
@@ -67,6 +90,7 @@ def eval_command(
         typer.Option(min=1, metavar="N", help="Number of tasks for each level. Default: all.", rich_help_panel="Tasks"),
     ] = None,
     split: SplitOption = "test",
+    env_set: EnvSetOption = None,
     seed: TaskSeedOption = 0,
     model: ModelOption = None,
     base_url: BaseUrlOption = None,
@@ -94,7 +118,18 @@ def eval_command(
             rich_help_panel="Attempts",
         ),
     ] = None,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Attempts at each task in each mode, sampled with different seeds.",
+            rich_help_panel="Attempts",
+        ),
+    ] = 1,
     concurrency: ConcurrencyOption = 8,
+    judge: JudgeOption = None,
+    judge_base_url: JudgeUrlOption = None,
     attempts: Annotated[
         Path | None,
         typer.Option(
@@ -114,9 +149,10 @@ def eval_command(
         Path | None,
         typer.Option(metavar="DIR", help="Record the trace of every attempt in DIR.", rich_help_panel="Output"),
     ] = None,
+    prices: PricesOption = None,
     as_json: Annotated[
         bool,
-        typer.Option("--json", metavar="", help="Print the same JSON as --out.", rich_help_panel="Output"),
+        typer.Option("--json", metavar="", help="Print JSON instead of tables.", rich_help_panel="Output"),
     ] = False,
     quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
@@ -125,17 +161,34 @@ def eval_command(
     """Measure how many tasks a model solves in an environment, by level, with 95 % intervals.
 
     [bold]Examples[/]
+      rao eval --list
       rao eval textcraft --tasks 64 --attempts attempts.jsonl
       rao eval mypackage.maze:Maze --model NAME --mode recursive
+      rao eval --compare before.jsonl after.jsonl
+
+    With --attempts, a stopped evaluation continues where it stopped.
     """
+    if list_:
+        check_only(context, "--list", ("environment", "list_", "as_json"))
+        _list([environment] if is_given(context, "environment") else [], as_json=as_json)
+        return
+    if compare is not None:
+        check_only(context, "--compare", ("compare", "as_json", "out", "plots"))
+        _compare(*compare, as_json=as_json, out=out, plots=plots)
+        return
+    rates = parse_prices(prices)
+    if out is not None:
+        check_writable(out)
     if plots is not None:
         load_plots()  # a missing package is reported before the attempts, not after them
     modes = parse_modes(mode)
     required = parse_require(require, sandbox)
-    env = make(environment)
+    env, arguments = open_environment(environment, env_set)
     chosen_tasks = select_tasks(env, split, seed, levels=level or default_levels(env), limit=tasks)
     prompting = Prompting(prompt_style, action_format)
     chosen = open_model(model, base_url, request_timeout=request_timeout, prompting=prompting, quiet=quiet)
+    if not quiet:
+        say_if_of_another(chosen, env)
     settings = AttemptSettings(
         limits=attempt_limits(max_steps=max_steps, max_agents=max_agents, timeout=timeout),
         context_limit=context_limit,
@@ -151,17 +204,19 @@ def eval_command(
         "version": chosen.version if isinstance(chosen, Versioned) else None,
         "interface": chosen.interface,
         "environment": environment,
+        "environment_arguments": arguments,
         "split": split,
         "seed": seed,
         "context_limit": context_limit,
         "temperature": chosen.sampling.temperature if temperature is None else temperature,
         "concurrency": concurrency,
         **{name: value for name, value in limits.items() if value is not None},
+        **({} if judge is None else {"judge": judge}),
     }
     with ExitStack() as stack:
         log = None if attempts is None else stack.enter_context(AttemptLog(attempts, about))
-        asked = {(mode, task.id) for mode in modes for task in chosen_tasks}
-        done = [] if log is None else [old for old in log.done if (old.mode, old.task) in asked and not old.lost]
+        asked = {(task.id, mode, number) for mode in modes for task in chosen_tasks for number in range(repeat)}
+        done = [] if log is None else [old for old in log.done if old.key in asked and not old.lost]
         tally = stack.enter_context(
             Tally(f"{environment} {split}", len(asked), done=[old.score for old in done], quiet=quiet)
         )
@@ -173,24 +228,53 @@ def eval_command(
 
         async def run() -> list[Attempt]:
             try:
-                return await evaluate(
-                    env, chosen_tasks, chosen, settings, modes=modes, seed=seed, done=done, on_attempt=on_attempt
-                )
+                async with attempt_judge(judge, judge_base_url, concurrency, quiet=quiet) as judging:
+                    return await evaluate(
+                        env,
+                        chosen_tasks,
+                        chosen,
+                        replace(settings, judge=judging),
+                        modes=modes,
+                        seed=seed,
+                        repeats=repeat,
+                        done=done,
+                        on_attempt=on_attempt,
+                    )
             finally:
                 with anyio.CancelScope(shield=True):
                     await chosen.aclose()
 
         results = anyio.run(run)
-    full = report(results, **about)
-    if as_json:
-        print(json.dumps(full))
-    else:
-        Console().print(*tables(results, f"{environment} {split}, {chosen.name}", concurrency=concurrency), sep="\n")
+    full = report(results, rates, **about)
+    _show(
+        full, tables(results, f"{environment} {split}, {chosen.name}", concurrency=concurrency, prices=rates), as_json
+    )
     if out is not None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"{out} cannot be written ({error.strerror})") from error
+        write_json(out, full)
     if plots is not None:
         load_plots().evaluation(results, plots)
+
+
+def _list(names: list[str], *, as_json: bool) -> None:
+    environments = listed(names)
+    _show([asdict(item) for item in environments], [listing_table(environments)], as_json)
+
+
+def _compare(first: Path, second: Path, *, as_json: bool, out: Path | None, plots: Path | None) -> None:
+    drawing = None if plots is None else load_plots()
+    if out is not None:
+        check_writable(out)
+    found = compare_files(first, second)
+    data = as_data(*found)
+    _show(data, comparison(*found), as_json)
+    if out is not None:
+        write_json(out, data)
+    if drawing is not None and plots is not None:
+        drawing.comparison(found[2], (first.stem, second.stem), plots)
+
+
+def _show(data: Any, parts: Sequence[Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(data))
+    else:
+        Console(markup=False).print(*parts, sep="\n")  # names may hold brackets

@@ -60,7 +60,8 @@ def export(
         typer.Option(
             metavar="NAME",
             help="Compare an agent, in the other attempts at the task, with the reward of the root (root), with that reward "
-            "without the bonus (root_success), or with agents at the same depth (depth) or with the same goal (goal).",
+            "without the bonus (root_success), or with agents at the same depth (depth) or with the same goal (goal); or use "
+            "another scheme (see docs/training.md).",
             rich_help_panel=_CREDIT,
         ),
     ] = "root",
@@ -106,7 +107,7 @@ def export(
         max_length=max_length,
     )
     place = traces or trace_dir()
-    recorded = read_groups(place, min_group=config.min_group)
+    recorded = read_groups(place, min_group=config.least_group)
     batch = with_credit(recorded.rows, config)
     for line in _funnel(batch, recorded.left_out):
         say(line)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 import typer
 
-from rao_rl.envs import Mode, make
+from rao_rl.envs import Mode
 from rao_rl.rollouts.attempt import AttemptSettings
 from rao_rl.rollouts.recording import Recording, Rollout, find_recorded, plan_groups, record
 from recursive_agent.model.base import Versioned
 
+from ..environments import EnvSetOption, open_environment, say_if_of_another
 from ..isolation import RequireOption, SandboxOption, parse_require
+from ..judging import JudgeOption, JudgeUrlOption, attempt_judge
 from ..models import (
     ActionFormatOption,
     BaseUrlOption,
@@ -68,6 +70,7 @@ def rollout_command(
         ),
     ] = 8,
     split: SplitOption = "train",
+    env_set: EnvSetOption = None,
     seed: TaskSeedOption = 0,
     model: ModelOption = None,
     base_url: BaseUrlOption = None,
@@ -87,6 +90,8 @@ def rollout_command(
         float, typer.Option(min=0.0, metavar="T", help="Sampling temperature.", rich_help_panel="Attempts")
     ] = 1.0,
     concurrency: ConcurrencyOption = 8,
+    judge: JudgeOption = None,
+    judge_base_url: JudgeUrlOption = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the traces.", rich_help_panel="Output")] = Path(
         "traces"
     ),
@@ -115,9 +120,9 @@ def rollout_command(
         require=parse_require(require, sandbox),
         concurrency=concurrency,
     )
-    env = make(environment)
+    env, arguments = open_environment(environment, env_set)
     chosen_tasks = select_tasks(env, split, seed, levels=level, limit=tasks)
-    planned = plan_groups(env, split, chosen_tasks, size=group, seed=seed)
+    planned = plan_groups(env, split, chosen_tasks, size=group, seed=seed, arguments=arguments)
     chosen = open_model(
         model,
         base_url,
@@ -126,6 +131,8 @@ def rollout_command(
         prompting=prompting,
         quiet=quiet,
     )
+    if not quiet:
+        say_if_of_another(chosen, env)
     shared: dict[str, object] = {
         "model": chosen.name,
         "interface": chosen.interface,
@@ -143,9 +150,9 @@ def rollout_command(
 
     async def run(tally: Tally) -> list[Rollout]:
         try:
-            return await record(
-                env, missing, chosen, out, settings, on_rollout=lambda rollout: tally.add(rollout.score)
-            )
+            async with attempt_judge(judge, judge_base_url, concurrency, quiet=quiet) as judging:
+                own = replace(settings, judge=judging)
+                return await record(env, missing, chosen, out, own, on_rollout=lambda rollout: tally.add(rollout.score))
         finally:
             with anyio.CancelScope(shield=True):
                 await chosen.aclose()

@@ -14,10 +14,10 @@ import anyio
 import typer
 from rich.console import Console
 
-from rao_rl.envs import make
 from recursive_agent.errors import ConfigurationError, RaoError, TraceError
 from recursive_agent.model.endpoint import show_url
 
+from ..environments import EnvSetOption, open_environment
 from ..folders import trace_dir as default_trace_dir
 from ..isolation import RequireOption, SandboxOption, parse_require
 from ..limits import (
@@ -96,6 +96,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    env_set: EnvSetOption = None,
     context: Annotated[
         list[Path] | None,
         typer.Option(
@@ -177,7 +178,7 @@ def run(
     if env is not None:
         if checkpoint is None and not endpoint_is_configured(model, base_url):
             check_embedded_knows(env)
-        environment = make(env)
+        environment = open_environment(env, env_set).environment
         assignment = assign(environment, goal, seed or 0)
         opened = open_model(
             model,
@@ -196,7 +197,7 @@ def run(
                 "supported; choose a general model with --model and --base-url"
             )
         opened, settings = open_specialist(checkpoint, request_timeout, prompting, quiet=quiet)
-        assignment = assign_own(settings, goal, seed or 0)
+        assignment = assign_own(settings, goal, seed or 0, env_set)
         served = None if checkpoint is None else checkpoint.base_url
         endpoint = "no endpoint is used" if served is None else f"served at {show_url(served)}"
         note = f"{assignment.task.goal}   (model {opened.name}; {endpoint})"
@@ -204,6 +205,8 @@ def run(
     else:
         from recursive_agent import Agent, Limits
 
+        if env_set:
+            raise ConfigurationError("--env-set gives arguments to an environment; name it with --env")
         attempts(request_timeout)  # its error names the option
         local = None
         if checkpoint is not None:

@@ -11,6 +11,7 @@ import typer
 
 from recursive_agent.errors import ConfigurationError
 
+from ..environments import EnvSetOption
 from ..extras import needs
 from ..folders import trace_dir as default_trace_dir
 from ..isolation import RequireOption, SandboxOption, parse_require
@@ -186,6 +187,7 @@ def serve(
     max_steps: MaxStepsOption = None,
     max_tokens: MaxTokensOption = None,
     timeout: TimeoutOption = None,
+    env_set: EnvSetOption = None,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
 ) -> None:
@@ -227,6 +229,7 @@ def serve(
             "--sandbox": sandbox != "process",
             "--require": require,
             "--request-timeout": request_timeout,
+            "--env-set": env_set,
             **{f"--{name.replace('_', '-')}": True for name in limits},
         },
         needs_endpoint={"--model": model},
@@ -268,6 +271,7 @@ def serve(
         trace_dir=default_trace_dir(trace_dir),
         limits=limits,
         isolation={"sandbox": sandbox, "require": parse_require(require, sandbox)},
+        env_set=tuple(env_set or ()),
         request_timeout=request_timeout,
         quiet=quiet,
         max_batch=max_batch,

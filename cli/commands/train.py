@@ -14,12 +14,12 @@ import typer
 
 from rao_rl.config import ImitationConfig, current_name, sections
 from rao_rl.data.folder import trace_paths
-from rao_rl.envs import Environment, make
 from rao_rl.errors import TrainingStopped
 from rao_rl.weights.find import find_model
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.repl import Require, Unset
 
+from ..environments import EnvSetOption, Opened, open_environment
 from ..extras import needs
 from ..isolation import parse_require
 from ..messages import say
@@ -77,6 +77,7 @@ def train(
             rich_help_panel=_FROM,
         ),
     ] = None,
+    env_set: EnvSetOption = None,
     online: Annotated[
         bool,
         typer.Option(
@@ -172,7 +173,7 @@ def train(
     [bold]Examples[/]
       rao train traces/ --model policy/ --out better/
       rao train --env textcraft --online --model policy/ --out better/
-      rao train --env textcraft --out policy/
+      rao train --env textcraft --out policy/      # a small policy from nothing
       rao train --env textcraft --model MODEL/ --set imitation.lora_rank=16 --out taught/
     """
     _check_numbers({"--lr": lr, "--epochs": epochs, "--minutes": minutes, "--noise": noise, "--threshold": threshold})
@@ -185,7 +186,7 @@ def train(
         print(listing(defaults))
         return
     required = parse_require(require)
-    if require is not None and env in (None, "textcraft") and not online:
+    if require is not None and (env is None or (env == "textcraft" and not env_set)) and not online:
         raise ConfigurationError(
             "--require works only where agents' code is run: with --online, and with an --env of your own"
         )
@@ -195,6 +196,8 @@ def train(
         raise ConfigurationError(f"--objective takes rao or imitation, not {objective!r}")
     if out is None:
         raise ConfigurationError("name the folder for the trained model: --out DIR")
+    if env_set and env is None:
+        raise ConfigurationError("--env-set gives arguments to an environment; name it with --env")
     if (traces is None) == (env is None):
         raise ConfigurationError("say what to train on: give either a folder of traces or --env ENV, not both")
     if model is None and (objective == "rao" or traces is not None):
@@ -217,7 +220,10 @@ def train(
         )
         with _stoppable():
             _imitate(
-                config, traces, env, model, chosen["lessons"], threshold=threshold, epochs=epochs, require=required
+                *(config, traces, env, env_set, model, chosen["lessons"]),
+                threshold=threshold,
+                epochs=epochs,
+                require=required,
             )
     elif traces is not None:
         if online:
@@ -237,11 +243,11 @@ def train(
         given = {name: value for name, value in limits.items() if value is not None}
         chosen["online"] = replace(chosen["online"], **given)
         check_together(chosen, online=True, eval_tasks=eval_tasks)
-        environment = make(str(env))
-        if chosen["collect"].level not in environment.levels and not _is_given("collect.level", set_ or ()):
+        opened = open_environment(str(env), env_set)
+        if chosen["collect"].level not in opened.environment.levels and not _is_given("collect.level", set_ or ()):
             chosen["collect"] = replace(chosen["collect"], level=None)  # all of its levels
         with _stoppable():
-            _online(out, str(model), environment, chosen, eval_tasks=eval_tasks, resume=resume, require=required)
+            _online(out, str(model), opened, chosen, eval_tasks=eval_tasks, resume=resume, require=required)
     print(out)
 
 
@@ -284,6 +290,7 @@ def _imitate(
     config: Any,
     traces: Path | None,
     env: str | None,
+    env_set: Sequence[str] | None,
     model: str | None,
     lessons: Any,
     *,
@@ -291,16 +298,17 @@ def _imitate(
     epochs: float,
     require: Require | Unset,
 ) -> None:
-    environment = make(env) if env is not None and env != "textcraft" else None
-    if environment is not None and model is None:
-        raise ConfigurationError(f"name the model that is to imitate the demonstrations of {env}: --model DIR")
+    lessons_fit = env == "textcraft" and not env_set
+    opened = None if env is None or lessons_fit else open_environment(env, env_set)
     _check_start(traces, model)
     imitation = _module("rao_rl.imitation.run")
     more: dict[str, Any] = {"threshold": threshold, "epochs": epochs, "say": say}
     if traces is not None:
         imitation.train_on_traces(config, traces, model, **more)
-    elif environment is not None:
-        imitation.train_on_environment(config, environment, model, name=env, require=require, **more)
+    elif opened is not None:
+        imitation.train_on_environment(
+            config, opened.environment, model, name=env, arguments=opened.arguments, require=require, **more
+        )
     else:
         imitation.train_on_demonstrations(config, lessons, model=model, say=say)
 
@@ -320,7 +328,7 @@ def _offline(
 
     _check_start(traces, model)
     run = _module("rao_rl.train.run")
-    recorded = read_groups(traces, min_group=chosen["credit"].min_group)
+    recorded = read_groups(traces, min_group=chosen["credit"].least_group)
     if recorded.left_out:
         say(f"traces left out: {left_out_text(recorded.left_out)}")
     for problem in recorded.problems[:3]:
@@ -343,13 +351,14 @@ def _offline(
 def _online(
     out: Path,
     model: str,
-    environment: Environment,
+    opened: Opened,
     chosen: dict[str, Any],
     *,
     eval_tasks: str,
     resume: bool,
     require: Require | Unset,
 ) -> None:
+    environment, arguments = opened
     split = held_out_split(environment)
     tasks = [
         task
@@ -367,6 +376,7 @@ def _online(
         online=chosen["online"],
         sampler=chosen["sampler"],
         eval_tasks=tasks,
+        arguments=arguments,
         resume=resume,
         require=require,
         say=say,

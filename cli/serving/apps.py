@@ -99,7 +99,10 @@ async def _serve_over(
     model: Model, endpoint: Endpoint, settings: CheckpointSettings | None, options: ServeOptions
 ) -> None:
     """The agent over a model, whose own server is at `endpoint`."""
-    environment = None if settings is None or settings.environment is None else own_environment(settings)
+    trained_on = None if settings is None else settings.environment
+    if trained_on is None and options.env_set:
+        raise ConfigurationError("--env-set has no effect: the agent.json of this model names no environment")
+    environment = None if settings is None or trained_on is None else own_environment(settings, options.env_set)
     limits = replace(Limits(), **options.limits)
     if environment is not None:
         limits = replace(ROLLOUT_LIMITS, **{"max_depth": environment.max_depth, **options.limits})

@@ -37,6 +37,8 @@ class ServeOptions:
     """Arguments of `Limits` that the command line sets."""
     isolation: dict[str, Any]
     """The agent's `sandbox` and `require`."""
+    env_set: tuple[str, ...]
+    """Arguments of the environment that the model was trained on, over those of its `agent.json`."""
     request_timeout: float | None
     quiet: bool
     max_batch: int | None

@@ -21,8 +21,8 @@ _HEAD = b'{"about": '
 class AttemptLog:
     """Appends attempts to a JSONL file; a context manager.
 
-    `done` are the attempts that the file has already, the newest of each task and mode. The first line holds the settings
-    of the evaluation (`about`: model, split, seed, …). Each line is one write, so a killed process leaves at most one
+    `done` are the attempts that the file has already, the newest of each task, mode and repeat. The first line holds the
+    settings of the evaluation (`about`: model, split, seed, …). Each line is one write, so a killed process leaves at most one
     partial line, which is removed. Raises ConfigurationError if the file cannot be written, is in use by another process,
     is not a file of attempts, or has attempts with other settings.
     """
@@ -67,36 +67,18 @@ class AttemptLog:
         ):  # checked before anything is removed: it may be another file of the user
             raise ConfigurationError(f"{self.path} is not a file of `rao eval --attempts`; choose another one")
         whole = data.rfind(b"\n") + 1
-        lines = data[:whole].splitlines()
-        if lines:
-            self._compare(self._parsed(lines[0], 1).get("about"))
+        about, attempts = read_attempts(self.path, data[:whole]) if whole else (None, [])
+        if about is not None:
+            self._compare(about)
         os.ftruncate(self._fd, whole)
-        if not lines:
+        if about is None:
             self._write({"about": self._about})
-        newest: dict[tuple[str, str], Attempt] = {}
-        for number, line in enumerate(lines[1:], start=2):
-            row = self._parsed(line, number)
-            try:
-                attempt = Attempt.from_row(row)
-            except TypeError as error:
-                raise ConfigurationError(
-                    f"{self.path}, line {number}: not an attempt of `rao eval` ({error})"
-                ) from None
-            newest[attempt.task, attempt.mode] = attempt
-        return list(newest.values())
+        return attempts
 
-    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
-        row: Any = None
-        with suppress(ValueError, RecursionError):
-            row = json.loads(line)
-        if not isinstance(row, dict):
-            raise ConfigurationError(f"{self.path}, line {number}: not an attempt of `rao eval`")
-        return row
-
-    def _compare(self, before: Any) -> None:
+    def _compare(self, before: Mapping[str, Any]) -> None:
         for name in {**before, **self._about}:
             old, new = before.get(name), self._about.get(name)
-            if old != new:
+            if (None if old == {} else old) != (None if new == {} else new):  # older files lack what is empty
                 raise ConfigurationError(
                     f"{self.path} contains attempts with {name.replace('_', ' ')} {old}, not {new}; choose another file"
                 )
@@ -109,3 +91,35 @@ class AttemptLog:
                 written += os.write(self._fd, memoryview(data)[written:])
         except OSError as error:
             raise ConfigurationError(f"{self.path}: the attempts cannot be written ({error.strerror})") from error
+
+
+def read_attempts(path: Path, data: bytes) -> tuple[dict[str, Any], list[Attempt]]:
+    """The settings in the first line of a file of attempts, and the newest attempt of each task, mode and repeat.
+
+    `data` are the contents of the file; a last line without its end is left out. Raises ConfigurationError, naming file and
+    line, for another file.
+    """
+    if not data.startswith(_HEAD):
+        raise ConfigurationError(f"{path} is not a file of `rao eval --attempts`; choose another one")
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    about = _parsed(path, lines[0], 1).get("about") if lines else {}
+    if not isinstance(about, dict):
+        raise ConfigurationError(f"{path}, line 1: not the settings of `rao eval`")
+    newest: dict[tuple[str, str, int], Attempt] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        row = _parsed(path, line, number)
+        try:
+            attempt = Attempt.from_row(row)
+        except TypeError as error:
+            raise ConfigurationError(f"{path}, line {number}: not an attempt of `rao eval` ({error})") from None
+        newest[attempt.key] = attempt
+    return about, list(newest.values())
+
+
+def _parsed(path: Path, line: bytes, number: int) -> dict[str, Any]:
+    row: Any = None
+    with suppress(ValueError, RecursionError):
+        row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ConfigurationError(f"{path}, line {number}: not an attempt of `rao eval`")
+    return row

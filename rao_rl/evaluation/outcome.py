@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from recursive_agent import Result, Status
+from recursive_agent.errors import described
 
-from ..envs.base import Mode, Task
+from ..envs.base import Measuring, Mode, Session, Task
+
+_log = logging.getLogger(__name__)
 
 ALL = "all"
 """The level of a task that has none, and of the summary over all levels."""
@@ -37,6 +42,19 @@ class Attempt:
     concurrent_share: float
     """Share, in [0, 1], of `launches` that ran beside a sibling; 0 without any."""
     launches: int
+    repeat: int = 0
+    """Number of the attempt among those at the same task in the same mode, from 0."""
+    cached_tokens: int = 0
+    """Those of `prompt_tokens` that came from the endpoint's cache."""
+    critical_steps: int | None = None
+    """Model calls on the longest chain that waited for each other (`ExecutionTree.critical_steps`); None in older files."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Further figures of the environment, by name (see `Measuring`)."""
+
+    @property
+    def key(self) -> tuple[str, Mode, int]:
+        """What tells it from the other attempts of an evaluation."""
+        return self.task, self.mode, self.repeat
 
     @property
     def solved(self) -> bool:
@@ -44,13 +62,23 @@ class Attempt:
         return self.score is not None and self.score >= 1.0
 
     @property
+    def total_tokens(self) -> int:
+        """Prompt and sampled tokens of all calls."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the time limit of the attempt ended it: on a faster machine it might have been solved."""
+        return self.status == Status.TREE_TIMEOUT
+
+    @property
     def lost(self) -> bool:
         """Whether it ended for a reason outside the agents, so that it says nothing about the model."""
         return self.status in _EXTERNAL
 
     @classmethod
-    def of(cls, task: Task, mode: Mode, result: Result) -> Attempt:
-        """The figures of one finished tree."""
+    def of(cls, task: Task, mode: Mode, result: Result, session: Session | None = None, repeat: int = 0) -> Attempt:
+        """The figures of one finished tree; `session` is the one that it ran in."""
         tree = result.tree
         return cls(
             task=task.id,
@@ -66,12 +94,45 @@ class Attempt:
             seconds=tree.duration,
             concurrent_share=tree.concurrent_share,
             launches=tree.launches,
+            repeat=repeat,
+            cached_tokens=tree.usage.cached_tokens,
+            critical_steps=tree.critical_steps,
+            metrics={} if session is None or result.status.external else measured(session, result),
         )
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Attempt:
-        """The attempt of a row on disk. Older files call the level `difficulty`.
+        """The attempt of a row on disk. Older files call the level `difficulty`, and lack the newer figures.
 
         Raises TypeError for a row of something else.
         """
-        return cls(**{"level" if name == "difficulty" else name: value for name, value in row.items()})
+        attempt = cls(**{"level" if name == "difficulty" else name: value for name, value in row.items()})
+        for item in fields(cls):
+            value = getattr(attempt, item.name)
+            if item.name in ("task", "level", "mode", "status"):
+                fits = isinstance(value, str)
+            elif item.name == "metrics":
+                fits = isinstance(value, dict) and all(map(_is_number, value.values()))
+            else:
+                fits = _is_number(value) or (value is None and item.name in ("score", "critical_steps"))
+            if not fits:
+                raise TypeError(f"its {item.name} is {value!r:.40}")
+        return attempt
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def measured(session: Session, result: Result) -> dict[str, float]:
+    """The metrics of a session for the root of its tree; {} if it has none, or if its code fails, which is logged."""
+    if not isinstance(session, Measuring):
+        return {}
+    try:
+        found = {str(name): float(value) for name, value in session.metrics(result.tree.root).items()}
+    except Exception as error:  # the environment's code: what it cannot say of one attempt is no reason to stop
+        _log.warning("the metrics of %s are missing: %s", type(session).__name__, described(error))
+        return {}
+    if wrong := [name for name, value in found.items() if not math.isfinite(value)]:
+        _log.warning("the metrics %s of %s are left out: not finite", ", ".join(wrong), type(session).__name__)
+    return {name: value for name, value in found.items() if name not in wrong}

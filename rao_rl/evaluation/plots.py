@@ -19,6 +19,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 from recursive_agent.errors import ConfigurationError
 
 from ..envs.base import Mode
+from .compare import Difference
 from .curves import TOKENS, Axis, Metrics, curve, read_metrics
 from .outcome import Attempt
 from .summary import Summary, summarize
@@ -27,6 +28,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, which colour-blind readers tell apart."""
 DASHES = ("-", "--", ":", "-.")
 MODES: Mapping[Mode, str] = {"single": "#E69F00", "recursive": "#56B4E9"}
+COMPARED = ("#B0B0B0", "#0072B2")
 SOLVED, UNSOLVED = "#56B4E9", "#B0B0B0"
 SUCCESS = "eval/success/"
 TRAINING: Mapping[str, str] = {
@@ -118,16 +120,104 @@ def learning_curves(
 def evaluation(attempts: Sequence[Attempt], out: Path) -> list[Path]:
     """Draw the charts of an evaluation into the folder `out`, and return their files.
 
-    Success and tokens per solved task by level and mode; the depth of the trees and the share of concurrent
-    launches, if anything was launched. Raises ConfigurationError if there are no attempts.
+    Success and tokens per solved task by level and mode; what solving took on the tasks that both modes solve, if there are
+    any; the depth of the trees and the share of concurrent launches, if anything was launched. Raises
+    ConfigurationError if there are no attempts.
     """
     if not attempts:
         raise ConfigurationError("there are no attempts to draw")
     summaries = summarize(attempts)
     files = [_success(summaries, out / "success.png"), _tokens(summaries, out / "tokens_per_solved.png")]
+    if len({item.mode for item in summaries}) > 1 and any(item.common for item in summaries):
+        files.append(_effort(summaries, out / "effort.png"))
     if any(item.launches for item in summaries):
         files += [_depth(attempts, out / "depth.png"), _concurrency(summaries, out / "concurrency.png")]
     return files
+
+
+def comparison(differences: Sequence[Difference], names: tuple[str, str], out: Path) -> list[Path]:
+    """Draw what differs between two results into the folder `out`, and return the files (one for each mode).
+
+    `names` are those of the two in the legend. Raises ConfigurationError if no task is in both.
+    """
+    drawn: dict[str, list[Difference]] = {}
+    for item in differences:
+        if item.difference is not None:
+            drawn.setdefault(item.mode, []).append(item)
+    if not drawn:
+        raise ConfigurationError("there is no task with a score in both results to draw")
+    return [
+        _differences(mode, items, names, out / f"compare_{mode.replace(' → ', '_to_')}.png")
+        for mode, items in drawn.items()
+    ]
+
+
+def _differences(mode: str, items: Sequence[Difference], names: tuple[str, str], out: Path) -> Path:
+    levels = [item.level for item in items]
+    with _figure(2.8 + 1.9 * len(levels), 3.2) as figure:
+        scores, changes = figure.subplots(1, 2)
+        for place, (name, colour) in enumerate(zip(names, COMPARED, strict=True)):
+            values = [(item.first, item.second)[place] or 0.0 for item in items]
+            at = [index + (place - 0.5) * 0.4 for index in range(len(items))]
+            scores.bar(at, values, 0.37, color=colour, label=name)
+            for x, value in zip(at, values, strict=True):
+                scores.annotate(
+                    f"{value:.2f}", (x, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8
+                )
+        _by_level(scores, levels)
+        scores.set_ylim(0, 1.09)
+        scores.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
+        scores.set_title("success on the tasks of both")
+        changes.axhline(0, color="#808080", linewidth=0.9)
+        for index, item in enumerate(items):
+            change = item.difference or 0.0
+            reach = [[max(0.0, change - item.low)], [max(0.0, item.high - change)]]
+            changes.errorbar(index, change, reach, fmt="o", markersize=6, color="#202020", capsize=3, linewidth=1.1)
+            p = "p < 0.001" if item.p < 0.001 else f"p = {item.p:.3f}"
+            changes.annotate(p, (index, item.high), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8)
+        _by_level(changes, levels)
+        changes.margins(y=0.15)
+        changes.set_title("change")
+        figure.suptitle(f"Comparison, {mode}", x=0.01, ha="left", fontsize=11)
+        figure.legend([Patch(color=colour) for colour in COMPARED], list(names), **_LEGEND, ncols=2)
+        tasks = ", ".join(f"{item.level} {item.tasks:,}" for item in items)
+        _note(figure, f"Tasks: {tasks}. Whiskers: 95 %, paired by task (Bonett and Price). p: exact permutation test.")
+        return _save(figure, out)
+
+
+def _effort(summaries: Sequence[Summary], out: Path) -> Path:
+    """What the tasks took that both modes solve: seconds, the longest chain of steps, and tokens, side by side."""
+    common = [item for item in summaries if item.common]
+    levels, modes = _axes_of(common)
+    figures = [
+        ("wall time (s)", [item.common_seconds for item in common]),
+        ("critical steps", [item.common_critical_steps for item in common]),
+        ("tokens", [item.common_total_tokens for item in common]),
+    ]
+    with _figure(4.2 + 1.8 * len(levels), 3.0) as figure:
+        for axes, (title, values) in zip(figure.subplots(1, len(figures)), figures, strict=True):
+            for item, value in zip(common, values, strict=True):
+                if value is None:
+                    continue
+                at = levels.index(item.level) + (modes.index(item.mode) - (len(modes) - 1) / 2) * 0.4
+                axes.bar(at, value, 0.37, color=MODES[item.mode])
+                axes.annotate(
+                    f"{value:,.3g}" if value < 100 else f"{value:,.0f}",
+                    (at, value),
+                    xytext=(0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7.5,
+                )
+            _by_level(axes, levels)
+            axes.margins(y=0.15)
+            axes.set_title(title)
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        counts = {item.level: item.common for item in common}
+        figure.suptitle("Effort on the tasks that both modes solve", x=0.01, ha="left", fontsize=11)
+        _mode_legend(figure, modes)
+        _note(figure, f"Means. Tasks: {', '.join(f'{level} {number:,}' for level, number in counts.items())}.")
+        return _save(figure, out)
 
 
 def _success(summaries: Sequence[Summary], out: Path) -> Path:
@@ -153,10 +243,12 @@ def _success(summaries: Sequence[Summary], out: Path) -> Path:
         _by_level(axes, levels)
         axes.set_ylim(0, 1.09)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
-        axes.set_ylabel("success (share of the tasks)")
+        axes.set_ylabel("mean score")
         figure.suptitle("Success by level", x=0.01, ha="left", fontsize=11)
         _mode_legend(figure, modes)
-        _note(figure, "Whiskers: 95 % interval (Wilson).")
+        methods = {item.interval for item in summaries}
+        names = [name for method, name in (("wilson", "Wilson"), ("t", "Student's t")) if method in methods]
+        _note(figure, f"Whiskers: 95 % interval over tasks ({', '.join(names)}).")
         return _save(figure, out)
 
 
@@ -167,7 +259,7 @@ def _tokens(summaries: Sequence[Summary], out: Path) -> Path:
         axes.set_yscale("log")
         for item in summaries:
             at = levels.index(item.level) + (modes.index(item.mode) - (len(modes) - 1) / 2) * 0.3
-            if item.tokens_per_solved is None:
+            if item.total_tokens_per_solved is None:
                 # At the bottom of the chart: no task was solved, so there is no figure.
                 axes.annotate(
                     "none\nsolved",
@@ -178,10 +270,10 @@ def _tokens(summaries: Sequence[Summary], out: Path) -> Path:
                     fontsize=8,
                 )
                 continue
-            axes.plot(at, item.tokens_per_solved, "o", markersize=8, color=MODES[item.mode])
+            axes.plot(at, item.total_tokens_per_solved, "o", markersize=8, color=MODES[item.mode])
             axes.annotate(
-                f"{item.tokens_per_solved:,.0f}",
-                (at, item.tokens_per_solved),
+                f"{item.total_tokens_per_solved:,.0f}",
+                (at, item.total_tokens_per_solved),
                 xytext=(0, 7),
                 textcoords="offset points",
                 ha="center",
@@ -193,10 +285,13 @@ def _tokens(summaries: Sequence[Summary], out: Path) -> Path:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.set_ylabel("generated tokens (log scale)")
+        axes.set_ylabel("tokens (log scale)")
         figure.suptitle("Tokens per solved task", x=0.01, ha="left", fontsize=11)
         _mode_legend(figure, modes)
-        _note(figure, "Tokens of all attempts, also the failed ones, for each task solved.")
+        _note(
+            figure,
+            "Prompt and sampled tokens of all attempts, also the failed ones, for each attempt that solves its task.",
+        )
         return _save(figure, out)
 
 
@@ -216,7 +311,7 @@ def _depth(attempts: Sequence[Attempt], out: Path) -> Path:
             axes.set_xlim(-0.6, deepest + 0.6)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
             axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        panels[0].set_ylabel("tasks")
+        panels[0].set_ylabel("attempts")
         figure.supxlabel("depth of the deepest agent (the root's is 0)", fontsize=9)
         figure.suptitle("Depth of the recursive trees", x=0.01, ha="left", fontsize=11)
         figure.legend([Patch(color=SOLVED), Patch(color=UNSOLVED)], ["solved", "not solved"], **_LEGEND, ncols=2)

@@ -174,7 +174,7 @@ def test_traces_that_teach_nothing_are_refused_in_a_sentence(
     ("option", "complaint"),
     [
         (["--out", "rows.csv"], ".parquet or .jsonl files, not to rows.csv"),
-        (["--baseline", "mean"], "--baseline must be root, root_success, depth or goal"),
+        (["--baseline", "mean"], "--baseline must be root, root_success, depth, "),
         (["--lambda", "-1"], "delegation_bonus must be a number from 0 on"),
     ],
 )

@@ -22,7 +22,13 @@ def test_a_task_is_common_if_every_mode_solves_it_in_full() -> None:
 
 def test_the_effort_is_that_of_the_solving_attempts_alone() -> None:
     recursive = [item for item in ATTEMPTS if item.mode == "recursive"]
-    assert effort_on({"a", "b"}, recursive) == Effort(tasks=2, steps=7, seconds=1.0, completion_tokens=70)
+    assert effort_on({"a", "b"}, recursive) == Effort(
+        tasks=2, steps=7, critical_steps=None, seconds=1.0, completion_tokens=70, total_tokens=370
+    )
     single = [item for item in ATTEMPTS if item.mode == "single"]
-    assert effort_on({"a", "b"}, single) == Effort(tasks=1, steps=5, seconds=1.0, completion_tokens=50)
-    assert effort_on({"b"}, single) == Effort(tasks=0, steps=None, seconds=None, completion_tokens=None)
+    assert effort_on({"a", "b"}, single) == Effort(
+        tasks=1, steps=5, critical_steps=None, seconds=1.0, completion_tokens=50, total_tokens=350
+    )
+    assert effort_on({"b"}, single) == Effort(
+        tasks=0, steps=None, critical_steps=None, seconds=None, completion_tokens=None, total_tokens=None
+    )

@@ -1,5 +1,6 @@
 """The figures that `rao eval` prints."""
 
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -9,15 +10,19 @@ from rao_rl.envs import Task
 from rao_rl.envs.textcraft import TextCraft
 from rao_rl.evaluation.outcome import Attempt
 from rao_rl.evaluation.run import evaluate
-from rao_rl.evaluation.summary import Summary, overall, report, summarize, wilson
+from rao_rl.evaluation.statistics import wilson
+from rao_rl.evaluation.summary import Summary, overall, report, summarize
 from recursive_agent.model import Model, connect
 from recursive_agent.model.endpoint import Endpoint
 from recursive_agent.testing import Fault, FaultKind, ScriptedEndpoint
 
+_NUMBERS = itertools.count()
+
 
 def attempt(**settings: object) -> Attempt:
+    """An attempt; at a task of its own, unless it is named."""
     given = {
-        "task": "t",
+        "task": f"t{next(_NUMBERS)}",
         "level": "easy",
         "mode": "recursive",
         "status": "finished",
