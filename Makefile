@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 LEAST_COVERAGE := 88
 
-.PHONY: demo open-model lint test campaign integration curve slow clean
+.PHONY: demo open-model lint test campaign integration curve tables slow clean
 
 demo: $(VENV)/.base            ## run a crafting task on the embedded policy
 	$(BIN)/rao run --demo
@@ -35,9 +35,13 @@ integration: $(VENV)/.dev      ## a real vLLM, a real llama.cpp and a real model
 	RAO_VLLM_PYTHON=$(CURDIR)/.envs/vllm/bin/python RAO_LLAMA_PYTHON=$(CURDIR)/.envs/llama/bin/python \
 		$(BIN)/python -m pytest -q -m 'vllm or models' --durations=10 tests/open_models tests/vllm
 
-curve: $(VENV)/.dev            ## the learning curve of RAO against a single agent, with its picture; under an hour on two cores
-	$(BIN)/python examples/textcraft_rao/campaign.py --out runs/curve --only rao-0 single-0
-	$(BIN)/python examples/textcraft_rao/report.py runs/curve --out runs/curve/results
+curve: $(VENV)/.dev            ## RAO against a single agent from one start, one seed each, with tables and curves; half an hour on two cores
+	$(BIN)/python -m examples.textcraft_rao.campaign --out runs/curve --only rao single --seeds 1
+	mkdir -p runs/curve/results && $(BIN)/python -m examples.textcraft_rao.ceiling --out runs/curve/results
+	$(BIN)/python -m examples.textcraft_rao.report runs/curve/results --collect runs/curve --plots
+
+tables: $(VENV)/.dev           ## write the tables of the documents from the raw files beside them
+	$(BIN)/python -m examples.tables
 
 slow: $(VENV)/.dev             ## suites that take minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow

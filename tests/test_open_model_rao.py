@@ -18,15 +18,6 @@ def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_the_page_shows_the_table_that_the_report_makes_of_the_files() -> None:
-    done = run("report.py")
-    assert done.returncode == 0, done.stderr
-    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(table) > 8
-    page = (EXAMPLE / "README.md").read_text(encoding="utf-8").splitlines()
-    assert [line for line in table if line not in page] == []
-
-
 def adapter(folder: Path, rank: int, seed: int, alpha: int) -> tuple[Path, object]:
     """A folder with an adapter of one layer, and what it adds to the layer's weights."""
     import torch

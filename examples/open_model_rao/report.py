@@ -14,6 +14,7 @@ from statistics import mean
 
 from rao_rl import Attempt, learning_curves, summarize
 
+RESULTS = Path(__file__).parent / "results"
 ORDER = ("base", "base-room", "imitation", "imitation-room", "rao", "rao-room")
 SHOWN = {
     "reward": "root success while training",
@@ -66,7 +67,7 @@ def run(metrics: Path) -> list[str]:
 def main() -> None:
     """Print the table; write the curves where asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="?", default=Path(__file__).parent / "results")
+    parser.add_argument("results", type=Path, nargs="?", default=RESULTS)
     parser.add_argument("--plots", type=Path)
     given = parser.parse_args()
     print("\n".join(table(given.results)))
