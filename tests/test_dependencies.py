@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"recursive_agent", "rao_rl", "rao_cli", "cli", "tests", "benchmarks", "examples", "app"}
-EVERYTHING = ("train", "serve", "vllm", "dev", "fuzz")
-MAY_IMPORT = {"recursive_agent": (), "cli": ("train", "serve"), "rao_rl": ("train", "serve", "vllm")}
+EVERYTHING = ("train", "data", "serve", "vllm", "dev", "fuzz")
+MAY_IMPORT = {"recursive_agent": (), "cli": ("train", "serve"), "rao_rl": ("train", "data", "serve", "vllm")}
 """Extras whose packages the files of a folder may import, beside the base install's."""
 PART_OF = {"pydantic_core": "pydantic", "starlette": "fastapi", "PIL": "matplotlib"}
 """Packages that belong to the interface of another one, which declares them."""

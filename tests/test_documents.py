@@ -16,7 +16,7 @@ from .cli.command import rao
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
     path.relative_to(ROOT)
-    for pattern in ("*.md", "docs/*.md", "examples/*/README.md", "benchmarks/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/environments/*.md", "examples/*/README.md", "benchmarks/*.md")
     for path in ROOT.glob(pattern)
 )
 COMMANDS = typer.main.get_command(app)
