@@ -7,7 +7,7 @@
     ├── DataError (ValueError)              recorded traces, scores or rows cannot be used, though the settings are right
     ├── JudgeError                          the judge answered, but not with a verdict
     ├── NothingToLearn                      an online run cannot learn from any batch
-    ├── RolloutsFailed (ModelError)         many attempts in a row failed, since the endpoint or the sandbox did
+    ├── RolloutsFailed (EndpointUnavailable) many attempts in a row failed, since the endpoint or the sandbox did
     ├── TrainingDiverged                    the loss, its gradient or the weights are no longer finite numbers
     ├── TrainingStopped                     a signal ended a training run; its last step is saved
     ├── WeightPushError                     the sampler does not use the weights that were pushed
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import signal
 
-from recursive_agent.errors import ConfigurationError, ModelError, RaoError
+from recursive_agent.errors import ConfigurationError, EndpointUnavailable, RaoError
 
 
 class UnknownGoal(ConfigurationError):
@@ -40,7 +40,7 @@ class NothingToLearn(RaoError):
     """Training cannot learn from any batch; the message says what to change."""
 
 
-class RolloutsFailed(ModelError):
+class RolloutsFailed(EndpointUnavailable):
     """Many attempts in a row failed, and not by the agents' doing: the endpoint or the sandbox that they need is gone."""
 
 

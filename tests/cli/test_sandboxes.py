@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cages\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[recursive_agent.sandboxes]\ncage = cages:Cage\nbroken = cages:Missing\n"
-        "[rao_rl.environments]\nmaze = mazes:Maze\n"
+        "[rao_rl.environments]\nzoo = mazes:Maze\n"
     )
     (tmp_path / "site" / "cages.py").write_text(CAGE)
     return tmp_path
@@ -59,7 +59,7 @@ def test_doctor_lists_sandboxes_environments_and_extras(folder: Path) -> None:
     assert "'broken' cannot be loaded" in said[0][1]
     assert said[1][1] == "--sandbox takes cage (of another package), inprocess, namespaces, process, or module:Class"
     (environments,) = [text for _, subject, text in lines if subject == "environments"]
-    assert "maze, textcraft, or module:Class" in environments
+    assert "textcraft, zoo, or module:Class" in environments
     extras = {text.split()[0]: text for _, subject, text in lines if subject == "extras"}
     assert set(extras) == {"train", "serve", "vllm", "socks"}
     assert all("is installed" in text or "pip install 'rao[" in text for text in extras.values())

@@ -51,8 +51,8 @@ def place(tmp_path: Path) -> Path:
 
 def blocks() -> list[str]:
     """The environment, and what is added to it to demonstrate its tasks."""
-    code, more = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    return [code, more]
+    code, *more = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    return [code, *more]
 
 
 def test_it_is_as_short_as_the_guide_promises() -> None:
