@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from recursive_agent.status import Status
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 Mode: TypeAlias = Literal["single", "recursive"]
@@ -54,6 +55,26 @@ class Demonstration:
     task: Task
     expert: Expert
     """Called for every agent of the tree: the root with the task's goal, and each sub-agent that its code launches."""
+
+
+class ScoredNode(Protocol):
+    """What the sessions of this package read of a node of the tree: enough for a reference solution without a tree."""
+
+    @property
+    def id(self) -> str:
+        """Path of launch order."""
+
+    @property
+    def goal(self) -> str:
+        """The node's own goal."""
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+
+    @property
+    def result(self) -> Any:
+        """What it gave to `finish`."""
 
 
 class Session(Protocol):

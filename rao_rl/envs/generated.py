@@ -8,37 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.status import Status
 from recursive_agent.tools import ToolContext
 
-from .base import Demonstration, Mode, Task
+from .base import Demonstration, Mode, ScoredNode, Task
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Kind = TypeVar("Kind")
-
-
-class ScoredNode(Protocol):
-    """What scoring reads of a node of the tree."""
-
-    @property
-    def id(self) -> str:
-        """Path of launch order."""
-
-    @property
-    def goal(self) -> str:
-        """The node's own goal."""
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
-
-    @property
-    def result(self) -> Any:
-        """What it finished with."""
 
 
 class ExactSession(ABC):

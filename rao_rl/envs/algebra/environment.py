@@ -11,8 +11,8 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.tools import ToolContext
 
 from ...errors import UnknownGoal
-from ..base import About, Task
-from ..generated import ExactSession, Generated, ScoredNode, Window, same, task_data
+from ..base import About, ScoredNode, Task
+from ..generated import ExactSession, Generated, Window, same, task_data
 from .experts import recursive_cells, single_cell
 from .expressions import Expression, expand, make_expression
 

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from recursive_agent.status import Status
-
+from ..base import ScoredNode
 from .matching import normalised
 from .search import SearchBackend
 from .tools import SearchTools
 
 ROOT = "0"
-
-
-class ScoredNode(Protocol):
-    """What scoring reads of a node of the tree."""
-
-    @property
-    def id(self) -> str:
-        """Path of launch order."""
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
-
-    @property
-    def result(self) -> Any:
-        """What it gave to `finish`."""
 
 
 class DeepDiveSession:

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from recursive_agent.status import Status
 from recursive_agent.tools import ToolContext
 
+from ..base import ScoredNode
 from .corpus import Corpus
 from .goals import answers, parse_goal
 from .graph import Graph
 from .matching import normalised
 from .tools import SearchTools
-
-
-class ScoredNode(Protocol):
-    """What scoring reads of a node of the tree."""
-
-    @property
-    def id(self) -> str:
-        """Path of launch order."""
-
-    @property
-    def goal(self) -> str:
-        """The node's own goal."""
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
-
-    @property
-    def result(self) -> Any:
-        """What it gave to `finish`."""
 
 
 class SynthSession:

@@ -10,8 +10,8 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.tools import ToolContext
 
 from ...errors import UnknownGoal
-from ..base import About, Task
-from ..generated import ExactSession, Generated, ScoredNode, Window, task_data
+from ..base import About, ScoredNode, Task
+from ..generated import ExactSession, Generated, Window, task_data
 from .agenda import AGREED, Agenda, make_agenda, parse_plan, parse_topic
 from .experts import alone, delegate, settle
 

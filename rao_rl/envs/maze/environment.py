@@ -12,8 +12,8 @@ from recursive_agent.errors import ConfigurationError
 from recursive_agent.tools import ToolContext
 
 from ...errors import UnknownGoal
-from ..base import About, Task
-from ..generated import ExactSession, Generated, ScoredNode, Window, task_data
+from ..base import About, ScoredNode, Task
+from ..generated import ExactSession, Generated, Window, task_data
 from .experts import recursive_cell, single_cell
 from .goals import Search, parse_goal
 from .grid import ROOM, UNREACHABLE, Cell, Grid, make_grid, room_of

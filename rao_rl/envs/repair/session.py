@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
-from recursive_agent.status import Status
 from recursive_agent.tools import ToolContext
 
+from ..base import ScoredNode
 from .goals import MOST_CASES, Goal, parse_goal
 from .repository import Case, Function, Repository
 from .sandboxed import Job, Outcome, Workshop, problem_of
@@ -23,26 +23,6 @@ MOST_SOURCES = 200
 _MOST_SHOWN = 3
 _AT_A_TIME = 4
 """Sandboxes that the agents of one tree use at the same time."""
-
-
-class ScoredNode(Protocol):
-    """What scoring reads of a node of the tree."""
-
-    @property
-    def id(self) -> str:
-        """Path of launch order."""
-
-    @property
-    def goal(self) -> str:
-        """The node's own goal."""
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
-
-    @property
-    def result(self) -> Any:
-        """What it gave to `finish`."""
 
 
 class Ledger:

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from recursive_agent.status import Status
 from recursive_agent.tools import ToolContext
 
+from ..base import ScoredNode
 from .goals import parse_goal
 from .world import World
 
 CRAFTED = "Crafted"
 """How the answer to a craft that was carried out begins."""
-
-
-class ScoredNode(Protocol):
-    """What scoring reads of a node of the tree."""
-
-    @property
-    def id(self) -> str:
-        """Path of launch order."""
-
-    @property
-    def goal(self) -> str:
-        """The node's own goal."""
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
 
 
 class Ledger:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from recursive_agent.status import Status
 from recursive_agent.tools import ToolContext
@@ -86,6 +87,7 @@ class SolvedNode:
     id: str
     goal: str
     status: Status = Status.FINISHED
+    result: Any = None
 
 
 class Unsolvable(Exception):
