@@ -11,7 +11,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from ..sizes import is_large, least_bytes
-from .base import HostCall, HostCallError, HostRequest
+from .base import HostCall, HostCallError, HostRequest, RecordedAnswer
 from .link import Worker
 from .protocol import NotPlainData, ProtocolError, pack
 
@@ -56,6 +56,19 @@ class Answerer:
         self._last_id = self._total = 0
         self._answering = 0
         self._idle = anyio.Event()
+        self._live: anyio.Event | None = None
+        """Set when the replay is over; None where there is none."""
+
+    def replay(self) -> None:
+        """A cell is replayed: calls that its record does not answer wait until that is over."""
+        if self._live is None:
+            self._live = anyio.Event()
+
+    def go_live(self) -> None:
+        """No cell is replayed any more."""
+        if self._live is not None:
+            self._live.set()
+            self._live = None
 
     @property
     def waiting(self) -> bool:
@@ -79,9 +92,16 @@ class Answerer:
             answer: Awaitable[Any] | Exception = self._call(call)
         except Exception as error:  # the agent sees it like any other failure of a call
             answer = error
+        live = None
+        if isinstance(answer, RecordedAnswer):
+            if not answer.recorded:
+                live = self._live
+            if live is not None:
+                worker.send(pack(["absent", call.id]), self._tasks)
+            answer = answer.answer
         self._answering += 1
         # Not the call: its arguments would be held for as long as the answer takes, also where it is refused.
-        self._tasks.start_soon(self._answer, worker, self._under_way, scope, call.id, call.name, answer)
+        self._tasks.start_soon(self._answer, worker, self._under_way, scope, call.id, call.name, answer, live)
 
     def cancel(self, number: int) -> None:
         """The worker no longer waits for this call."""
@@ -119,9 +139,12 @@ class Answerer:
         number: int,
         name: str,
         answer: Awaitable[Any] | Exception,
+        live: anyio.Event | None,
     ) -> None:
         try:
             with scope:
+                if live is not None:
+                    await live.wait()
                 frame = await self._ask(number, name, answer)
                 if calls.pop(number, None) is not None:
                     # Calls that come together are often answered together.

@@ -20,6 +20,11 @@ from . import zygote
 WORKER_PACKAGES = ("msgpack", "RestrictedPython")
 """What a worker imports besides Python and this directory."""
 
+ISOLATED = ("-s", "-P", "-S")
+"""Options of Python that keep the user's files and the current folder out, as `-I` does, which is deaf to `ENVIRONMENT`."""
+ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+"""All variables of the zygote. Sets of texts have the same order in every one of them."""
+
 
 def start(
     command: Callable[[list[str]], list[str]], *, restricted: bool
@@ -44,12 +49,12 @@ def start(
             process = subprocess.Popen(
                 command(
                     [
-                        *("-I", "-S", "-X", "utf8", "-c", zygote.BOOT),
+                        *(*ISOLATED, "-X", "utf8", "-c", zygote.BOOT),
                         *(str(Path(__file__).parent), ":".join(sorted(paths)), str(theirs.fileno()), str(host)),
                         "restricted" if restricted else "raw",
                     ]
                 ),
-                env={},
+                env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -39,7 +39,11 @@ def _warn_once() -> None:
 
 
 class InProcessSandbox(WorkerSandbox):
-    """Cells behave as in the `process` sandbox, but run in threads of this process, kept in by the language alone."""
+    """Cells behave as in the `process` sandbox, but run in threads of this process, kept in by the language alone.
+
+    Cells can be replayed as there, except that the order of sets of strings is that of this process (PYTHONHASHSEED): a
+    replay in another process may diverge in it.
+    """
 
     def __init__(self) -> None:
         _warn_once()
@@ -82,6 +86,10 @@ class _ThreadLimiter:
 
     def allow(self, memory: int, cpu: float | None = None) -> None:
         """A thread's memory and CPU cannot be limited."""
+
+    def starved(self) -> float:
+        """Not counted: a thread waits for the interpreter's lock too."""
+        return 0.0
 
     def start(self, seconds: float, used: float) -> None:
         """Watch the cell."""

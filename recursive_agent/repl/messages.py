@@ -8,20 +8,24 @@ type in this process. The values inside (`args`, `kwargs`, `value`) are plain da
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 from .base import CellStatus, HostRequest
-from .protocol import MAX_DEPTH, MESSAGE_OBJECTS, ProtocolError, counted, is_harmless, unpack
+from .protocol import MAX_DEPTH, MESSAGE_OBJECTS, MOST_CLOCK, ProtocolError, counted, is_harmless, unpack
 
 LAUNCH = "launch_subagent"
-LAUNCH_ARGUMENTS = frozenset({"goal", "context", "returns", "max_steps", "max_tokens"})
+LAUNCH_ARGUMENTS = frozenset({"goal", "context", "returns", "max_steps", "max_tokens", "model"})
 _LAYERS = frozenset({"rlimits", "no_new_privs", "pdeathsig", "landlock", "seccomp"})
 _MOST_NAMES = 1_000
 _NAME_CHARS = 200
 _REASON_CHARS = 2_000
 _LARGEST_NUMBER = 2**62
+_LEAST_CLOCK = 4
+"""Numbers in a part of a log, at least: its counts, and a reading."""
 _DEPTH = MAX_DEPTH + 4
 """Nesting of a message: what the agent sends stands a few levels down in it."""
 _CONTAINERS = frozenset({list, dict})
@@ -62,6 +66,25 @@ class Finish:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A part of the log of the cell that runs: the host keeps the numbers and does not interpret them."""
+
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The replay of a cell that was cut short has used up the log, and goes on live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """The replay of a cell did something else than its log says."""
+
+    what: str
+
+
 class Done(NamedTuple):
     """A cell has ended."""
 
@@ -77,7 +100,7 @@ class Done(NamedTuple):
 
 Call = HostRequest
 """The agent's code calls a function of the host."""
-Message = Ready | Failed | Opened | Call | Cancel | Finish | Done
+Message = Ready | Failed | Opened | Call | Cancel | Clock | Live | Diverged | Finish | Done
 
 
 def read(
@@ -145,6 +168,28 @@ def _cancel(fields: list[Any], text: int) -> Cancel:
     return Cancel(_number(number, 1))
 
 
+def _clock(fields: list[Any], text: int) -> Clock:
+    (body,) = _exactly(1, fields)
+    values = array("d")
+    size = values.itemsize
+    if type(body) is not bytes or len(body) % size or not _LEAST_CLOCK * size <= len(body) <= MOST_CLOCK * size:
+        raise ProtocolError("a log that is none")
+    values.frombytes(body)
+    if not all(map(isfinite, values)):
+        raise ProtocolError("a log with what is no number")
+    return Clock(values)
+
+
+def _live(fields: list[Any], text: int) -> Live:
+    _exactly(0, fields)
+    return Live()
+
+
+def _diverged(fields: list[Any], text: int) -> Diverged:
+    (what,) = _exactly(1, fields)
+    return Diverged(_text(what, _REASON_CHARS))
+
+
 def _finish(fields: list[Any], text: int) -> Finish:
     (value,) = _exactly(1, fields)
     return Finish(value)
@@ -175,6 +220,9 @@ _READERS: dict[str, Callable[[list[Any], int], Message]] = {
     "failed": _failed,
     "opened": _opened,
     "cancel": _cancel,
+    "clock": _clock,
+    "live": _live,
+    "diverged": _diverged,
     "finish": _finish,
     "done": _done,
 }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..errors import SandboxError
-from .helper import WORKER_PACKAGES
+from .helper import ENVIRONMENT, WORKER_PACKAGES
 from .host import ProcessSandbox
 
 LAYERS = ("mount", "pid", "ipc", "uts", "net")
@@ -115,6 +115,7 @@ def _bubblewrap() -> list[str] | None:
         return None
     options = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup-try"]
     options += ["--hostname", "sandbox", "--die-with-parent", "--new-session", "--clearenv"]
+    options += [option for name, value in ENVIRONMENT.items() for option in ("--setenv", name, value)]
     if os.geteuid() == 0:  # each worker becomes nobody, and nothing else of root's powers comes along
         options += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:

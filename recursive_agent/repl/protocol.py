@@ -2,8 +2,8 @@
 
 A frame is four bytes of little-endian length and a msgpack array `[kind, ...]`.
 
-    host → worker   open, run, reply
-    worker → host   ready, opened, call, cancel, done
+    host → worker   open, run, reply, absent
+    worker → host   ready, opened, call, cancel, clock, live, diverged, finish, done
 
 This module is imported on both sides, so it imports nothing of the package above it.
 """
@@ -34,6 +34,9 @@ MESSAGE_OBJECTS = 100_000
 """Most values (numbers, texts, lists, dicts, keys, …) that one message of a worker may hold."""
 MESSAGE_TUPLE_KEYS = 1_000
 """Most keys of dicts in one message that are tuples."""
+
+MOST_CLOCK = 100_000
+"""Numbers in the log of one cell (see `worker.clock`), at most."""
 
 BIG_INT, FILE_STRING, SHARED_STRING = 1, 2, 3
 BIG_INT_BYTES = 128 * 1024

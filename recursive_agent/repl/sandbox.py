@@ -9,7 +9,7 @@ from typing import Any
 import anyio.abc
 
 from ..errors import SandboxError
-from .base import DEFAULT_LIMITS, HostCall, HostFunction, Repl, ReplLimits
+from .base import DEFAULT_LIMITS, HostCall, HostFunction, Recording, ReplLimits
 from .files import Files
 from .link import Worker
 from .watchdog import Watchdog
@@ -18,6 +18,9 @@ from .worker_repl import WorkerRepl
 
 class WorkerSandbox(ABC):
     """A sandbox whose REPLs live in workers behind a socket."""
+
+    records: bool = True
+    """Its REPLs record cells and replay them."""
 
     def __init__(self) -> None:
         self.enforced: frozenset[str] = frozenset()
@@ -29,7 +32,7 @@ class WorkerSandbox(ABC):
         self._watchdog = Watchdog(self._watched)
 
     def _watched(self) -> list[WorkerRepl]:
-        return [repl for repl in self._repls if repl.pid is not None]
+        return list(self._repls)
 
     async def _begin(self) -> anyio.abc.TaskGroup:
         """Start what runs as long as the sandbox is open."""
@@ -70,8 +73,9 @@ class WorkerSandbox(ABC):
         launcher: bool = True,
         returns: Mapping[str, Any] | None = None,
         limits: ReplLimits = DEFAULT_LIMITS,
-    ) -> Repl:
-        """A fresh REPL; see `Sandbox.open`."""
+        recording: Recording | None = None,
+    ) -> WorkerRepl:
+        """A fresh REPL; see `RecordingSandbox.open`."""
         reason = self._unusable()
         if reason is not None or self._tasks is None or self._clerk is None:
             raise SandboxError(reason or "the sandbox is closed")
@@ -86,6 +90,7 @@ class WorkerSandbox(ABC):
             launcher=launcher,
             returns=returns,
             limits=limits,
+            recording=recording,
             on_close=self._repls.discard,
         )
         self._repls.add(repl)

@@ -36,6 +36,7 @@ _LAST_CLOCK = 11
 ALLOWED: Mapping[str, Sequence[Check]] = {
     # the host's socket, and the loop's own pair. No MSG_OOB, no destination; nothing that sends descriptors.
     "read": (),
+    "pread64": (),  # how long the worker waited for a CPU, from the start of the file again and again
     "write": (),
     "close": (),
     "recvfrom": (OnlyBits(3, socket.MSG_DONTWAIT | socket.MSG_WAITALL | socket.MSG_NOSIGNAL),),
@@ -110,6 +111,7 @@ MACHINES = {
             "rt_sigaction": 13,
             "rt_sigprocmask": 14,
             "rt_sigreturn": 15,
+            "pread64": 17,
             "sched_yield": 24,
             "mremap": 25,
             "madvise": 28,
@@ -149,6 +151,7 @@ MACHINES = {
             "close": 57,
             "read": 63,
             "write": 64,
+            "pread64": 67,
             "ppoll": 73,
             "exit": 93,
             "exit_group": 94,

@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> int:
         furnish(show, hide)
         if os.geteuid() == 0:
             drop_capabilities()
-        os.execve(command[0], command, {})
+        os.execve(command[0], command, dict(os.environ))
     except BaseException as error:
         print(f"{error}", file=sys.stderr, flush=True)
     os._exit(125)

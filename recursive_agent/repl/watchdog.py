@@ -1,7 +1,7 @@
-"""Watches the CPU and memory of workers from outside, whatever runs in them.
+"""Watches the time, CPU and memory of workers from outside, whatever runs in them.
 
 A worker that has left the language no longer keeps its own limits. The kernel bounds its address space and the CPU of its
-whole life; the CPU of one cell, CPU between cells and the memory of many workers together are looked after here.
+whole life; time and CPU of one cell, CPU between cells and the memory of many workers together are looked after here.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class Watched(Protocol):
     def pool(self) -> MemoryPool | None:
         """The pool whose memory limit it shares."""
 
+    def check_time(self) -> None:
+        """End the cell that runs, with its worker, where it has lasted too long."""
+
     def check_cpu(self, used: float) -> None:
         """Take in that its worker has used so many seconds in all; kill it where that is too much."""
 
@@ -89,6 +92,7 @@ class Watchdog:
         for position, repl in enumerate(repls):
             if position % _A_LOOK == _A_LOOK - 1:
                 await anyio.lowlevel.checkpoint()
+            repl.check_time()
             pid = repl.pid
             if pid is None:
                 continue

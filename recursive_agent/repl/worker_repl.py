@@ -6,7 +6,8 @@ and values of a message and messages a second here, calls and bytes of their ans
 
 from __future__ import annotations
 
-import math
+import secrets
+from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic, thread_time
 from typing import Any
@@ -19,11 +20,13 @@ import anyio.to_thread
 from ..errors import SandboxError
 from ..sizes import is_large, no_collection
 from .answers import Answerer
-from .base import CellResult, CellStatus, HostCall, HostFunction, MemoryPool, ReplLimits
+from .base import CellResult, CellStatus, HostCall, HostFunction, MemoryPool, Recording, Replay, ReplLimits
 from .files import Files
 from .link import Worker, WorkerGone
-from .messages import LAUNCH, Call, Cancel, Done, Failed, Finish, Message, Opened, read
+from .log import Log
+from .messages import LAUNCH, Call, Cancel, Clock, Diverged, Done, Failed, Finish, Live, Message, Opened, read
 from .protocol import SHARED_STRING, NotPlainData, ProtocolError, pack
+from .starvation import counted, starved_of
 from .watchdog import IDLE_SECONDS, cpu_seconds
 
 KILL_GRACE = 1.0
@@ -45,21 +48,31 @@ _LOST = "All variables are lost; the next cell starts in a fresh interpreter."
 
 
 class _Clock:
-    """The wall deadline of a cell, which stands still while host calls are pending."""
+    """The wall clock of a cell. It stands still while host calls are pending, and while the worker (`pid`) gets no CPU."""
 
-    def __init__(self, deadline: float) -> None:
-        self.scope = anyio.CancelScope(deadline=deadline)
-        self._left: float | None = None
+    def __init__(self, pid: int | None) -> None:
+        self.scope = anyio.CancelScope()
+        self._pid = pid
+        self._starved = 0.0 if pid is None else starved_of(pid)
+        self._before = 0.0
+        """Seconds up to the last pause."""
+        self._since: float | None = anyio.current_time()
 
     def pause(self) -> None:
-        if self._left is None:
-            self._left = self.scope.deadline - anyio.current_time()
-            self.scope.deadline = math.inf
+        if self._since is not None:
+            self._before += anyio.current_time() - self._since
+            self._since = None
 
     def go_on(self) -> None:
-        if self._left is not None:
-            self.scope.deadline = anyio.current_time() + self._left
-            self._left = None
+        if self._since is None:
+            self._since = anyio.current_time()
+
+    def over(self, seconds: float) -> bool:
+        """Whether it has been running for more than so many seconds, and a grace."""
+        wall = self._before - KILL_GRACE + (0.0 if self._since is None else anyio.current_time() - self._since)
+        if wall <= seconds:
+            return False
+        return self._pid is None or counted(wall, starved_of(self._pid) - self._starved) > seconds
 
 
 class WorkerRepl:
@@ -79,6 +92,7 @@ class WorkerRepl:
         returns: Mapping[str, Any] | None,
         limits: ReplLimits,
         on_close: Callable[[WorkerRepl], None],
+        recording: Recording | None = None,
     ) -> None:
         self._take_worker = take_worker
         self._tasks = tasks
@@ -105,7 +119,10 @@ class WorkerRepl:
             "functions": [[function.name, function.doc] for function in functions],
             "launcher": launcher,
             "returns": returns,
+            "seed": secrets.randbits(64) if recording is None else recording.seed,
+            "records": recording is not None,
         }
+        self._log = Log(None if recording is None else recording.on_clock)
         self._context = context
         self._opening: bytes | None = None
         self._texts: list[str] = []
@@ -176,6 +193,11 @@ class WorkerRepl:
         if self.pid is not None:
             self._cpu_mark = cpu_seconds(self.pid) or 0.0
 
+    def check_time(self) -> None:
+        """End the cell that runs, with its worker, where it has lasted too long."""
+        if self._clock is not None and self._clock.over(self._limits.cell_timeout):
+            self._clock.scope.cancel()
+
     def check_cpu(self, used: float) -> None:
         """Kill the worker where it has used more CPU than its cell, or the time between cells, may take."""
         seconds = used - self._cpu_mark
@@ -209,35 +231,53 @@ class WorkerRepl:
 
     # -- cells -------------------------------------------------------------------------------------------------------
 
-    async def run(self, code: str) -> CellResult:
-        """Run one cell; see `Repl.run`. Cancelling it kills the worker."""
+    async def run(self, code: str, replay: Replay | None = None) -> CellResult:
+        """Run one cell; see `RecordingRepl.run`. Cancelling it kills the worker."""
         if self._closed or self._running:
             raise SandboxError("the REPL is closed" if self._closed else "a cell is already running in this REPL")
         self._running = True
         try:
-            note = ""
-            why = None
-            if self._worker is not None and self._worker.ended():
-                why = self._worker.reason
-                self._drop_worker()
-            if self._worker is None:
-                await self.start()
-                note = _restarted(why)
+            note = await self._prepare(replay)
             assert self._worker is not None
-            return await self._run(self._worker, code, note)
+            order = self._order(code, replay)
+            return await self._run(self._worker, order, note)
         except BaseException:
             self._drop_worker()
             raise
         finally:
             self._running = False
 
-    async def _run(self, worker: Worker, code: str, note: str) -> CellResult:
+    async def _prepare(self, replay: Replay | None) -> str | None:
+        """See that there is a worker; the note that it is not the one of the last cell, where that is so."""
+        if replay is not None and replay.restarted is not None:
+            self._drop_worker()
+            await self.start()
+            return replay.restarted
+        why = None
+        if self._worker is not None and self._worker.ended():
+            why = self._worker.reason
+            self._drop_worker()
+        if self._worker is not None:
+            return None
+        await self.start()
+        return _restarted(why)
+
+    def _order(self, code: str, replay: Replay | None) -> bytes:
+        """The message that has a cell run."""
+        self._log.begin(replay)
+        if replay is None:
+            self._answers.go_live()
+            return pack(["run", code])
+        self._answers.replay()
+        return pack(["run", code, array("d", replay.clock).tobytes(), replay.complete])
+
+    async def _run(self, worker: Worker, order: bytes, note: str | None) -> CellResult:
         started = monotonic()
         finish: Finish | None = None
-        clock = self._clock = _Clock(anyio.current_time() + self._limits.cell_timeout + KILL_GRACE)
+        clock = self._clock = _Clock(self.pid)
         if self._answers.waiting:
             clock.pause()
-        worker.send(pack(["run", code]), self._tasks)
+        worker.send(order, self._tasks)
         why = f"the cell did not stop at its limit of {self._limits.cell_timeout:g} seconds"
         with clock.scope:
             try:
@@ -249,6 +289,13 @@ class WorkerRepl:
                         return self._result(message, finish, note, monotonic() - started)
                     elif isinstance(message, Finish):
                         finish = message
+                    elif isinstance(message, Clock):
+                        self._log.put(message.values)
+                    elif isinstance(message, Live):
+                        self._log.go_live()
+                        self._answers.go_live()
+                    elif isinstance(message, Diverged):
+                        self._log.diverge(message.what)
                     elif isinstance(message, Cancel):
                         self._answers.cancel(message.id)
                     else:
@@ -257,12 +304,16 @@ class WorkerRepl:
                 why = str(error)
             except ProtocolError as error:
                 why = f"it broke the protocol ({error})"
+            finally:
+                self._clock = None
         self._drop_worker()
         wall = monotonic() - started
         if finish is not None:
-            return CellResult(status=CellStatus.FINISHED, value=finish.value, output=note, wall=wall)
+            return CellResult(
+                status=CellStatus.FINISHED, value=finish.value, output=note or "", restarted=note, wall=wall
+            )
         text = f"The interpreter was killed: {why}. {_LOST}"
-        return CellResult(status=CellStatus.KILLED, output=note, error=text, wall=wall)
+        return CellResult(status=CellStatus.KILLED, output=note or "", restarted=note, error=text, wall=wall)
 
     def _on_wait(self, waiting: bool) -> None:
         if self._clock is not None:
@@ -311,12 +362,14 @@ class WorkerRepl:
             raise ProtocolError("a message that repeats its context too often")
         return text
 
-    def _result(self, done: Done, finish: Finish | None, note: str, wall: float) -> CellResult:
+    def _result(self, done: Done, finish: Finish | None, note: str | None, wall: float) -> CellResult:
         if (done.status is CellStatus.FINISHED) != (finish is not None) or (finish is not None and done.refused):
             raise ProtocolError("a status that does not fit")
         return CellResult(
             status=done.status,
-            output=note + done.output,
+            output=(note or "") + done.output,
+            restarted=note,
+            diverged=self._log.diverged,
             error=done.error,
             value=finish.value if finish is not None else None,
             refused=done.refused,

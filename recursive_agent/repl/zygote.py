@@ -1,6 +1,6 @@
-"""The zygote: a fresh, preloaded Python with an empty environment that forks a worker whenever the host asks for one.
+"""The zygote: a fresh, preloaded Python that forks a worker whenever the host asks for one.
 
-It is started as `python -I -S` from a few lines that make this directory importable under a name of its own, so that
+It is started isolated (`helper.ISOLATED`) from a few lines that make this directory importable under a name of its own, so that
 neither the package above it nor anything of the host's process comes along.
 """
 
@@ -84,6 +84,9 @@ def rehearse(restricted: bool) -> None:
         cell: Cell | None = None
 
         def allow(self, memory: int, cpu: float | None = None) -> None: ...
+        def starved(self) -> float:
+            return 0.0
+
         def start(self, seconds: float, used: float) -> None: ...
         def relax(self) -> None: ...
         def tighten(self) -> bool:

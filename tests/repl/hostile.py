@@ -9,7 +9,9 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import anyio
@@ -19,20 +21,32 @@ from recursive_agent.errors import SandboxError
 from recursive_agent.launch import LaunchRequest
 from recursive_agent.limits import CallBudget
 from recursive_agent.prompts import describe_data
-from recursive_agent.repl.base import CellResult, CellStatus, HostCallError, HostFunction, HostRequest, ReplLimits
+from recursive_agent.repl.base import (
+    CellResult,
+    CellStatus,
+    HostCallError,
+    HostFunction,
+    HostRequest,
+    Recording,
+    Replay,
+    ReplLimits,
+)
 from recursive_agent.repl.files import Files
 from recursive_agent.repl.link import Worker
-from recursive_agent.repl.protocol import HEADER, FrameReader
+from recursive_agent.repl.protocol import HEADER, MOST_CLOCK, FrameReader
 from recursive_agent.repl.worker_repl import WorkerRepl
 from recursive_agent.returns import Returns
 from recursive_agent.status import Status
 from recursive_agent.trace.codec import Encoder
 from recursive_agent.trace.redact import Redactor
-from recursive_agent.trace.schema import CellRan, HostCalled, NodeEnded
+from recursive_agent.trace.schema import CellRan, ClockRead, HostCalled, NodeEnded
 
 LIMITS = ReplLimits(cell_timeout=5.0, message_bytes=1 << 20, message_objects=20_000, output_chars=500, most_calls=300)
 CONTEXT = {"text": "x" * (1 << 20), "numbers": [1, 2, 3]}
-KINDS = ("ready", "failed", "opened", "call", "cancel", "finish", "done", "run", "reply", "open", "")
+KINDS = (
+    *("ready", "failed", "opened", "call", "cancel", "finish", "done", "run", "reply", "open", ""),
+    *("clock", "live", "diverged", "absent"),
+)
 DONE: dict[str, Any] = {
     "status": "ok",
     "output": "",
@@ -153,7 +167,7 @@ class HostileWorker:
 
     def _action(self) -> bytes:
         choose = self.choices
-        kind = choose.byte() % 14
+        kind = choose.byte() % 16
         if kind == 0:
             return choose.bytes(60)
         if kind == 1:
@@ -190,6 +204,12 @@ class HostileWorker:
             return _frame(_packed(["finish", [msgpack.ExtType(3, bytes([choose.byte() % 3]))] * choose.number(5000)]))
         if kind == 12:
             return _frame(_packed(["finish", {choose.key(): i for i in range(choose.byte())}]))
+        if kind == 13:
+            numbers = [choose.of([0.5, 1.0, 1e308, float("nan"), float("inf"), -1.0]) for _ in range(choose.byte())]
+            body = array("d", numbers * choose.of([1, 1, 1, 200])).tobytes()
+            return _frame(_packed(["clock", body + choose.bytes(3) if choose.byte() & 1 else body]))
+        if kind == 14:
+            return _frame(_packed(choose.of([["live"], ["diverged", "x" * 5000]]))) * (1 + choose.byte() % 3)
         size = choose.number(65536) * 16
         return _frame(
             b"\x92\xa6finish\xdb" + size.to_bytes(4, "big") + choose.of([b"x", b"\xc3", b"\xff", b"\x80"]) * size
@@ -233,6 +253,14 @@ class Host:
         self.budget = CallBudget(200, 8, "your calls")
         self._encoder = Encoder(Redactor(["sk-not-a-real-secret"]))
         self.effects = 0
+        self.logged = 0
+        """Numbers of the log of the cell that runs."""
+
+    def log(self, values: Sequence[float]) -> None:
+        self.logged += len(values)
+        assert self.logged <= MOST_CLOCK
+        assert all(map(isfinite, values))
+        self._record(ClockRead(time=time.time(), node="0", step=1, values=values))
 
     async def call(self, request: HostRequest) -> Any:
         if (reason := self.budget.refusal(request.size)) is not None:
@@ -319,11 +347,14 @@ async def session(data: bytes, cells: int = 3) -> float:
             returns=None,
             limits=LIMITS,
             on_close=lambda repl: None,
+            recording=Recording(seed=1, on_clock=host.log),
         )
         with anyio.fail_after(60):
-            for _ in range(cells):
+            for number in range(cells):
+                replay = [None, Replay(clock=[1.0, 0.0, 0.0, 1.0], complete=False), Replay()][number % 3]
+                host.logged = 0
                 with contextlib.suppress(SandboxError):
-                    host.take(await repl.run("1"))
+                    host.take(await repl.run("1", replay))
             await repl.aclose()
         tasks.cancel_scope.cancel()
         peers.cancel_scope.cancel()

@@ -6,7 +6,8 @@ import random
 import socket
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from array import array
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,17 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recursive_agent.repl.base import DEFAULT_LIMITS, HostFunction, HostRequest, ReplLimits
+from recursive_agent.repl.base import DEFAULT_LIMITS, HostFunction, HostRequest, Recording, Replay, ReplLimits
 from recursive_agent.repl.files import Files
 from recursive_agent.repl.link import Pace, Worker
-from recursive_agent.repl.protocol import HEADER
+from recursive_agent.repl.protocol import HEADER, MOST_CLOCK
 from recursive_agent.repl.worker_repl import WorkerRepl
 from tests.waiting import PATIENCE, until
 
 from .hostile import DONE, session
-
-SECONDS = 20.0
-"""How long the fuzzing below goes on."""
 
 
 def frame(*message: Any) -> bytes:
@@ -43,6 +41,7 @@ async def repl_on(
     call: Callable[[HostRequest], Any],
     limits: ReplLimits = DEFAULT_LIMITS,
     context: Any = None,
+    log: Callable[[Sequence[float]], None] | None = None,
 ) -> AsyncIterator[tuple[WorkerRepl, socket.socket]]:
     """A REPL whose worker says `said` whatever it is sent; and the worker's end of the socket."""
     ours, theirs = socket.socketpair()
@@ -76,6 +75,7 @@ async def repl_on(
             returns=None,
             limits=limits,
             on_close=lambda repl: None,
+            recording=None if log is None else Recording(seed=1, on_clock=log),
         )
         tasks.start_soon(speak)
         try:
@@ -92,19 +92,19 @@ async def nothing(request: HostRequest) -> None:
     return None
 
 
-def test_an_hour_of_fuzzing_in_small() -> None:
+@pytest.mark.parametrize("seconds", [3.0, pytest.param(60.0, marks=pytest.mark.slow)])
+def test_an_hour_of_fuzzing_in_small(seconds: float) -> None:
     """Random sessions under a time bound; `python -m tests.repl.fuzz` does the same guided by coverage."""
     rng = random.Random(20_261_126)
     started = time.monotonic()
     longest = sessions = 0.0
-    while time.monotonic() - started < SECONDS:
+    while sessions <= 10 or time.monotonic() - started < seconds:
         longest = max(longest, anyio.run(session, rng.randbytes(rng.choice((30, 200, 800, 3000)))))
         sessions += 1
-    assert sessions > 10
     assert longest < PATIENCE  # a bound that holds on any machine; `benchmarks.heartbeat` has the figure
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=600))
 def test_no_session_raises_or_leaves_anything(data: bytes) -> None:
     anyio.run(session, data)
@@ -153,6 +153,55 @@ async def test_calls_of_a_worker_are_bounded_in_all() -> None:
         assert "more calls than allowed" in str(result.error)
         await until(lambda: not repl._answers._answering)
         assert len(seen) <= 50
+
+
+def clock(*values: float) -> bytes:
+    return frame("clock", array("d", values).tobytes())
+
+
+LOG = (1.0, 0.0, 0.0, 5.0)
+WRONG_LOGS = {
+    "NaN": clock(*LOG, float("nan")),
+    "infinite": clock(*LOG, float("inf")),
+    "empty": frame("clock", b""),
+    "short": clock(1.0),
+    "no whole numbers": frame("clock", b"x" * 33),
+    "text": frame("clock", "x" * 32),
+    "a list": frame("clock", [1.0] * 4),
+    "more fields": frame("clock", b"x" * 32, 1),
+    "too long": clock(*[1.0] * (MOST_CLOCK + 1)),
+    "too many": clock(*[1.0] * (MOST_CLOCK // 2 + 1)) * 2,
+    "live without a replay": frame("live"),
+    "diverged without a replay": frame("diverged", "x"),
+    "absent": frame("absent", 1),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("said", WRONG_LOGS.values(), ids=list(WRONG_LOGS))
+async def test_a_log_that_is_wrong_or_out_of_place_ends_the_worker(said: bytes) -> None:
+    seen: list[float] = []
+    async with repl_on(said + ENDED, nothing, log=seen.extend) as (repl, _):
+        assert (await repl.run("1")).status == "killed"
+    assert len(seen) <= MOST_CLOCK
+
+
+@pytest.mark.anyio
+async def test_a_log_is_taken_only_where_one_is_kept() -> None:
+    seen: list[float] = []
+    async with repl_on(clock(*LOG) + ENDED, nothing, log=seen.extend) as (repl, _):
+        assert (await repl.run("1")).status == "ok"
+    assert seen == list(LOG)
+    async with repl_on(clock(*LOG) + ENDED, nothing) as (repl, _):
+        assert "nobody asked for" in str((await repl.run("1")).error)
+    seen.clear()
+    for complete, said in ((True, b""), (True, frame("live")), (False, b""), (False, frame("live") * 2)):
+        async with repl_on(said + clock(*LOG) + ENDED, nothing, log=seen.extend) as (repl, _):
+            assert "nobody asked for" in str((await repl.run("1", Replay(complete=complete))).error)
+    assert seen == []
+    async with repl_on(frame("live") + clock(*LOG) + ENDED, nothing, log=seen.extend) as (repl, _):
+        assert (await repl.run("1", Replay(complete=False))).status == "ok"
+    assert seen == list(LOG)
 
 
 @pytest.mark.anyio

@@ -101,7 +101,7 @@ MALFORMED = {
     "call_cell_bool": body("call", 1, "tool", [], {}, True),
     "call_short": body("call", 1, "tool", [], {}),
     "launch_by_position": body("call", 1, "launch_subagent", ["goal"], {}, 1),
-    "launch_unknown_argument": body("call", 1, "launch_subagent", [], {"goal": "x", "model": "dear"}, 1),
+    "launch_unknown_argument": body("call", 1, "launch_subagent", [], {"goal": "x", "colour": "red"}, 1),
     "cancel_text": body("cancel", "1"),
     "finish_nothing": body("finish"),
     "finish_two": body("finish", 1, 2),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..starvation import counted
 from .errors import CellExit, Finished, TimedOut
 from .output import CutText
 
@@ -16,9 +17,11 @@ class Cell:
     def __init__(self) -> None:
         self.number = 0
         self.seconds = 30.0
-        """Limit of CPU and wall time."""
+        """Limit of CPU and wall time; see `starvation.counted`."""
         self.cpu_clock: Callable[[], float] = time.process_time
         """CPU used so far by what runs the cells and nothing else."""
+        self.starved_clock: Callable[[], float] = float
+        """Seconds that it has waited for a CPU so far; always 0.0 where nobody counts them."""
         self.running = False
         self.overdue = False
         """The limiter struck where nothing could be raised; the selector is to raise instead."""
@@ -34,7 +37,9 @@ class Cell:
         self.hints: list[str] = []
         """Hints on the form of the code, shown at the end of the output."""
         self._started = self._waited = 0.0
-        self._waiting: tuple[float, float] | None = None
+        self._starved = 0.0
+        """What the clock of starvation would show if it had stood still before the cell and while the cell waited."""
+        self._waiting: tuple[float, float, float] | None = None
 
     def begin(self, output_chars: int) -> None:
         """The next cell begins."""
@@ -43,6 +48,7 @@ class Cell:
         self.refused = None
         self.output = CutText(output_chars)
         self._started, self._waited = time.monotonic(), 0.0
+        self._starved = self.starved_clock()
         self.running = True
 
     def end(self) -> None:
@@ -56,21 +62,32 @@ class Cell:
 
     def wait(self, select: Callable[[], Any]) -> Any:
         """Call `select`, which waits for the host: the clock stands still, but for the CPU that is used meanwhile."""
-        self._waiting = time.monotonic(), self.cpu_clock()
+        self._waiting = time.monotonic(), self.cpu_clock(), self.starved_clock()
         try:
             return select()
         finally:
-            began, cpu = self._waiting
+            began, cpu, starved = self._waiting
+            self._starved += self.starved_clock() - starved
             self._waited += max(0.0, time.monotonic() - began - (self.cpu_clock() - cpu))
             self._waiting = None
 
     def remaining(self) -> float:
         """Seconds left of its time."""
-        now = time.monotonic()
+        now, starved = time.monotonic(), None
         if self._waiting is not None:
-            began, cpu = self._waiting
+            began, cpu, starved = self._waiting
             now = began + self.cpu_clock() - cpu
-        return self.seconds - (now - self._started - self._waited)
+        wall = now - self._started - self._waited
+        if wall < self.seconds:  # most of the time: it spares the look at the other clock
+            return self.seconds - wall
+        if starved is None:
+            starved = self.starved_clock()
+        return self.seconds - counted(wall, starved - self._starved)
+
+    def expire(self) -> None:
+        """Its time is up, however little of it has passed: so it was in the cell that this one replays."""
+        self._waited = min(self._waited, time.monotonic() - self._started - self.seconds)
+        self._starved = float("inf")  # no waiting for a CPU counts for it
 
     def stop_if_overdue(self) -> None:
         """On the way back to the agent's code: a loop that only ever calls us would never be struck."""
@@ -101,6 +118,9 @@ class Limiter(Protocol):
 
     def allow(self, memory: int, cpu: float | None = None) -> None:
         """From here on cells may take so many bytes of memory more than is in use now, and `cpu` seconds in all."""
+
+    def starved(self) -> float:
+        """Seconds that what runs the cells has waited for a CPU so far; 0.0 where nobody counts them."""
 
     def start(self, seconds: float, used: float) -> None:
         """The cell starts: it may run for so long. `used` is the CPU that the process has used so far."""

@@ -13,12 +13,12 @@ import decimal
 import enum
 import fractions
 import functools
-import random
 import re
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+from . import chance
 from .classes import SimpleNamespace
 from .ordered import OrderedDict
 from .reads import MISSING, is_agents
@@ -128,8 +128,8 @@ def _rebuilt(value: Any, part: Part, remember: Callable[[Any], None], hook: str,
         own = next((base.__dict__[hook] for base in cls.__mro__ if hook in base.__dict__), None)
         if type(own) is types.FunctionType:
             return own(value, *arguments)
-    elif cls is random.Random:
-        new = random.Random()
+    elif cls is chance.Random:
+        new = chance.Random(0)
         new.setstate(value.getstate())
         return new
     elif cls not in _EXACT:

@@ -10,6 +10,7 @@ from ..protocol import ProtocolError, pack, unpack
 from .calls import PendingCall, Subagent
 from .cell import Cell
 from .cell_loop import CellLoop
+from .clock import Clock
 from .errors import make_error
 from .incoming import START, Lost, number_of
 from .outgoing import Outgoing
@@ -26,15 +27,14 @@ _MIB = 1024 * 1024
 class Dispatcher:
     """The calls of one REPL. `send` takes a frame for the host."""
 
-    def __init__(self, cell: Cell, loop: CellLoop, send: Callable[[bytes], None]) -> None:
+    def __init__(self, cell: Cell, loop: CellLoop, send: Callable[[bytes], None], clock: Clock) -> None:
         self.outgoing = Outgoing([], 0, 0)
         self.memory_mb = 0
         """The memory limit, for errors."""
-        self.arrived: list[bytes | bytearray | Lost] = []
-        """Replies that came between cells, as they came."""
         self.subagents: list[Subagent] = []
         """Every sub-agent that was launched."""
-        self.send = send
+        self._send = send
+        self._clock = clock
         self._cell = cell
         self._loop = loop
         self._next_id = 1
@@ -42,6 +42,15 @@ class Dispatcher:
         self._unstarted: dict[int, PendingCall] = {}
         """Calls of this cell that have not begun, by identity: one that has would keep its answer here."""
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, and before it what the log has to say."""
+        self._send(self._clock.frames() + frame if self._clock.unsent else frame)
+
+    def flush(self) -> None:
+        """Send what the log has to say."""
+        if self._clock.unsent:
+            self._send(self._clock.frames())
 
     # -- from the agent's code to the host -----------------------------------------------------------------------------
 
@@ -107,11 +116,19 @@ class Dispatcher:
         """Whether a call is under way, so that the cell's clock stands still while the loop is idle."""
         return bool(self._pending)
 
-    def take_in_arrived(self) -> None:
-        """Take in the replies that came between cells."""
-        arrived, self.arrived = self.arrived, []
-        while arrived:
-            self.take_in(arrived.pop(0))
+    def awaits(self, number: int) -> bool:
+        """Whether this call has no answer yet, and was not given up."""
+        return number in self._pending
+
+    @property
+    def under_way_count(self) -> int:
+        """How many calls have no answer yet."""
+        return len(self._pending)
+
+    @property
+    def first_under_way(self) -> int:
+        """The number of the first call that has no answer yet."""
+        return next(iter(self._pending))
 
     def take_in(self, body: bytes | bytearray | Lost) -> None:
         """Take in a reply, in a cell. Where memory runs out, the call fails with the reason and the variables survive."""

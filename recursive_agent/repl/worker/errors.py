@@ -17,6 +17,10 @@ class TimedOut(CellExit):
     """The cell reached its limit of time."""
 
 
+class Diverged(CellExit):
+    """The replay of a cell did something else than its record says."""
+
+
 class Disconnected(SystemExit):
     """The host has closed the connection."""
 
@@ -51,7 +55,7 @@ ERRORS: dict[str, type[Exception]] = {
     "LaunchRefused": LaunchRefused,
     "ToolError": ToolError,
 }
-for _shown in (*ERRORS.values(), TimedOut, Finished):
+for _shown in (*ERRORS.values(), TimedOut, Finished, Diverged):
     _shown.__module__ = "builtins"  # tracebacks show the bare name
 
 

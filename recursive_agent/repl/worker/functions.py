@@ -13,7 +13,7 @@ from .cell import Cell, Limiter
 from .dispatch import Dispatcher
 from .errors import Finished
 from .fits import misfit
-from .modules import MODULES, Facade, import_facade
+from .modules import Facade, import_facade
 from .returns import read_returns
 
 _MOST_HINTS = 100
@@ -128,6 +128,7 @@ def make_launcher(calls: Dispatcher) -> Callable[..., Any]:
         returns: Any = None,
         max_steps: int | None = None,
         max_tokens: int | None = None,
+        model: str | None = None,
     ) -> PendingCall:
         """Start a sub-agent on `goal`; await the call for its result."""
         if not isinstance(goal, str):
@@ -140,12 +141,16 @@ def make_launcher(calls: Dispatcher) -> Callable[..., Any]:
             "max_steps": max_steps,
             "max_tokens": max_tokens,
         }
+        if model is not None:  # a run with one model has its calls recorded as before
+            kwargs["model"] = model
         return calls.register(Subagent(calls, kwargs, return_type))
 
     return agent_function(launch_subagent, _LAUNCH, kind="host function")
 
 
-def make_import(cell: Cell, variables: dict[str, Any], usage: Mapping[str, str]) -> Callable[..., Any]:
+def make_import(
+    cell: Cell, variables: dict[str, Any], usage: Mapping[str, str], modules: Mapping[str, Facade]
+) -> Callable[..., Any]:
     """`__import__` of the agent's code. `usage` says how to use the names that are there without an import.
 
     To import one of those does no harm: it succeeds, with a hint.
@@ -158,7 +163,7 @@ def make_import(cell: Cell, variables: dict[str, Any], usage: Mapping[str, str])
         name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
     ) -> Any:
         try:
-            return import_facade(name, globals, locals, fromlist, level)
+            return import_facade(name, globals, locals, fromlist, level, modules)
         except ImportError:
             top = name.partition(".")[0]
             present = [part for part in fromlist or (top,) if part in usage]
@@ -168,10 +173,10 @@ def make_import(cell: Cell, variables: dict[str, Any], usage: Mapping[str, str])
             hint = "; ".join(
                 f"{part} is there already, without an import: write {usage[part]}" for part in present or [top]
             )
-            if level or not present or (rest and name not in MODULES):
+            if level or not present or (rest and name not in modules):
                 raise ImportError(hint, name=name) from None
             found = {part: known(part) for part in present}
-            found.update({part: getattr(import_facade(name, None, None, [part]), part) for part in rest})
+            found.update({part: getattr(import_facade(name, None, None, [part], 0, modules), part) for part in rest})
             if len(cell.hints) < _MOST_HINTS:
                 cell.hints.append(f"{hint}.")
             return found[top] if not fromlist else Facade(name, None, found)

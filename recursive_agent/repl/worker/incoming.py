@@ -20,6 +20,7 @@ START = 16
 _RESERVE = 8 * 1024 * 1024
 """Bytes that a large reply must leave free, for the next cell to start in."""
 _REPLY = pack(["reply", 0, True, None])[HEADER.size : HEADER.size + 7]
+_RUN = pack(["run", ""])[HEADER.size + 1 : HEADER.size + 5]
 _NUMBERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 
 
@@ -44,6 +45,11 @@ class Lost:
 def is_reply(body: bytes | bytearray) -> bool:
     """Whether a body (or its start) is that of a reply."""
     return body[: len(_REPLY)] == _REPLY
+
+
+def is_run(body: bytes | bytearray) -> bool:
+    """Whether a body is the order to run a cell."""
+    return body[1 : len(_RUN) + 1] == _RUN
 
 
 def number_of(start: bytes | bytearray) -> int:

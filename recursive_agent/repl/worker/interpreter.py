@@ -16,18 +16,20 @@ import asyncio
 import gc
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..protocol import MESSAGE_OBJECTS
-from . import names
+from . import chance, names
 from .cell import Cell, Limiter
 from .cell_loop import CellLoop
+from .clock import Clock, here
 from .dispatch import Dispatcher
-from .errors import ERRORS, CellExit, Disconnected, TimedOut
+from .errors import ERRORS, CellExit, Disconnected, Diverged, TimedOut
 from .functions import make_finish, make_host_function, make_import, make_launcher, make_print, name_functions
 from .guards import make_builtins
 from .language import LanguageError, compile_cell
+from .modules import facades_for
 from .outgoing import Outgoing
 from .output import CELL_PREFIX, CutText, Report, cell_name, describe, remember_source
 from .shadowed import bring_back
@@ -52,7 +54,10 @@ class Interpreter:
         self.loop = loop
         self.limiter = limiter
         self.cell = Cell()
-        self.calls = Dispatcher(self.cell, loop, send)
+        self.clock = loop.clock = Clock(self.cell)
+        self.calls = Dispatcher(self.cell, loop, send, self.clock)
+        self.take_in_arrived: Callable[[], None] = lambda: None
+        """Takes in the answers that came before the cell."""
         self._restricted = restricted
         self._variables: dict[str, Any] = {"__name__": "__main__"}
         self._functions: dict[str, Any] = {}
@@ -71,8 +76,12 @@ class Interpreter:
         objects = settings.get("message_objects", MESSAGE_OBJECTS)
         calls.outgoing = Outgoing(shared, settings["message_bytes"], objects)
         usage = {"finish": "finish(value)", "context": "context"}
+        seed = settings.get("seed", 0)
+        self.clock.records = settings.get("records", False)
+        here.clock = self.clock
+        modules = facades_for(chance.functions(seed))
         if self._restricted:
-            known = make_builtins(self._variables, make_import(cell, self._variables, usage))
+            known = make_builtins(self._variables, make_import(cell, self._variables, usage, modules))
             name_functions(known)
         else:
             import builtins
@@ -98,10 +107,11 @@ class Interpreter:
             self._variables["_"] = value
             self.cell.output.write(repr(value) + "\n")
 
-    def run_cell(self, source: str) -> Report:
-        """Run one cell."""
+    def run_cell(self, source: str, log: Sequence[float] | None = None, *, complete: bool = True) -> Report:
+        """Run one cell; with the log of one, which ran to its end or not, replay it."""
         cell = self.cell
         cell.begin(self._output_chars)
+        self.clock.begin(log, complete=complete)
         cpu = time.process_time()
         try:
             self.limiter.start(cell.seconds, cpu)
@@ -130,12 +140,12 @@ class Interpreter:
         if self._collecting:  # what these cells let go of is really freed
             self._collecting -= 1
             gc.collect()
-        calls.take_in_arrived()
-        status, error = self._compile_and_run(source)
+        status, error = self._take_in_and_run(source)
         self.limiter.relax()
         self._show_failures()
         self._show_hints()
         cell.over = True
+        self.clock.end(timed_out=status == "timeout")
         if cell.finished:
             status, error = ("finished" if cell.refused is None else "ok"), None
         report = (
@@ -150,6 +160,15 @@ class Interpreter:
         self._error = None
         cell.output = CutText(0)
         return report
+
+    def _take_in_and_run(self, source: str) -> tuple[str, str | None]:
+        try:
+            if self.clock.diverged is not None:
+                raise self.clock.diverge(self.clock.diverged)
+            self.take_in_arrived()
+        except Diverged as problem:
+            return "error", describe(problem.with_traceback(None), self._output_chars)
+        return self._compile_and_run(source)
 
     def _compile_and_run(self, source: str) -> tuple[str, str | None]:
         name = cell_name(self.cell.number)

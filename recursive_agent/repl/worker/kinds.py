@@ -19,7 +19,6 @@ import hashlib
 import io
 import itertools
 import json
-import random
 import re
 import statistics
 import string
@@ -28,12 +27,14 @@ import types
 import typing
 from typing import Any
 
-from . import ordered, rows
+from . import chance, ordered, rows
 from .callbacks import add_done_callback, remove_done_callback
 from .calls import PendingCall, Subagent
 from .errors import LaunchRefused, SubagentError, ToolError
 from .exact import takes_exact
 from .reads import allow, allow_public, substitute
+from .tasks import Task
+from .times import METHODS
 
 
 def _always(function: Any, owner: Any) -> Any:
@@ -57,15 +58,18 @@ allow(collections.ChainMap, ("maps",))
 allow(collections.UserDict, ("data",))
 allow(collections.UserList, ("data",))
 for _cls in (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone):
-    allow_public(_cls, "strptime")
+    allow_public(_cls, "strptime", "now", "utcnow", "today")
     if hasattr(_cls, "strptime"):  # it keeps formats in a cache
         _parse = takes_exact(_cls.strptime, 0, 1)
         substitute(_cls, "strptime", functools.partial(_always, _parse), functools.partial(_always, _parse))
+for (_cls, _name), _method in METHODS.items():
+    substitute(_cls, _name, _method, _method)
 allow_public(fractions.Fraction)
 allow_public(decimal.Decimal)
 allow_public(decimal.Context)
 allow_public(time.struct_time)
-allow_public(statistics.NormalDist)
+allow_public(statistics.NormalDist, "samples")
+substitute(statistics.NormalDist, "samples", chance.samples_of, chance.samples_of_class)
 allow_public(io.StringIO, "detach")
 allow_public(io.BytesIO, "detach")
 for _hash in (*(getattr(hashlib, name)() for name in sorted(hashlib.algorithms_guaranteed)), hashlib.blake2b()):
@@ -86,7 +90,7 @@ allow(type(functools.lru_cache(len)), ("cache_info", "cache_clear", "cache_param
 allow(property, ("getter", "setter", "deleter"))
 allow(itertools.chain, (), ("from_iterable",))
 allow(enum.auto, ("value",))
-allow_public(random.Random, "VERSION")
+allow_public(chance.Random, "VERSION")
 
 # -- asyncio ---------------------------------------------------------------------------------------------------------
 
@@ -105,9 +109,10 @@ for _cls in (asyncio.Future, asyncio.tasks._GatheringFuture):  # type: ignore[at
     allow(_cls, _FUTURE)
     substitute(_cls, "add_done_callback", add_done_callback)
     substitute(_cls, "remove_done_callback", remove_done_callback)
-allow(asyncio.Task, (*_TASK, "get_name", "set_name", "uncancel", "cancelling"))
-substitute(asyncio.Task, "add_done_callback", add_done_callback)
-substitute(asyncio.Task, "remove_done_callback", remove_done_callback)
+for _cls in (asyncio.Task, Task):
+    allow(_cls, (*_TASK, "get_name", "set_name", "uncancel", "cancelling"))
+    substitute(_cls, "add_done_callback", add_done_callback)
+    substitute(_cls, "remove_done_callback", remove_done_callback)
 substitute(asyncio.TaskGroup, "create_task", _create_task)
 _QUEUE = (
     "put",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import linecache
 import os
@@ -14,11 +13,11 @@ import time
 import traceback
 import types
 
-from .. import protocol
+from .. import protocol, starvation
 from .cell import Cell, Limiter
-from .dispatch import Dispatcher
 from .errors import CellExit, TimedOut
 from .output import CELL_PREFIX
+from .turns import Turns
 
 _AGAIN = 0.02
 """Seconds between attempts to interrupt a cell that is over its limit."""
@@ -29,12 +28,13 @@ _HEADROOM = 96 * 1024 * 1024
 _HERE = os.path.dirname(__file__)  # noqa: PTH120
 _OWN = (
     *("main", "limits", "interpreter", "cell", "dispatch", "functions", "calls", "errors"),
-    *("cell_loop", "incoming", "output"),
+    *("cell_loop", "clock", "incoming", "output", "turns"),
 )
 _LOOP_FILES = ("base_events", "events", "selector_events", "unix_events")
 _CRITICAL = (
     *(f"{_HERE}/{name}.py" for name in _OWN),
     protocol.__file__,
+    starvation.__file__,
     *(f"{os.path.dirname(asyncio.__file__)}/{name}.py" for name in _LOOP_FILES),  # noqa: PTH120
     selectors.__file__,
     linecache.__file__,  # it opens files, which an exception from outside would leave open
@@ -60,31 +60,17 @@ def in_agent_code(frame: types.FrameType | None) -> bool:
 
 
 class CellSelector(selectors.DefaultSelector):
-    """Stops the cell's clock while the loop only waits for the host, and ends an idle cell at its limit."""
+    """Lets `Turns` look for news while a cell runs."""
 
     cell: Cell | None = None
-    calls: Dispatcher | None = None
+    turns: Turns | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As selectors have it. Raises CellExit at the end of the cell."""
-        cell, calls = self.cell, self.calls
-        if cell is None or calls is None or not cell.running:
+        cell, turns = self.cell, self.turns
+        if cell is None or turns is None or not cell.running:
             return super().select(timeout)
-        if cell.overdue:  # noticed where nothing could be raised
-            cell.overdue = False
-            raise CellExit if cell.finished else TimedOut
-        if timeout is not None and timeout <= 0:
-            return super().select(timeout)
-        if calls.waiting:
-            found: list[tuple[selectors.SelectorKey, int]] = cell.wait(functools.partial(super().select, timeout))
-            return found
-        left = cell.remaining()
-        if left <= 0:
-            raise TimedOut
-        found = super().select(left if timeout is None else min(timeout, left))
-        if not found and cell.remaining() <= 0:
-            raise TimedOut
-        return found
+        return turns.look(timeout, super().select)
 
 
 class ProcessLimiter(Limiter):
@@ -96,6 +82,7 @@ class ProcessLimiter(Limiter):
         self._is_tight = False
         self._cpu = resource.RLIM_INFINITY
         self._usage = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # while files can still be opened
+        self._starved = starvation.open_own()
         signal.signal(signal.SIGALRM, self._strike)
 
     def allow(self, memory: int, cpu: float | None = None) -> None:
@@ -117,6 +104,10 @@ class ProcessLimiter(Limiter):
         soft = int(seconds) + 1 + _CPU_GRACE
         soft = soft if self._cpu == resource.RLIM_INFINITY else min(soft, self._cpu)
         resource.setrlimit(resource.RLIMIT_CPU, (soft, self._cpu))
+
+    def starved(self) -> float:
+        """Seconds that this process has waited for a CPU so far."""
+        return 0.0 if self._starved is None else starvation.starved_seconds(self._starved)
 
     def start(self, seconds: float, used: float) -> None:
         """Arm the timer and the kernel's limits."""

@@ -10,15 +10,17 @@ import signal
 import socket
 import sys
 import warnings
+from array import array
 
 from .. import kernel
 from ..protocol import FILE_STRING, pack, read_file, unpack
 from .cell import Limiter
 from .cell_loop import CellLoop
 from .errors import Disconnected
-from .incoming import Connection, Lost, is_reply
+from .incoming import Connection, Lost, is_run
 from .interpreter import Interpreter
 from .limits import CellSelector, ProcessLimiter
+from .turns import Turns
 
 DIGITS = 250_000
 """Decimal digits that a whole number may be spelt with or read from: about a second of work, within the cell's clock."""
@@ -44,36 +46,43 @@ def serve(connection: Connection, loop: CellLoop, limiter: Limiter, *, restricte
     del body
     interpreter = Interpreter(loop, connection.send, limiter, restricted=restricted)
     cell, calls = interpreter.cell, interpreter.calls
-    if not process:  # the host's threads use the same clock
+    if process:
+        random.seed(settings.get("seed"))
+    else:  # the host's threads use the same clock
         cell.cpu_clock = float  # always 0.0
+    cell.starved_clock = limiter.starved
     interpreter.open(settings, context, [strings[index] for index in sorted(strings)])
     limiter.cell = cell
     limiter.allow(settings["memory_mb"] * 1024 * 1024, settings.get("cpu_seconds"))
     connection.frames.memory = limiter
 
-    def readable() -> None:  # in a cell, for the loop runs only then
-        connection.poll()
-        while connection.holds_more:
-            calls.take_in(connection.receive())
-
     def show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         cell.output.write(f"{category.__name__}: {message}\n")
 
     selector: CellSelector = loop.selector
-    selector.cell, selector.calls = cell, calls
-    loop.add_reader(connection.sock, readable)
+    turns = Turns(connection, loop, cell, calls, interpreter.clock)
+    selector.cell, selector.turns = cell, turns
+    interpreter.take_in_arrived = turns.take_in_arrived
+    loop.add_reader(connection.sock, _nothing)  # the selector takes in what comes
     if process:
         warnings.showwarning = show_warning
     connection.send(pack(["opened"]))
     while True:
         body = connection.receive()
-        if isinstance(body, Lost) or is_reply(body):
-            calls.arrived.append(body)
+        if isinstance(body, Lost) or not is_run(body):
+            turns.keep(body)
             continue
-        _, source = unpack(body)
-        if connection.holds_more:  # replies that came together with it
-            loop.call_soon(readable)
-        connection.send(pack(["done", *interpreter.run_cell(source)]))
+        _, source, *replay = unpack(body)
+        del body
+        if replay:
+            report = interpreter.run_cell(source, array("d", replay[0]), complete=replay[1])
+            del replay
+        else:
+            report = interpreter.run_cell(source)
+        calls.send(pack(["done", *report]))
+
+
+def _nothing() -> None: ...
 
 
 def make_loop() -> CellLoop:
@@ -88,7 +97,6 @@ def main(sock: socket.socket, parent: int, *, restricted: bool) -> None:
         sock.setblocking(True)
         limiter = ProcessLimiter()
         loop = make_loop()
-        random.seed()
         gc.disable()
         sys.set_int_max_str_digits(DIGITS)
         layers = kernel.lock_down(parent)

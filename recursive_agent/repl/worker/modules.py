@@ -41,10 +41,10 @@ import time
 import types
 import typing
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from . import classes, copying, ordered, regular, rows
+from . import chance, classes, copying, ordered, regular, rows, times
 from .classes import allow_bases, as_function
 from .exact import exact, plain_keywords, takes_exact
 from .reads import guarded_getattr, open_up, reveal
@@ -85,6 +85,14 @@ async def _wait(fs: Any, *, timeout: Any = None, return_when: Any = asyncio.ALL_
         if not isinstance(task, asyncio.Future):
             raise TypeError(f"asyncio.wait takes tasks, not {type(task).__name__}: write asyncio.create_task(...)")
     return await asyncio.wait(tasks, timeout=timeout, return_when=exact(return_when))
+
+
+def _as_completed(fs: Any, *, timeout: Any = None) -> Any:
+    """asyncio.as_completed, which starts in the order given: asyncio itself goes by their addresses."""
+    if asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+        raise TypeError(f"expect an iterable of futures, not {type(fs).__name__}")
+    each = {id(one): one for one in list(fs)}
+    return asyncio.as_completed([asyncio.ensure_future(one) for one in each.values()], timeout=timeout)
 
 
 def _lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
@@ -177,7 +185,7 @@ _ENUMS = (classes.Enum, classes.IntEnum, classes.StrEnum, classes.Flag, classes.
 
 _ALLOWED: dict[types.ModuleType, str] = {
     abc: "ABC",
-    asyncio: "gather sleep wait_for as_completed shield timeout timeout_at TaskGroup Queue PriorityQueue LifoQueue "
+    asyncio: "gather sleep wait_for shield timeout timeout_at TaskGroup Queue PriorityQueue LifoQueue "
     " QueueEmpty QueueFull QueueShutDown Lock Event Condition Semaphore BoundedSemaphore Barrier TimeoutError "
     "CancelledError InvalidStateError FIRST_COMPLETED FIRST_EXCEPTION ALL_COMPLETED iscoroutine iscoroutinefunction",
     base64: "b64encode b64decode urlsafe_b64encode urlsafe_b64decode b32encode b32decode b16encode b16decode b85encode "
@@ -209,8 +217,7 @@ _ALLOWED: dict[types.ModuleType, str] = {
     operator: "add sub mul truediv floordiv mod neg pos pow abs and_ or_ xor not_ invert lshift rshift eq ne lt le gt ge "
     "truth is_ is_not index contains countOf indexOf concat getitem itemgetter matmul",
     pprint: "pformat",
-    random: "Random random randint randrange uniform choice choices shuffle sample seed gauss normalvariate expovariate "
-    "betavariate triangular lognormvariate paretovariate weibullvariate vonmisesvariate gammavariate getrandbits randbytes",
+    random: chance.NAMES,
     re: "error Pattern Match",
     statistics: "mean fmean geometric_mean harmonic_mean median median_low median_high median_grouped mode multimode pstdev "
     "pvariance stdev variance quantiles covariance correlation linear_regression NormalDist StatisticsError",
@@ -237,7 +244,13 @@ _EXACT: dict[types.ModuleType, str] = {
 
 _OURS: dict[str, dict[str, Any]] = {
     "abc": {"abstractmethod": classes.abstractmethod},
-    "asyncio": {"run": _run, "wait": _wait, "create_task": _create_task, "ensure_future": _ensure_future},
+    "asyncio": {
+        "run": _run,
+        "wait": _wait,
+        "as_completed": _as_completed,
+        "create_task": _create_task,
+        "ensure_future": _ensure_future,
+    },
     "collections": {"namedtuple": classes.namedtuple, "OrderedDict": ordered.OrderedDict},
     "contextlib": {"contextmanager": _contextmanager, "asynccontextmanager": _asynccontextmanager},
     "csv": {"reader": rows.reader, "DictReader": rows.DictReader},
@@ -263,7 +276,8 @@ _OURS: dict[str, dict[str, Any]] = {
     "textwrap": {
         name: takes_exact(getattr(textwrap, name), 0) for name in ("wrap", "fill", "shorten", "dedent", "indent")
     },
-    "time": {"strptime": takes_exact(time.strptime, 0, 1)},
+    "random": {"Random": chance.Random},
+    "time": {"strptime": takes_exact(time.strptime, 0, 1), **times.FUNCTIONS},
     "types": {"SimpleNamespace": classes.SimpleNamespace},
     "typing": {
         "Annotated": _Annotated(),
@@ -342,20 +356,32 @@ MODULES = _make()
 _INTERNAL = frozenset({"time"})
 
 
+def facades_for(functions: Mapping[str, Any]) -> dict[str, Facade]:
+    """The facades of one REPL, with these functions of `random`."""
+    shared = MODULES["random"].__dict__
+    own = {name: value for name, value in shared.items() if not name.startswith("__")} | dict(functions)
+    return MODULES | {"random": Facade("random", shared["__doc__"], own)}
+
+
 def import_facade(
-    name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
+    name: str,
+    globals: Any = None,
+    locals: Any = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+    modules: Mapping[str, Facade] = MODULES,
 ) -> Any:
-    """`__import__` of agents' code."""
+    """`__import__` of agents' code, from these facades."""
     if type(fromlist) is list and name in _INTERNAL:  # C code of the library (strftime) importing for itself
         return sys.modules[name]
     if level:
         raise ImportError("relative imports mean nothing here")
-    module = MODULES.get(name)
+    module = modules.get(name)
     if module is None:
-        offered = ", ".join(sorted(MODULES))
+        offered = ", ".join(sorted(modules))
         raise ImportError(f"the module {name!r} is not available in this sandbox. Available: {offered}", name=name)
     if not fromlist:
-        return MODULES[name.partition(".")[0]]
+        return modules[name.partition(".")[0]]
     for attribute in fromlist:
         if attribute not in module.__dict__:
             raise ImportError(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_random_calls_hand_nothing_to_objects_that_lie(seed: int) -> None:
     command = [sys.executable, "-m", "tests.repl.worker.liars", str(seed), "8000"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
