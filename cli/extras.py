@@ -11,6 +11,7 @@ from recursive_agent.errors import ConfigurationError
 
 EXTRAS = {
     "train": "rao train, and the pictures of rao plot and rao eval",
+    "data": "environments whose tasks come from a local copy in parquet",
     "serve": "rao serve --agent and --engine embedded",
     "vllm": "rao serve with vLLM in this Python",
     "socks": "endpoints behind a SOCKS proxy",

@@ -1,24 +1,20 @@
-"""The model that judges agents: the options that name it, and how it is opened."""
+"""The model that judges agents: the options that name it, and what is said where an environment needs one."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
-import anyio
 import typer
 
+from rao_rl.envs import Environment
 from rao_rl.scoring.attempts import AttemptJudge
-from rao_rl.scoring.judge import Judge
-from rao_rl.scoring.verdicts import VerdictCache
-from recursive_agent.errors import ConfigurationError
-from recursive_agent.model import connect, resolve_endpoint
+from rao_rl.scoring.calibration import Calibration
+from rao_rl.scoring.config import JudgeConfig
+from rao_rl.scoring.needs import judge_notice
+from rao_rl.scoring.opening import check_judge, open_attempt_judge
 
 from .messages import say
-from .text import count
 
 _PANEL = "Judge"
 
@@ -42,42 +38,23 @@ JudgeUrlOption = Annotated[
 ]
 
 
-@asynccontextmanager
-async def open_judge(
-    model: str, base_url: str | None, cache: Path | None = None, concurrency: int = 8
-) -> AsyncIterator[tuple[Judge, list[str]]]:
-    """The judge, and what must not get into a trace."""
-    endpoint = resolve_endpoint(model, base_url)
-    chosen = connect(endpoint)
-    kept = VerdictCache(cache or _default_cache())
-    try:
-        yield Judge(chosen, cache=kept, concurrency=concurrency), [endpoint.api_key]
-    finally:
-        kept.close()
-        with anyio.CancelScope(shield=True):
-            await chosen.aclose()
+def judge_config(
+    model: str | None, base_url: str | None, concurrency: int, environment: Environment, *, recursive: bool, quiet: bool
+) -> JudgeConfig:
+    """The settings of the judge. Where the environment needs one and none is named, says who will have no score.
+
+    Raises ConfigurationError for a judge that cannot be asked, before anything is attempted.
+    """
+    config = JudgeConfig(model=model, base_url=base_url, concurrency=concurrency)
+    check_judge(config)
+    line = judge_notice(environment, judged=model is not None, recursive=recursive)
+    if line is not None and not quiet:
+        say(line)
+    return config
 
 
-@asynccontextmanager
-async def attempt_judge(
-    model: str | None, base_url: str | None, concurrency: int, *, quiet: bool
-) -> AsyncIterator[AttemptJudge | None]:
+def attempt_judge(
+    config: JudgeConfig, *, calibration: Calibration | None = None, quiet: bool
+) -> AbstractAsyncContextManager[AttemptJudge | None]:
     """The judge of attempts, None if no model is named. What it cost, apart from the agents, is said at the end."""
-    if model is None:
-        if base_url is not None:
-            raise ConfigurationError("--judge-base-url works with --judge only")
-        yield None
-        return
-    async with open_judge(model, base_url, concurrency=concurrency) as (judge, secrets):
-        yield AttemptJudge(judge, secrets=secrets)
-        if not quiet:
-            usage = judge.usage
-            say(
-                f"the judge {model} read {count(usage.prompt_tokens, 'token')} and wrote {usage.completion_tokens:,}; "
-                f"{count(judge.cached, 'verdict')} came from the cache"
-            )
-
-
-def _default_cache() -> Path:
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(caches) if Path(caches).is_absolute() else Path.home() / ".cache") / "rao" / "verdicts.db"
+    return open_attempt_judge(config, calibration=calibration, say=None if quiet else say)

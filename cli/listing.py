@@ -10,6 +10,7 @@ from rich.table import Table
 
 from rao_rl.envs import BUILT_IN, environment_names
 from rao_rl.envs.registry import about
+from rao_rl.scoring.needs import unscored_agents
 from recursive_agent.errors import ConfigurationError
 
 from .text import clean
@@ -28,6 +29,8 @@ class Listed:
     levels: Sequence[str]
     data: str | None
     """What must be on this machine and how to get it; None where nothing must be."""
+    needs_judge: str | None = None
+    """The agents that have no score without a judge; None where every agent has a verifier, or nothing is said of it."""
     error: str | None = None
     """Why it cannot be loaded."""
 
@@ -57,6 +60,7 @@ def listed(names: Sequence[str] = ()) -> list[Listed]:
                 splits={} if said is None else dict(said.sizes),
                 levels=() if said is None else list(said.levels),
                 data=None if said is None else said.data,
+                needs_judge=None if said is None else unscored_agents(said.needs_judge),
             )
         )
     return found
@@ -84,6 +88,8 @@ def _details(item: Listed) -> Any:
     lines.add_row("splits", ", ".join(f"{name} {_size(size)}" for name, size in item.splits.items()))
     lines.add_row("levels", ", ".join(item.levels) or "–")
     lines.add_row("data", "none: every task is generated" if item.data is None else clean(item.data))
+    if item.needs_judge is not None:
+        lines.add_row("judge", f"needed for {item.needs_judge} (--judge MODEL); without one these have no score")
     return lines
 
 

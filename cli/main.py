@@ -13,7 +13,7 @@ import typer
 
 from recursive_agent.errors import ModelError, RaoError
 
-from .commands import doctor, eval, export, plot, rollout, run, score, serve, trace, train
+from .commands import doctor, eval, export, plot, resume, rollout, run, score, serve, trace, train
 from .messages import say, show_warnings
 from .usage import usage_error
 
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 _USE, _TRAIN, _CHECK = "Run agents", "Record, score, train, measure", "This machine"
 app.command("run", rich_help_panel=_USE)(run.run)
+app.command("resume", rich_help_panel=_USE)(resume.resume)
 app.add_typer(trace.app, name="trace", rich_help_panel=_USE)
 app.command("serve", rich_help_panel=_USE, options_metavar="[OPTIONS]")(serve.serve)
 app.command("rollout", rich_help_panel=_TRAIN)(rollout.rollout_command)

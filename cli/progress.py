@@ -41,11 +41,12 @@ class Watch(Protocol):
         """Run beside the run until cancelled."""
 
 
-def watch(console: Console, *, quiet: bool) -> Watch:
-    """What fits the console."""
+def watch(console: Console, *, quiet: bool, lines: bool = False) -> Watch:
+    """What fits the console; `lines`: nothing that is drawn over what others write there."""
     if quiet:
         return _Silent()
-    return _LiveTree(console) if console.is_terminal and not console.is_dumb_terminal else _Lines()
+    live = console.is_terminal and not console.is_dumb_terminal and not lines
+    return _LiveTree(console) if live else _Lines()
 
 
 class _Silent:

@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 import typer
 
-from rao_rl.config import CollectConfig, CreditConfig, UpdateConfig, check_groups, current_name
+from rao_rl.config import (
+    CollectConfig,
+    CreditConfig,
+    Curriculum,
+    ImitationSettings,
+    JudgeConfig,
+    UpdateConfig,
+    check_groups,
+    current_name,
+)
 from recursive_agent.errors import ConfigurationError
 
 from .usage import flag_of, is_given
@@ -28,6 +37,8 @@ _OPTIONS: dict[str, tuple[Kind, ...]] = {
     "epochs": (_OFFLINE, _TRACES),
     "generated": (_ONLINE,),
     "eval_tasks": (_ONLINE,),
+    "judge": (_ONLINE,),
+    "judge_base_url": (_ONLINE,),
     "minutes": (_TRACES, _ENV),
     "tokens": (_TRACES, _ENV),
     "threshold": (_TRACES,),
@@ -37,7 +48,7 @@ _OPTIONS: dict[str, tuple[Kind, ...]] = {
 """Parameter to the ways of training that it belongs to; those of all are not here."""
 _SETTINGS: dict[Kind, tuple[str, ...]] = {
     _OFFLINE: ("credit.", "update.", "collect.tasks_per_step", "collect.temperature"),
-    _ONLINE: ("credit.", "update.", "collect.", "online.", "sampler."),
+    _ONLINE: ("credit.", "update.", "collect.", "online.", "sampler.", "judge."),
     _TRACES: ("imitation.",),
     _ENV: ("imitation.", "lessons."),
 }
@@ -45,6 +56,8 @@ _TWICE = {
     "lr": ("update.learning_rate", "imitation.learning_rate"),
     "save_steps": ("update.save_steps", "imitation.save_steps"),
     "noise": ("lessons.drop_child", "lessons.wrong_count"),
+    "judge": ("judge.model",),
+    "judge_base_url": ("judge.base_url",),
 }
 """Options that only give a setting another default. (--steps and --generated take precedence over theirs.)"""
 
@@ -79,6 +92,33 @@ def check_applies(
                 raise ConfigurationError(f"--set {name} has no effect on {kind}; leave it out")
 
 
+def check_demonstrations(
+    imitation: ImitationSettings, lessons: Curriculum, env: str | None, *, lessons_fit: bool
+) -> None:
+    """Raises ConfigurationError for a setting of which demonstrations that does not belong to where they come from.
+
+    `lessons_fit`: they are TextCraft's lessons. Otherwise those of `env`, or recorded traces if that is None.
+    """
+    names = ("levels", "single_share", "short_first")
+    own = [name for name in names if getattr(imitation, name) != getattr(ImitationSettings(), name)]
+    if env is None and (chosen := sorted({*own} - {"short_first"})):
+        raise ConfigurationError(f"imitation.{chosen[0]} chooses demonstrations of --env; recorded traces have none")
+    if own and lessons_fit:
+        instead = {"levels": "difficulties", "single_share": "single_share"}.get(own[0])
+        raise ConfigurationError(
+            f"imitation.{own[0]} has no effect on the lessons of textcraft"
+            + (f": set lessons.{instead}" if instead else "")
+        )
+    plain = Curriculum(seed=lessons.seed)
+    changed = [item.name for item in fields(Curriculum) if getattr(lessons, item.name) != getattr(plain, item.name)]
+    if changed and env is not None and not lessons_fit:
+        instead = {"single_share": "imitation.single_share", "difficulties": "imitation.levels"}.get(changed[0])
+        raise ConfigurationError(
+            f"lessons.{changed[0]} (or --noise) belongs to the lessons of --env textcraft without --env-set"
+            + (f"; set {instead}" if instead else "")
+        )
+
+
 def check_together(chosen: Mapping[str, Any], *, online: bool, eval_tasks: str) -> None:
     """Raises ConfigurationError for settings that contradict each other, or of which one needs another."""
     credit, update, collect = chosen["credit"], chosen["update"], chosen["collect"]
@@ -104,6 +144,8 @@ def check_together(chosen: Mapping[str, Any], *, online: bool, eval_tasks: str) 
         )
     if not online:
         return
+    if chosen["judge"].model is None and chosen["judge"] != JudgeConfig():
+        raise ConfigurationError("settings of the judge have no effect without one: name it with --judge MODEL")
     sampler = chosen["sampler"]
     check_groups(credit, collect)
     if (

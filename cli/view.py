@@ -113,6 +113,15 @@ def headline(tree: ExecutionTree) -> str:
     running = sum(node.running for node in tree.nodes.values())
     agents = count(len(tree.nodes), "agent") + (f" ({running} running)" if running and not tree.complete else "")
     parts = [agents, f"depth {tree.max_depth}", count(usage.calls, "model call"), count(usage.total_tokens, "token")]
+    by_model = tree.usage_by_model
+    if len(by_model) > 1:
+        parts[-1] += f" ({', '.join(f'{one_line(name, 40)} {each.total_tokens:,}' for name, each in by_model.items())})"
+    if shared := tree.shared_launches:
+        parts.append(f"{shared:,} shared")
+    if resumed := len(tree.resumptions):
+        parts.append("resumed once" if resumed == 1 else f"resumed {resumed:,} times")
+    if tree.origin is not None:
+        parts.append(f"forked from {one_line(tree.origin, 40)}")
     return " · ".join([*parts, seconds(tree.duration)])
 
 
@@ -143,13 +152,19 @@ def _agent(row: Row, tree: ExecutionTree, *, results: bool) -> list[Text]:
     outcome = (node.result if node.finished else node.reason) if results else None
     limit = f"/{node.max_steps}" if node.max_steps else ""
     return [
-        Text.assemble((row.guide, "dim"), (sign, style), " ", one_line(node.goal), (score, "magenta")),
+        Text.assemble(
+            (row.guide, "dim"), (sign, style), " ", (_model(node), "blue"), one_line(node.goal), (score, "magenta")
+        ),
         Text("" if outcome is None else one_line(outcome)),
         Text(state(node, tree), style=style),
         Text(f"step {len(node.steps)}{limit}", style="dim"),
         Text(f"{node.usage.total_tokens:,} tok", style="dim"),
         Text(seconds(node.duration), style="dim"),
     ]
+
+
+def _model(node: Node) -> str:
+    return "" if node.model is None else f"{one_line(node.model, 40)}: "
 
 
 def _folded(row: Row) -> list[Text]:

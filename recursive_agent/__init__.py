@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .agent import Agent
+from .approval import Approval, Approve, Approver, PendingCall
 from .checkpoint import CheckpointSettings
+from .compaction import Compaction
 from .errors import (
     AuthenticationFailed,
     BadRequest,
@@ -24,6 +26,7 @@ from .errors import (
     ModelNotFound,
     NotFinished,
     RaoError,
+    ReplayDiverged,
     RunFailed,
     SandboxError,
     TraceError,
@@ -47,6 +50,7 @@ from .model import (
     connect,
     resolve_endpoint,
 )
+from .model_choice import ModelChoice
 from .repl import (
     CellResult,
     CellStatus,
@@ -65,13 +69,17 @@ from .repl import (
     sandbox_names,
 )
 from .result import Result
+from .run_config import LaunchInfo
 from .scoring import Scorer
 from .status import Status
 from .stream import Stream
 from .tools import ToolContext, tool
-from .trace.node import Node, Step
+from .trace.node import Finding, Node, Step
 from .trace.schema import (
+    ApprovalAnswered,
+    ApprovalAsked,
     CellRan,
+    ClockRead,
     Event,
     HostCalled,
     ModelCalled,
@@ -80,6 +88,7 @@ from .trace.schema import (
     RunEnded,
     RunStarted,
     Scored,
+    Steered,
     Waiting,
 )
 from .trace.tree import ExecutionTree
@@ -105,6 +114,11 @@ _LAZY = {
 
 __all__ = [
     "Agent",
+    "Approval",
+    "ApprovalAnswered",
+    "ApprovalAsked",
+    "Approve",
+    "Approver",
     "AuthenticationFailed",
     "BadRequest",
     "Capabilities",
@@ -114,6 +128,8 @@ __all__ = [
     "CellStatus",
     "ChatModel",
     "CheckpointSettings",
+    "ClockRead",
+    "Compaction",
     "Completion",
     "ConfigurationError",
     "ContextOverflow",
@@ -124,16 +140,19 @@ __all__ = [
     "Event",
     "ExecutionTree",
     "Explaining",
+    "Finding",
     "HostCallError",
     "HostCalled",
     "HostFunction",
     "HostRequest",
     "InProcessSandbox",
     "Keyed",
+    "LaunchInfo",
     "Limits",
     "Message",
     "Model",
     "ModelCalled",
+    "ModelChoice",
     "ModelError",
     "ModelNotFound",
     "NamespaceSandbox",
@@ -142,11 +161,13 @@ __all__ = [
     "NodeEnded",
     "NodeStarted",
     "NotFinished",
+    "PendingCall",
     "Prices",
     "ProcessSandbox",
     "RaoError",
     "Repl",
     "ReplLimits",
+    "ReplayDiverged",
     "Result",
     "RunEnded",
     "RunFailed",
@@ -161,6 +182,7 @@ __all__ = [
     "ServedCheckpoint",
     "SolveOptions",
     "Status",
+    "Steered",
     "Step",
     "Stream",
     "Throttled",

@@ -5,6 +5,7 @@
     ├── NotFinished                         `result.output` was read, but the run did not finish
     ├── SandboxError (RuntimeError)         the sandbox cannot start
     ├── TraceError (ValueError)             a trace file cannot be read or created
+    ├── ReplayDiverged                      a run cannot be resumed as it was recorded: an agent's code did something else
     ├── RunFailed                           any other exception ended the run: a bug in rao, or in a model, a sandbox or
     │                                       another part that the caller wrote; see `__cause__`
     └── ModelError                          the endpoint failed, after every retry
@@ -25,14 +26,14 @@ the modules of results and traces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .status import Status
-    from .trace.node import Node
+    from .trace.node import Finding, Node
     from .usage import Usage
 
 
@@ -77,6 +78,10 @@ class PartialResult(Protocol):
         """What the whole run used."""
 
     @property
+    def partial(self) -> Sequence[Finding]:
+        """What sub-agents that finished had found, if the run did not finish."""
+
+    @property
     def trace_path(self) -> Path | None:
         """The trace file, where there is one."""
 
@@ -104,6 +109,10 @@ class NotFinished(RaoError):
 
 class SandboxError(RaoError, RuntimeError):
     """The sandbox cannot start, or not with the required protection; the message says why."""
+
+
+class ReplayDiverged(RaoError):
+    """The code of an agent did not do again what is recorded of it; the message says where, and what can be chosen."""
 
 
 class TraceError(RaoError, ValueError):

@@ -40,7 +40,10 @@ class Limits:
     timeout: float | None = 900.0
     """Wall-clock seconds for the whole tree."""
     cell_timeout: float = 30.0
-    """Seconds (CPU and wall) of one cell; waiting for tools and sub-agents does not count."""
+    """Seconds (CPU and wall) of one cell; waiting for tools and sub-agents does not count.
+
+    On a busy machine, waiting for a CPU does not count either, but a cell never lasts more than five times the limit.
+    """
     cell_memory_mb: int = 256
     """Memory of one agent's interpreter, in MiB."""
     max_concurrency: int = 16
@@ -154,6 +157,10 @@ class Budget:
         self.limit = limit
         self.settled = 0.0
         self.reserved = 0.0
+        self.held = 0
+        """How many tasks may still spend from it although its agent has ended."""
+        self.owner: Budget | None = None
+        """Where it returns to, once nobody holds it any more."""
         self._queue: deque[_Waiter] = deque()
 
     @property
@@ -217,8 +224,10 @@ class Slots:
     processes.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, within: Slots | None = None) -> None:
+        """With `within`, each slot takes one of those as well: the slots of one model within those of the tree."""
         self._free = total
+        self._within = within
         self._begun: deque[anyio.Event] = deque()
         self._fresh: deque[anyio.Event] = deque()
 
@@ -234,6 +243,16 @@ class Slots:
                 self._release()
 
     async def _take(self, begun: bool) -> None:
+        await self._take_own(begun)
+        if self._within is None:
+            return
+        try:
+            await self._within._take(begun)
+        except BaseException:
+            self._release_own()
+            raise
+
+    async def _take_own(self, begun: bool) -> None:
         if self._free > 0:
             self._free -= 1
             return
@@ -246,10 +265,15 @@ class Slots:
             if turn in queue:
                 queue.remove(turn)
             else:  # the slot was handed over at the same moment
-                self._release()
+                self._release_own()
             raise
 
     def _release(self) -> None:
+        self._release_own()
+        if self._within is not None:
+            self._within._release()
+
+    def _release_own(self) -> None:
         queue = self._begun or self._fresh
         if queue:
             queue.popleft().set()
@@ -323,22 +347,85 @@ class ByteBudget:
 class Account:
     """Where one node's calls are paid from: its own share of tokens, or its parent's account, and the tree's money."""
 
-    def __init__(self, tokens: Budget, cost: Budget, prices: Prices | None, *, own_share: bool) -> None:
+    def __init__(
+        self, tokens: Budget, cost: Budget, prices: Prices | None, *, own_share: bool, parent: Account | None = None
+    ) -> None:
         self.tokens = tokens
         self.cost = cost
         self.prices = prices
         self.own_share = own_share
+        self._parent = parent
+        """The account that this share is carved out of."""
+        self.lent = 0.0
+        """Tokens in the shares of children that have not ended."""
 
     def share(self, amount: int) -> Account | None:
         """Carve a child's own share out of this account; None where there is not enough."""
         if not self.tokens.take(amount):
             return None
-        return Account(Budget(amount), self.cost, self.prices, own_share=True)
+        self.lent += amount
+        return Account(Budget(amount), self.cost, self.prices, own_share=True, parent=self)
+
+    def at(self, prices: Prices | None) -> Account:
+        """The same tokens and money, for calls of a model with these prices."""
+        if prices == self.prices:
+            return self
+        return Account(self.tokens, self.cost, prices, own_share=self.own_share, parent=self._parent)
+
+    def take_over(self, amount: int, usage: Usage) -> Account:
+        """A child's own share of `amount`, of which it had used `usage` before the run was interrupted; it is counted here so
+        far. The share is smaller where others have used what was left.
+        """
+        spent = usage.total_tokens + usage.unconfirmed
+        self.tokens.settled -= spent
+        room = max(float(spent), min(float(amount), self.tokens.free))
+        self.tokens.reserved += room
+        self.lent += room
+        share = Account(Budget(room), self.cost, self.prices, own_share=True, parent=self)
+        share.tokens.settled = spent
+        return share
+
+    def already_spent(self, usage: Usage) -> None:
+        """Count what was used before the run was interrupted."""
+        self.tokens.settled += usage.total_tokens + usage.unconfirmed
+        doubtful = (
+            0.0 if self.prices is None else max(self.prices.bound(1, 0), self.prices.bound(0, 1)) * usage.unconfirmed
+        )
+        self.cost.settled += usage.cost + doubtful
+
+    def not_spent(self, usage: Usage) -> None:
+        """Count less: what was used for an earlier question."""
+        self.tokens.settled -= usage.total_tokens + usage.unconfirmed
+        self.cost.settled -= usage.cost
 
     def give_back(self, share: Account) -> None:
-        """End a share: what it did not spend returns to this account."""
-        if share.tokens.limit is not None:
-            self.tokens.settle(share.tokens.limit, share.tokens.settled)
+        """End a share: what it did not spend returns to this account, as soon as nobody holds the share open any more."""
+        budget = share.tokens
+        if budget is self.tokens or budget.limit is None:  # no share, but this account itself
+            return
+        self.lent -= budget.limit
+        if budget.held:
+            budget.owner = self.tokens
+        else:
+            self.tokens.settle(budget.limit, budget.settled)
+
+    def hold(self) -> None:
+        """Keep this account's share, and those that it is carved out of, open beyond the end of their agents."""
+        account: Account | None = self
+        while account is not None:
+            account.tokens.held += 1
+            account = account._parent
+
+    def let_go(self) -> None:
+        """End one `hold`: shares that were given back meanwhile return now."""
+        account: Account | None = self
+        while account is not None:
+            budget = account.tokens
+            budget.held -= 1
+            if not budget.held and budget.owner is not None and budget.limit is not None:
+                owner, budget.owner = budget.owner, None
+                owner.settle(budget.limit, budget.settled)
+            account = account._parent
 
     async def reserve(self, prompt: int, completion: int) -> Reservation:
         """Reserve one call of at most these sizes; the completion may be cut to what is left, but not below 1 token.

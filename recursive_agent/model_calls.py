@@ -2,65 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
 from .errors import ContextOverflow, ModelError
 from .launch import Launch
 from .limits import LimitReached, Reservation
-from .model.base import Completion, Conversation
-from .trace.schema import ModelCalled
+from .messages import Message
+from .model.base import Completion, Conversation, Restorable, Retractable
+from .trace.schema import STEP, ModelCalled
 from .tree import Tree
 from .usage import Usage
+from .wrap_up import WrapUp
 
 
 class ModelCalls:
     """Asks the model for one agent, one call after the other."""
 
-    def __init__(self, tree: Tree, launch: Launch, conversation: Conversation) -> None:
+    def __init__(self, tree: Tree, launch: Launch, conversation: Conversation, wrap_up: WrapUp) -> None:
         self.usage = Usage()
         """What the agent's own calls used."""
         self._tree = tree
         self._launch = launch
         self._conversation = conversation
+        self._wrap_up = wrap_up
         self._recorded = 0
         """Messages that the trace holds already."""
+        self._begun = False
+        """Whether the trace holds a call of the agent."""
         self._reservation: Reservation | None = None
         """What is held for the call under way."""
 
-    async def ask(self, step: int, *, on_leaving: Callable[[], None]) -> Completion:
+    def begin(self, conversation: Conversation) -> None:
+        """Go on with another conversation, whose first call is recorded with its whole prompt."""
+        self._conversation, self._recorded = conversation, 0
+
+    @property
+    def unseen(self) -> Sequence[Message]:
+        """The messages of the conversation that the model has not been shown."""
+        return self._conversation.messages[self._recorded :]
+
+    def take_back(self) -> None:
+        """Remove the messages that the model has not been shown from the conversation."""
+        conversation, sent = self._conversation, self._recorded
+        if isinstance(conversation, Retractable):
+            conversation.retract(sent)
+        else:
+            del conversation.messages[sent:]
+
+    async def ask(
+        self,
+        step: int,
+        *,
+        on_leaving: Callable[[], None],
+        most: int | None = None,
+        purpose: str = STEP,
+        train: bool = True,
+    ) -> Completion:
         """One model call, paid for. `on_leaving` is called when the call has its slot and goes out.
 
-        Raises LimitReached where the budget does not allow it, ContextOverflow, ModelError.
+        The answer has at most `most` tokens. `purpose` and `train` are recorded; see `ModelCalled`. Raises LimitReached where
+        the budget does not allow it, ContextOverflow, ModelError.
         """
         tree, conversation = self._tree, self._conversation
-        config = tree.config
+        config = tree.models.config(self._launch.model)
         prompt = await conversation.prompt_tokens()
-        answer = config.sampling.max_tokens
+        answer = config.sampling.max_tokens if most is None else min(config.sampling.max_tokens, most)
         if config.context_limit is not None:
             answer = min(answer, config.context_limit - prompt)
             if answer < 1:
                 raise ContextOverflow(f"the prompt of {prompt:,} tokens leaves no room in {config.context_limit:,}")
+        if (cap := self._wrap_up.cap(prompt)) is not None:
+            answer = min(answer, cap)
         messages = conversation.messages[self._recorded :]
         reservation = self._reservation = await self._launch.account.reserve(prompt, answer)
         left_at: float | None = None
         try:
-            async with tree.slots.slot(begun=step > 1) as slot:
+            async with tree.models.slots(self._launch.model).slot(begun=step > 1) as slot:
 
                 async def retry(tokens: int) -> None:
                     async with slot.lent():
                         await reservation.renew(tokens)
 
+                await tree.steering.gate()
                 on_leaving()
                 left_at = tree.now()
                 completion = await conversation.complete(
-                    max_tokens=reservation.completion, seed=self._seed(step), on_lost=retry
+                    max_tokens=reservation.completion, seed=self._seed(step, purpose), on_lost=retry
                 )
         except BaseException as error:
             self._settle_failure(error, left=left_at is not None)
             raise
         self._reservation = None
+        self._wrap_up.answered(completion, tree.now() - left_at)
         lost = completion.usage.unconfirmed - reservation.lost
         reservation.settle(completion.usage, unconfirmed=max(0, lost))
         usage = completion.usage
@@ -85,9 +120,37 @@ class ModelCalls:
                 logprobs=completion.logprobs,
                 attempts=completion.attempts,
                 reasoning=completion.reasoning,
+                purpose=purpose,
+                restart=self._begun and not self._recorded,
+                train=train,
             )
         )
-        self._recorded = len(conversation.messages)
+        self._recorded, self._begun = len(conversation.messages), True
+        return completion
+
+    def restore(self, recorded: ModelCalled) -> Completion:
+        """Take over a call of the record: what was sent and what was answered, as it stands there. Nothing is sent."""
+        completion = Completion(
+            text=recorded.text,
+            finish_reason=recorded.finish_reason,
+            usage=recorded.usage,
+            model=recorded.model,
+            version=recorded.version,
+            tool_calls=tuple(recorded.tool_calls),
+            prompt_token_ids=recorded.prompt_token_ids,
+            token_ids=recorded.token_ids,
+            logprobs=recorded.logprobs,
+            attempts=recorded.attempts,
+            reasoning=recorded.reasoning,
+        )
+        conversation = self._conversation
+        del conversation.messages[self._recorded :]  # how we would word it now
+        if isinstance(conversation, Restorable):
+            conversation.restore(recorded.messages, completion)
+        else:
+            conversation.add(*recorded.messages, Message("assistant", completion.text, completion.tool_calls))
+        self._recorded, self._begun = len(conversation.messages), True
+        self._wrap_up.answered(completion, 0.0)
         return completion
 
     def abandon(self) -> None:
@@ -108,9 +171,9 @@ class ModelCalls:
         reservation.settle(Usage(), unconfirmed=doubtful)
         self.usage += Usage(unconfirmed=reservation.lost)
 
-    def _seed(self, step: int) -> int | None:
+    def _seed(self, step: int, purpose: str) -> int | None:
         """A seed for this call that depends on the run's seed and the place in the tree, never on timing."""
         if self._tree.seed is None:
             return None
-        place = f"{self._tree.seed}/{self._launch.id}/{step}".encode()
+        place = f"{self._tree.seed}/{self._launch.id}/{step}{'' if purpose == STEP else f'/{purpose}'}".encode()
         return int.from_bytes(blake2b(place, digest_size=4).digest(), "big") >> 1

@@ -58,7 +58,7 @@ class Turn:
     """A cell that was run, and what is to be said of it.
 
     `refusal` says why `finish` did not take the value, `added` what was supplied to the code, `left` how many answers the agent
-    still has.
+    still has; `wrap_up` asks for the result in the next one.
     """
 
     cell: CellResult
@@ -66,6 +66,7 @@ class Turn:
     refusal: str | None = None
     added: Sequence[str] = ()
     left: int | None = None
+    wrap_up: bool = False
 
 
 class Observations:
@@ -111,7 +112,7 @@ class Observations:
             parts.append("(no output)")
         return "\n".join(parts)
 
-    def without_code(self, action: Action, status: str) -> str:
+    def without_code(self, action: Action, status: str, *, wrap_up: bool = False) -> str:
         """The observation of an answer without code; the right form is shown only for the first time."""
         if not self._hints:
             return action.note or ""
@@ -119,6 +120,8 @@ class Observations:
         if action.example is not None and not self._showed_form:
             self._showed_form = True
             parts.append(action.example)
+        if wrap_up:
+            parts.append(_LAST)
         return self._with_status("\n".join(part for part in parts if part), status)
 
     def _next(self, turn: Turn) -> str:
@@ -126,7 +129,7 @@ class Observations:
         code = (turn.action.code or "").strip()
         self._run[code] += 1
         again = self._run[code] > 1
-        if turn.left == 1:
+        if turn.left == 1 or turn.wrap_up:
             return _LAST
         if turn.refusal is not None:
             needed = "" if self._words is None else f" The value must be: {self._words}"

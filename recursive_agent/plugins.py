@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +13,29 @@ from typing import Generic, TypeVar
 from .errors import ConfigurationError, described
 
 T = TypeVar("T", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class Included(Mapping[str, T]):
+    """Parts of this project by name, each imported when it is first asked for."""
+
+    package: str
+    places: Mapping[str, str]
+    """For each name the place below the package, as `module:name`."""
+
+    def __getitem__(self, name: str) -> T:
+        module, _, attribute = self.places[name].partition(":")
+        found: T = getattr(importlib.import_module(f".{module}", self.package), attribute)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from .checkpoint import ActionFormat, PromptStyle
 from .model.base import Message
+from .run_config import RunConfig
 from .tools import Tool
 from .type_words import type_words
 from .worked_examples import LAUNCH_CALL, Data, Likeness, callable_line, worked_examples
@@ -87,6 +88,9 @@ class Situation:
     instructions: str | None
     room: int | None = None
     """Tokens that the agent may use at most, in one call or in all; None: no limit is known."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The models that sub-agents may have, with what to say of each; empty where the agent does not choose."""
+    own_model: str | None = None
 
     def has_examples(self, style: PromptStyle) -> bool:
         """Whether worked examples open the conversation."""
@@ -115,7 +119,7 @@ def opening(style: PromptStyle, action_format: ActionFormat, situation: Situatio
         return [Message("user", _minimal(situation))]
     system = _SYSTEM.format(
         action=_ACTIONS[action_format],
-        launcher=_LAUNCHER if situation.launcher else "",
+        launcher=_launcher(situation) if situation.launcher else "",
         tools=_describe_tools(situation.tools),
         instructions=f"\n{situation.instructions.strip()}\n" if situation.instructions else "",
     )
@@ -146,9 +150,30 @@ def opening(style: PromptStyle, action_format: ActionFormat, situation: Situatio
     return [Message("system", system.strip()), *examples, Message("user", "\n\n".join(parts))]
 
 
+def model_words(config: RunConfig) -> str:
+    """What an agent that chooses a model for a sub-agent is told of one."""
+    words = [config.description.strip()] if config.description else []
+    if config.prices is not None:
+        words.append(f"{config.prices.prompt:g} / {config.prices.completion:g} per million prompt / completion tokens")
+    return "; ".join(words)
+
+
+def _launcher(situation: Situation) -> str:
+    if not situation.models:
+        return _LAUNCHER
+    lines = [
+        f"`model` is the name of the new agent's model; left out, it has yours ({situation.own_model!r}). The models:"
+    ]
+    lines += [f"  {name!r}{': ' if words else ''}{words}" for name, words in situation.models.items()]
+    text = _LAUNCHER.replace("max_tokens=None)", "max_tokens=None, model=None)", 1)
+    return text + "".join(f"      {line}\n" for line in lines)
+
+
 def _minimal(situation: Situation) -> str:
     names = [*situation.tools, *(["launch_subagent"] if situation.can_launch else []), "finish"]
     lines = [situation.goal, " ".join(names)]
+    if situation.models and situation.can_launch:
+        lines.append(f"models: {', '.join(situation.models)}")
     if situation.context is not None:
         lines.append(f"context: {describe_data(situation.context)}")
     return "\n".join(lines)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,24 @@ from .goal import Goal
 from .launch import Launch, Outcome
 from .limits import Account, Budget, Limits
 from .node import AgentNode
+from .once import Once, key_of
 from .plain import NotPlain, plain
 from .repl.base import Sandbox
 from .result import Result
-from .scoring import Scorer, assess, unscored
+from .resume import Continuation
+from .resumption import Resumption
+from .returns import Returns
+from .run_config import RunConfig
+from .scoring import OwnTime, Scorer, assess, late, unscored
+from .steering import Steering
+from .threads import call_in_thread
 from .trace.folder import trace_path
+from .trace.journal import Past
 from .trace.recorder import Recorder
 from .trace.schema import ROOT, Scored
 from .trace.store import TraceWriter
 from .trace.tree import Node
-from .tree import RunConfig, Sink, Tree
+from .tree import Sink, Tree
 
 Ready = Callable[[AsyncExitStack], Awaitable[tuple[RunConfig, Sandbox]]]
 """Opens what a run needs, to be closed with the stack."""
@@ -48,6 +57,8 @@ async def run_goal(
     trace_dir: Path | None = None,
     secrets: Sequence[str] = (),
     sinks: tuple[Sink, ...] = (),
+    steering: Steering | None = None,
+    continuation: Continuation | None = None,
 ) -> Result:
     """Open what the run needs, run it to its end, and give its record. `secrets` are redacted in the trace.
 
@@ -65,11 +76,21 @@ async def run_goal(
                 config, sandbox = await ready(stack)
                 scope.deadline = math.inf
                 run = uuid.uuid4().hex[:12]
+                writer: TraceWriter | None = None
+                resumption: Resumption | None = None
+                if continuation is not None:
+                    record, writer = await call_in_thread(continuation.open, trace_dir, secrets, limits)
+                    if writer is not None:
+                        stack.callback(writer.close)
+                    run, goal = record.run, continuation.goal(record, goal)
+                    resumption = await call_in_thread(continuation.resumption, record, config, secrets)
+                elif trace_dir is not None:
+                    writer = TraceWriter(
+                        trace_path(trace_dir, run), secrets=secrets, max_bytes=limits.max_trace_mb * 1024**2
+                    )
                 recorder = None
-                if trace_dir is not None:
-                    path = trace_path(trace_dir, run)
-                    writer = TraceWriter(path, secrets=secrets, max_bytes=limits.max_trace_mb * 1024**2)
-                    recorder = Recorder(writer)
+                if writer is not None:
+                    path, recorder = writer.path, Recorder(writer)
                     stack.callback(recorder.release)
                 tree = Tree(
                     config,
@@ -77,11 +98,14 @@ async def run_goal(
                     run=run,
                     seed=goal.seed,
                     group=goal.group,
-                    settings=_settings(config, sandbox),
+                    settings=_settings(config, sandbox) | {"cell_seed": run if goal.seed is None else str(goal.seed)},
+                    secrets=secrets,
                     sinks=sinks,
                     recorder=recorder,
+                    resumption=resumption,
+                    steering=steering,
                 )
-                outcome = await _run(tree, goal)
+                outcome = await _run(tree, goal, None if resumption is None else resumption.past)
                 scope.deadline = anyio.current_time() + _CLOSE_SECONDS
         if scope.cancelled_caught and tree is None:
             raise SandboxError("the sandbox and the connection were not open in time; is this machine overloaded?")
@@ -101,7 +125,7 @@ async def run_goal(
     return result
 
 
-async def _run(tree: Tree, goal: Goal) -> Outcome:
+async def _run(tree: Tree, goal: Goal, past: Past | None) -> Outcome:
     """Run the root to its end, score the nodes, close the record.
 
     Where `tree.failure` is set afterwards, the run failed. Raises only cancellation from outside, and faults of ours.
@@ -110,7 +134,11 @@ async def _run(tree: Tree, goal: Goal) -> Outcome:
         if tree.recorder is not None:
             tasks.start_soon(tree.recorder.run)
         try:
-            outcome = await _root(tree, _launch(tree, goal))
+            if past is not None and past.ended:  # only the end of its record is missing
+                output = await call_in_thread(goal.returns.validate, past.node.result)
+                outcome = Outcome(past.node.status, output, past.node.result)
+            else:
+                outcome = await _root(tree, _launch(tree, goal, past))
             tree.end_all()
             if goal.score is not None:
                 await _score(tree, goal.score)
@@ -119,9 +147,10 @@ async def _run(tree: Tree, goal: Goal) -> Outcome:
     return outcome
 
 
-def _launch(tree: Tree, goal: Goal) -> Launch:
+def _launch(tree: Tree, goal: Goal, past: Past | None) -> Launch:
     limits = tree.config.limits
     tokens, cost = Budget(limits.max_tokens), Budget(limits.max_cost)
+    model = tree.models.of_root(goal.text, goal.context, None if past is None else past.node.model)
     return Launch(
         id=ROOT,
         parent=None,
@@ -129,34 +158,74 @@ def _launch(tree: Tree, goal: Goal) -> Launch:
         goal=goal.text,
         context=goal.context,
         returns=goal.returns,
-        account=Account(tokens, cost, tree.config.prices, own_share=False),
-        max_steps=limits.max_steps,
+        account=(tree.account or Account(tokens, cost, None, own_share=False)).at(tree.models.config(model).prices),
+        max_steps=limits.max_steps if past is None else past.allowed_steps(limits.max_steps),
         max_tokens=limits.max_tokens,
+        model=model,
+        past=past,
     )
 
 
 async def _root(tree: Tree, launch: Launch) -> Outcome:
     try:
-        with tree.scope as scope:
-            if (timeout := tree.config.limits.timeout) is not None:
-                scope.deadline = anyio.current_time() + timeout
+        with tree.scope:
+            tree.clock.start(tree.config.limits.timeout)
             with tree.watching_waits():
-                return await AgentNode(tree, launch).run()
+                async with sharing(tree):
+                    return await AgentNode(tree, launch).run()
     except Exception as error:  # a fault of ours, outside every agent's life
         tree.fail(documented(error))
         raise
+    finally:
+        tree.clock.stop()
+        tree.steering.detach()
     root = tree.record.root
     return Outcome(root.status, reason=root.reason)
 
 
+def _ended(node: Node, account: Account) -> Launch:
+    """The launch of an agent that had finished before its run was interrupted."""
+    return Launch(
+        id=node.id,
+        parent=node.parent,
+        depth=node.depth,
+        goal=node.goal,
+        context=None,
+        returns=Returns(None),
+        account=account,
+        max_steps=1,
+        max_tokens=None,
+    )
+
+
+@asynccontextmanager
+async def sharing(tree: Tree) -> AsyncIterator[None]:
+    """While the block lasts, the tree has a place for work that several agents wait for, where the run asks for that."""
+    if not tree.config.share_identical:
+        yield
+        return
+    async with task_group() as tasks:
+        tree.once = Once(tasks)
+        for node in tree.record.nodes.values():
+            if node.finished and node.parent is not None and tree.account is not None:
+                done = _ended(node, tree.account)
+                key = key_of(node.goal, node.context, node.returns, node.model, node.max_steps, node.max_tokens)
+                tree.once.remember(key, done, node.result)
+        yield
+        tasks.cancel_scope.cancel()
+
+
 async def _score(tree: Tree, score: Scorer) -> None:
-    """Score the nodes within the time that the run has left.
+    """Score the nodes within the time that the run has left, or within the scorer's own (`OwnTime`).
 
     The root is asked about first and recorded last. If the scoring is cut off, every agent that has no score yet gets a
     `judge_error`, the root among them: training then leaves the run out, and `rao score` completes it.
     """
     deadline = math.inf
-    if (timeout := tree.config.limits.timeout) is not None:
+    scorer: object = score
+    if isinstance(scorer, OwnTime):
+        deadline = anyio.current_time() + (math.inf if scorer.scoring_timeout is None else scorer.scoring_timeout)
+    elif (timeout := tree.config.limits.timeout) is not None:
         deadline = max(tree.scope.deadline, anyio.current_time() + min(SCORING_SECONDS, timeout))
     waiting = dict(tree.record.nodes)
     of_root: Scored | None = None
@@ -165,7 +234,7 @@ async def _score(tree: Tree, score: Scorer) -> None:
             with anyio.CancelScope(deadline=deadline) as scope:
                 event = await _scored(score, node)
             if scope.cancelled_caught:
-                event = unscored(node, TimeoutError("the time of the run was used up"))
+                event = late(node)
             if node.id == ROOT:
                 of_root = event
                 continue
@@ -190,6 +259,17 @@ def _settings(config: RunConfig, sandbox: Sandbox) -> dict[str, Any]:
     """What the trace says of how the run was set up."""
     return {
         "version": __version__,
+        **_of_model(config),
+        **_of_models(config),
+        "tools": list(config.tools),
+        "sandbox": type(sandbox).__name__,
+        "enforced": sorted(sandbox.enforced),
+        "as_root": os.geteuid() == 0,
+    }
+
+
+def _of_model(config: RunConfig) -> dict[str, Any]:
+    return {
         "prompt_style": config.prompt_style,
         "action_format": config.action_format,
         "bare_code": config.bare_code,
@@ -198,12 +278,27 @@ def _settings(config: RunConfig, sandbox: Sandbox) -> dict[str, Any]:
         "top_p": config.sampling.top_p,
         "max_tokens": config.sampling.max_tokens,
         "stop": list(config.sampling.stop),
+        **({} if config.compact is None else {"compact": asdict(config.compact)}),
         **_extra_sampling(config),
-        "tools": list(config.tools),
-        "sandbox": type(sandbox).__name__,
-        "enforced": sorted(sandbox.enforced),
-        "as_root": os.geteuid() == 0,
     }
+
+
+def _of_models(config: RunConfig) -> dict[str, Any]:
+    """The models of the run by name, where it has several: no endpoint and no key."""
+    more: dict[str, Any] = {"share_identical": True} if config.share_identical else {}
+    if config.name is None:
+        return more
+    models = {
+        name: {
+            "model": each.model.name,
+            "interface": each.model.interface,
+            "trainable": each.trainable,
+            "prices": None if each.prices is None else asdict(each.prices),
+            **_of_model(each),
+        }
+        for name, each in ((config.name, config), *config.others.items())
+    }
+    return {"models": models, **more}
 
 
 def _extra_sampling(config: RunConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import anyio
 from .background import BackgroundTask
 from .errors import ConfigurationError, NotFinished
 from .result import Result
+from .steering import Steering
 from .trace.schema import Event
 
 Runner = Callable[[Callable[[Event], None]], Awaitable[Result]]
@@ -25,8 +26,9 @@ class Stream:
     its own task group, so the run is a separate task.)
     """
 
-    def __init__(self, run: Runner) -> None:
+    def __init__(self, run: Runner, steering: Steering | None = None) -> None:
         self._run = run
+        self._steering = steering or Steering()
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
         self._result: Result | None = None
         self._error: BaseException | None = None
@@ -68,6 +70,60 @@ class Stream:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run is paused."""
+        return self._steering.paused
+
+    def pause(self) -> None:
+        """Pause the run: no new model call is sent and no new cell starts until `resume`.
+
+        Calls of the model and cells that are under way go on to their end, with the tools and launches of these cells. The
+        time of `Limits.timeout` stands still; all other limits stay. A paused run can be closed. Raises ConfigurationError
+        if the run has not started or has ended, as do `resume`, `cancel` and `tell`; call them in the run's event loop.
+        """
+        self._controls().pause()
+
+    def resume(self) -> None:
+        """Continue after `pause`; does nothing if the run is not paused."""
+        self._controls().resume()
+
+    def cancel(self, node: str, reason: str | None = None) -> None:
+        """Cancel an agent and all agents below it; `node` is its id in the events.
+
+        They end with the status CANCELLED and the reason. The parent's code gets a SubagentError with the partial result,
+        and its other sub-agents go on. If you cancel the root, "0", the run ends with a result. An agent that ends by itself
+        in the same moment keeps its own result. Raises ConfigurationError if the agent does not exist or has ended.
+        """
+        self._controls().cancel(node, reason)
+
+    def tell(self, node: str, text: str) -> None:
+        """Send a message to an agent: it reads it as part of its next observation, or of its first prompt.
+
+        If the agent ends first, the trace says that it did not read the message. Raises ConfigurationError if the agent does
+        not exist or has ended, or if its unread messages would have more than 10,000 characters.
+        """
+        self._controls().tell(node, text)
+
+    def _controls(self) -> Steering:
+        task = self._task
+        if task is None:
+            raise ConfigurationError(
+                "this run has not started, so it cannot be steered yet: enter `async with` or take its first event"
+            )
+        if self._closed or task.is_gone:
+            raise ConfigurationError("this run has ended; only a run that goes on can be steered")
+        try:
+            here = task.is_here
+        except RuntimeError:  # a thread without an event loop
+            here = False
+        if not here:
+            raise ConfigurationError(
+                "a run must be steered in its own event loop; in a thread, use anyio.from_thread.run_sync or "
+                "loop.call_soon_threadsafe"
+            )
+        return self._steering
 
     async def aclose(self) -> None:
         """Stop the run if it is still going on, and wait until it has ended."""

@@ -26,6 +26,7 @@ MOST_VALUES = 1_000_000
 """Values that one call may give (a thousand characters of text count as one)."""
 MOST_ITEMS = 100_000
 """Items of an async generator that are collected."""
+_FURTHER = "*"
 RESERVED = frozenset({"launch_subagent", "subagents", "finish", "context", "print", "asyncio"})
 
 
@@ -46,12 +47,21 @@ class ToolContext:
 @overload
 def tool(function: F) -> F: ...
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[F], F]: ...
-def tool(function: Any = None, *, name: str | None = None, description: str | None = None) -> Any:
-    """Mark a function as a tool, to give it another name or description. Plain functions work without it."""
+def tool(
+    *, name: str | None = None, description: str | None = None, repeat: bool | None = None
+) -> Callable[[F], F]: ...
+def tool(
+    function: Any = None, *, name: str | None = None, description: str | None = None, repeat: bool | None = None
+) -> Any:
+    """Mark a function as a tool, to give it another name or description. Plain functions work without it.
+
+    `repeat` is for runs that are resumed after their process died. An answer that is recorded is never asked for again. With
+    `repeat=False` a call that was under way is not made again either: the agent gets a ToolError which says so. With
+    `repeat=True` (a search, say) a call is also repeated if its answer was too large to be recorded.
+    """
 
     def mark(target: F) -> F:
-        target.__dict__["__rao_tool__"] = {"name": name, "description": description}
+        target.__dict__["__rao_tool__"] = {"name": name, "description": description, "repeat": repeat}
         return target
 
     return mark if function is None else mark(function)
@@ -89,6 +99,8 @@ class Tool:
             raise ConfigurationError(f"tools must be functions, not {function!r}")
         self._function = function
         marked: Mapping[str, Any] = getattr(function, "__rao_tool__", {})
+        self.repeat: bool | None = marked.get("repeat")
+        """Whether a call may be made again when a run is resumed; None: if it was under way, and not answered."""
         self.name = str(marked.get("name") or getattr(function, "__name__", ""))
         if not self.name.isidentifier() or self.name.startswith("_") or self.name in RESERVED:
             raise ConfigurationError(
@@ -113,6 +125,10 @@ class Tool:
             kind = signature.parameters[self._context_parameter].kind
             if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
                 self._context_position = list(signature.parameters).index(self._context_parameter)
+        taken = [each for each in signature.parameters.values() if each.name != self._context_parameter]
+        first, either = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self._positional = [each.name for each in taken if each.kind in (first, either)]
+        self._by_position_only = [each.name for each in taken if each.kind is first]
         self._described = describe_function(self.name, signature, hints, self._context_parameter)
         self.signature = self._described.signature
         self.description = inspect.cleandoc(marked.get("description") or described.__doc__ or function.__doc__ or "")
@@ -132,6 +148,32 @@ class Tool:
     def classes(self) -> Mapping[str, Sequence[str]]:
         """Of each class that it takes or gives, by name: lines that say what such a value holds."""
         return self._described.classes
+
+    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name; positional ones beyond the named parameters stand under "*".
+
+        Raises ToolFailed where two have one name: then nobody can tell what the call would do.
+        """
+        arguments = dict(zip(self._positional, args, strict=False))
+        if len(args) > len(arguments):
+            arguments[_FURTHER] = list(args[len(arguments) :])
+        if twice := [name for name in kwargs if name in arguments or name == _FURTHER]:
+            raise ToolFailed(f"{self.name}() got multiple values for argument {twice[0]!r:.80}")
+        return arguments | dict(kwargs)
+
+    def unnamed(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments by name as `call` takes them. Raises ToolFailed where they cannot be put in order."""
+        rest = dict(arguments)
+        further = rest.pop(_FURTHER, None)
+        first = self._by_position_only if further is None else self._positional
+        args: list[Any] = []
+        for name in first:
+            if name not in rest:
+                break
+            args.append(rest.pop(name))
+        if further is not None and (len(args) < len(first) or not isinstance(further, list)):
+            raise ToolFailed(f"{self.name}(): arguments under {_FURTHER!r} need all that stand before them")
+        return [*args, *(further or ())], rest
 
     async def call(self, context: ToolContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call with checked arguments; the result is plain data. Sync functions run in a thread.

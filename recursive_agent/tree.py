@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import anyio
 
-from .checkpoint import ActionFormat, PromptStyle
+from ._version import __version__
+from .clock import RunClock
 from .errors import RaoError, described
 from .launch import Launch, Outcome
-from .limits import ByteBudget, CallBudget, Limits, Prices, Slots
+from .limits import Account, ByteBudget, CallBudget, Slots
 from .model import base as models
-from .model.base import Explaining, Model, Sampling, Throttled
+from .models_by_node import ModelsByNode
+from .once import Once
 from .repl.base import MemoryPool, Sandbox
+from .resumption import Diverged, Resumption
+from .run_config import RunConfig
 from .status import Status
-from .tools import Tool
+from .steering import Steering
+from .trace.events import events_of
+from .trace.journal import goes_on
 from .trace.recorder import Recorder
-from .trace.schema import ROOT, Event, RunEnded, RunStarted, Waiting
+from .trace.redact import Redactor
+from .trace.schema import ROOT, Event, RunEnded, RunResumed, RunStarted, Waiting
 from .trace.tree import ExecutionTree
 
 Sink = Callable[[Event], None]
 """Called with every event of a run, in order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """What all nodes of a run share."""
-
-    model: Model
-    tools: Mapping[str, Tool]
-    limits: Limits
-    prices: Prices | None
-    sampling: Sampling
-    instructions: str | None
-    prompt_style: PromptStyle
-    action_format: ActionFormat
-    bare_code: bool
-    context_limit: int | None
 
 
 class LiveAgent(Protocol):
@@ -64,30 +55,50 @@ class Tree:
         seed: int | None,
         group: str | None,
         settings: Mapping[str, Any],
+        secrets: Sequence[str] = (),
         sinks: tuple[Sink, ...] = (),
         recorder: Recorder | None = None,
+        resumption: Resumption | None = None,
+        steering: Steering | None = None,
     ) -> None:
         """Raises TraceError where the trace cannot be begun."""
         self.config = config
         self.sandbox = sandbox
         self.run = run
         self.seed = seed
-        self.slots = Slots(config.limits.max_concurrency)
+        self.models = ModelsByNode(config, Slots(config.limits.max_concurrency))
+        self.once: Once | None = None
+        """Solves identical goals once, while the agents run; None where each is solved for itself."""
         limits = config.limits
         self.calls = CallBudget(limits.max_tree_calls, limits.max_tree_call_mb, "the calls of the whole run")
         self.answers = ByteBudget(limits.max_tree_call_mb)
         self.memory = MemoryPool(limits.max_memory_mb)
+        self.approving = anyio.Lock()
+        """Held while an approver is asked that can answer about one call at a time."""
         self.failure: RaoError | None = None
         self.recorder = recorder
         """Writes the events to the trace file, where there is one."""
+        self.redactor = Redactor(secrets)
+        """Takes secrets out of what is compared with a record, which holds none."""
+        self.account: Account | None = None if resumption is None else resumption.account
+        """Where the root's calls are paid from, if they were before."""
+        self.edits = {} if resumption is None else resumption.edits
+        self.diverged: Diverged = "stop" if resumption is None else resumption.diverged
+        """What to do when an agent's code does not do again what is recorded of it."""
         self.agents = 1
         """How many agents were launched so far, the root among them."""
         self.scope = anyio.CancelScope()
         """Around the root: `fail` cancels it, and its deadline is that of the run."""
+        self.clock = RunClock(self.scope)
+        self.steering = steering or Steering()
         self._sinks = list(sinks)
         self._live: dict[str, LiveAgent] = {}
         self._over = False
         self._epoch = time.time() - time.monotonic()
+        if resumption is not None:
+            self._go_on(resumption)
+            self.steering.attach(self)
+            return
         start = RunStarted(
             time=self.now(),
             run=run,
@@ -102,6 +113,44 @@ class Tree:
         if recorder is not None:
             recorder.begin(start)
         self._show(start)
+        self.steering.attach(self)
+
+    @property
+    def live(self) -> Collection[LiveAgent]:
+        """The agents that have started and not ended."""
+        return self._live.values()
+
+    def _go_on(self, resumption: Resumption) -> None:
+        """Take over the record of an interrupted run. The time in between counts nowhere."""
+        record = self.record = resumption.record
+        self._epoch = record.last_time - time.monotonic()
+        before = record.open_question
+        self.agents = len(record.nodes) - (0 if before is None else before.agents - 1)
+        self.calls.calls = sum(
+            len(step.calls) for node in record.nodes.values() if not goes_on(node) for step in node.steps
+        )
+        if self._sinks:  # who watches gets the whole tree
+            for event in events_of(record, record.run):
+                self._show(event)
+        self.emit(
+            RunResumed(
+                time=self.now(),
+                at=time.time(),
+                usage=record.usage,
+                model=self.config.model.name,
+                limits=self.config.limits.as_dict(),
+                version=__version__,
+                question=resumption.question,
+                returns=resumption.returns,
+            )
+        )
+        if resumption.question is not None:
+            self.agents = 1
+
+    def cell_seed(self, node: str) -> int:
+        """What seeds the random numbers of an agent's cells: the same when they are run again."""
+        base = self.record.settings.get("cell_seed", self.run)
+        return int.from_bytes(blake2b(f"{base}/{node}".encode(), digest_size=8).digest(), "big")
 
     def now(self) -> float:
         """Seconds since the epoch by a monotonic clock, so that durations stay right when the system's clock is set."""
@@ -144,8 +193,7 @@ class Tree:
 
     def watching_waits(self) -> AbstractContextManager[None]:
         """While the block lasts, tell the sinks when calls wait for the endpoint."""
-        model = self.config.model
-        return model.on_wait(self._waits) if isinstance(model, Throttled) else nullcontext()
+        return self.models.on_wait(self._waits)
 
     def enter(self, node: LiveAgent) -> None:
         """An agent begins to live."""
@@ -196,20 +244,13 @@ class Tree:
             self.failure = error
         self.scope.cancel()
 
-    def explain_cancellation(self) -> Outcome | None:
-        """How a node that is being cancelled ended, where the tree itself is the cause."""
+    def explain_cancellation(self, node: str) -> Outcome | None:
+        """How a node that is being cancelled ended, where the tree or the caller is the cause."""
         if self.failure is not None:
             return Outcome(Status.CANCELLED, reason=f"the run failed: {described(self.failure)}")
+        if (reason := self.steering.cancellation(node)) is not None:
+            return Outcome(Status.CANCELLED, reason=reason)
         if anyio.current_time() >= self.scope.deadline:
             reason = f"the run's {self.config.limits.timeout:g} seconds were used up"
-            model = self.config.model
-            if isinstance(model, Throttled) and model.waiting is not None:
-                reason = f"{reason} while calls waited for the endpoint: {model.waiting.reason}"
-            elif isinstance(model, Explaining) and model.trouble is not None:
-                reason = f"{reason}; the last attempt at a call failed: {model.trouble}"
-            return Outcome(Status.TREE_TIMEOUT, reason=reason)
+            return Outcome(Status.TREE_TIMEOUT, reason=f"{reason}{self.models.trouble or ''}")
         return None
-
-    def tokens_below(self, node: str) -> int:
-        """Confirmed tokens of a node and its descendants."""
-        return self.record.nodes[node].total_usage.total_tokens

@@ -18,14 +18,18 @@ from rao_rl.evaluation.outcome import Attempt
 from rao_rl.evaluation.run import evaluate
 from rao_rl.evaluation.summary import report
 from rao_rl.rollouts.attempt import AttemptSettings
+from rao_rl.scoring.calibration import Calibration
+from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Versioned
 
+from ..calibration import calibration_data, calibration_table, nothing_compared
 from ..comparison import as_data, compare_files, comparison
 from ..environments import EnvSetOption, open_environment, say_if_of_another
 from ..files import check_writable, write_json
 from ..isolation import RequireOption, SandboxOption, parse_require
-from ..judging import JudgeOption, JudgeUrlOption, attempt_judge
+from ..judging import JudgeOption, JudgeUrlOption, attempt_judge, judge_config
 from ..listing import listed, listing_table
+from ..messages import say
 from ..models import (
     ActionFormatOption,
     BaseUrlOption,
@@ -52,6 +56,7 @@ from ..tasks import (
     parse_modes,
     select_tasks,
 )
+from ..text import count
 from ..usage import check_only, is_given
 from .plot import load_plots
 
@@ -130,6 +135,15 @@ def eval_command(
     concurrency: ConcurrencyOption = 8,
     judge: JudgeOption = None,
     judge_base_url: JudgeUrlOption = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            metavar="",
+            help="Let --judge also judge agents with an exact score, and print how far the two agree. Exact scores stay.",
+            rich_help_panel="Judge",
+        ),
+    ] = False,
     attempts: Annotated[
         Path | None,
         typer.Option(
@@ -176,6 +190,8 @@ def eval_command(
         check_only(context, "--compare", ("compare", "as_json", "out", "plots"))
         _compare(*compare, as_json=as_json, out=out, plots=plots)
         return
+    if calibrate and judge is None:
+        raise ConfigurationError("--calibrate compares a judge with exact scores: name it with --judge MODEL")
     rates = parse_prices(prices)
     if out is not None:
         check_writable(out)
@@ -185,6 +201,10 @@ def eval_command(
     required = parse_require(require, sandbox)
     env, arguments = open_environment(environment, env_set)
     chosen_tasks = select_tasks(env, split, seed, levels=level or default_levels(env), limit=tasks)
+    judging_by = judge_config(
+        judge, judge_base_url, concurrency, env, recursive="recursive" in modes and env.max_depth > 0, quiet=quiet
+    )
+    calibration = Calibration() if calibrate else None
     prompting = Prompting(prompt_style, action_format)
     chosen = open_model(model, base_url, request_timeout=request_timeout, prompting=prompting, quiet=quiet)
     if not quiet:
@@ -228,7 +248,7 @@ def eval_command(
 
         async def run() -> list[Attempt]:
             try:
-                async with attempt_judge(judge, judge_base_url, concurrency, quiet=quiet) as judging:
+                async with attempt_judge(judging_by, calibration=calibration, quiet=quiet) as judging:
                     return await evaluate(
                         env,
                         chosen_tasks,
@@ -246,13 +266,24 @@ def eval_command(
 
         results = anyio.run(run)
     full = report(results, rates, **about)
-    _show(
-        full, tables(results, f"{environment} {split}, {chosen.name}", concurrency=concurrency, prices=rates), as_json
-    )
+    shown = tables(results, f"{environment} {split}, {chosen.name}", concurrency=concurrency, prices=rates)
+    if calibration is not None:
+        full["calibration"] = calibration_data(calibration)
+        shown = [*shown, calibration_table(calibration, str(judge))]
+    _show(full, shown, as_json)
     if out is not None:
         write_json(out, full)
     if plots is not None:
         load_plots().evaluation(results, plots)
+    if calibration is not None:
+        if done:
+            say(
+                f"{count(len(done), 'attempt')} of {attempts} had been made before and are no part of the calibration; to "
+                "calibrate on recorded attempts, use --trace-dir and rao score --judge MODEL --calibrate"
+            )
+        if (line := nothing_compared(calibration)) is not None:
+            say(line)
+            raise typer.Exit(1)
 
 
 def _list(names: list[str], *, as_json: bool) -> None:

@@ -33,6 +33,13 @@ def export(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="File to write; the ending chooses the format: .parquet or .jsonl.")
     ] = Path("rows.parquet"),
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In runs of several models: the name of the one whose agents are exported.",
+        ),
+    ] = None,
     max_length: Annotated[
         int | None,
         typer.Option(metavar="N", help="Leave out agents with a row of more than N tokens. Default: no limit."),
@@ -107,7 +114,7 @@ def export(
         max_length=max_length,
     )
     place = traces or trace_dir()
-    recorded = read_groups(place, min_group=config.least_group)
+    recorded = read_groups(place, min_group=config.least_group, policy=policy)
     batch = with_credit(recorded.rows, config)
     for line in _funnel(batch, recorded.left_out):
         say(line)

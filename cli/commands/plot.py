@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from rao_rl.evaluation.curves import TOKENS, read_metrics
 from recursive_agent.errors import ConfigurationError
 
 from ..extras import needs
@@ -47,6 +46,8 @@ def plot(
     runs = _labelled(metrics, label or [])
     drawn = plots.TRAINING | {key: key for key in metric or [] if key not in plots.TRAINING}
     print(plots.learning_curves(runs, out / "learning_steps.png", "step", metrics=drawn))
+    from rao_rl.evaluation.curves import TOKENS, read_metrics
+
     rows = [row for files in runs.values() for file in files for row in read_metrics(file).values()]
     if any(TOKENS in row for row in rows):  # imitation generates none
         print(plots.learning_curves(runs, out / "learning_tokens.png", "tokens", metrics=drawn))

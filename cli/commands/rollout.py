@@ -17,7 +17,7 @@ from recursive_agent.model.base import Versioned
 
 from ..environments import EnvSetOption, open_environment, say_if_of_another
 from ..isolation import RequireOption, SandboxOption, parse_require
-from ..judging import JudgeOption, JudgeUrlOption, attempt_judge
+from ..judging import JudgeOption, JudgeUrlOption, attempt_judge, judge_config
 from ..models import (
     ActionFormatOption,
     BaseUrlOption,
@@ -123,6 +123,7 @@ def rollout_command(
     env, arguments = open_environment(environment, env_set)
     chosen_tasks = select_tasks(env, split, seed, levels=level, limit=tasks)
     planned = plan_groups(env, split, chosen_tasks, size=group, seed=seed, arguments=arguments)
+    judging_by = judge_config(judge, judge_base_url, concurrency, env, recursive=settings.depth(env) > 0, quiet=quiet)
     chosen = open_model(
         model,
         base_url,
@@ -150,7 +151,7 @@ def rollout_command(
 
     async def run(tally: Tally) -> list[Rollout]:
         try:
-            async with attempt_judge(judge, judge_base_url, concurrency, quiet=quiet) as judging:
+            async with attempt_judge(judging_by, quiet=quiet) as judging:
                 own = replace(settings, judge=judging)
                 return await record(env, missing, chosen, out, own, on_rollout=lambda rollout: tally.add(rollout.score))
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,9 @@ from rich.console import Console
 
 from recursive_agent.errors import ConfigurationError, RaoError, TraceError
 from recursive_agent.model.endpoint import show_url
+from recursive_agent.trace.schema import ROOT
 
+from ..approval import RunApproveOption, approve_on_terminal
 from ..environments import EnvSetOption, open_environment
 from ..folders import trace_dir as default_trace_dir
 from ..isolation import RequireOption, SandboxOption, parse_require
@@ -29,6 +31,7 @@ from ..limits import (
     chosen_limits,
 )
 from ..messages import say
+from ..model_sets import ChooseOption, ModelsOption, ShareOption, parse_choose, parse_models
 from ..models import (
     ActionFormatOption,
     BaseUrlOption,
@@ -50,9 +53,12 @@ from ..types import parse_type
 from ..view import headline
 
 if TYPE_CHECKING:
-    from recursive_agent import Agent, Limits, Result
+    from recursive_agent import Agent, Limits, Result, Stream
     from recursive_agent.model.base import Model
     from recursive_agent.trace.tree import ExecutionTree
+
+
+_FORK = "Fork"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,19 @@ class Plan:
     returns: Any = None
     seed: int | None = None
     score: Callable[[Any], Any] | None = None
+    asks: bool = False
+    """Whether it asks on the terminal: then nothing else is drawn there."""
     note: str | None = None
+    resumed: Mapping[str, Any] | None = None
+    """Arguments of `Agent.resume_stream`, where a recorded run goes on."""
+
+    def stream(self) -> Stream:
+        """The run, to be started."""
+        if self.resumed is not None:
+            return self.agent.resume_stream(**self.resumed)
+        return self.agent.stream(
+            self.goal, context=self.context, returns=self.returns, seed=self.seed, score=self.score
+        )
 
 
 @dataclass(slots=True)
@@ -111,6 +129,26 @@ def run(
             help=r"Type that the result must have: int, list\[str], a JSON schema, or a .json file that contains one.",
         ),
     ] = None,
+    resume_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACE",
+            help="Instead of GOAL: begin with the record of a run and go another way from one of its points.",
+            rich_help_panel=_FORK,
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The agent that goes another way; 0 is the first.", rich_help_panel=_FORK),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The step that it takes anew. Default: its last.", rich_help_panel=_FORK),
+    ] = None,
+    edit: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What it reads before this step instead.", rich_help_panel=_FORK),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed for sampling; with --demo also the number of the task.")
     ] = None,
@@ -120,11 +158,14 @@ def run(
     prompt_style: PromptStyleOption = None,
     action_format: ActionFormatOption = None,
     request_timeout: RequestTimeoutOption = None,
+    models: ModelsOption = None,
+    choose: ChooseOption = None,
     max_depth: MaxDepthOption = None,
     max_agents: MaxAgentsOption = None,
     max_steps: MaxStepsOption = None,
     max_tokens: MaxTokensOption = None,
     timeout: TimeoutOption = None,
+    share_identical: ShareOption = False,
     trace_dir: Annotated[
         Path | None,
         typer.Option(
@@ -142,6 +183,7 @@ def run(
     quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
+    approve: RunApproveOption = None,
 ) -> None:
     """Run agents on one goal, and print the result on stdout.
 
@@ -161,16 +203,49 @@ def run(
         max_depth=max_depth, max_agents=max_agents, max_steps=max_steps, max_tokens=max_tokens, timeout=timeout
     )
     isolation: dict[str, Any] = {"sandbox": sandbox, "require": parse_require(require, sandbox)}
+    asking: dict[str, Any] = {} if approve is None else {"approve": approve_on_terminal(approve)}
+    if resume_from is not None:
+        if goal is not None or demo or env is not None or context:
+            raise ConfigurationError(
+                "--resume-from has the goal of its run; leave out GOAL, --demo, --env and --context"
+            )
+        options = {
+            "at": at or "0",
+            "step": step,
+            "edit": edit,
+            "returns": None if returns is None else parse_type(returns),
+        }
+        plan = plan_resumption(
+            resume_from,
+            traces,
+            limits=limits,
+            model=model,
+            base_url=base_url,
+            request_timeout=request_timeout,
+            isolation=isolation,
+            options=options,
+            quiet=quiet,
+        )
+        if asking:
+            plan = replace(plan, agent=plan.agent.variant(**asking), asks=True)
+        raise typer.Exit(carry_out(plan, traces, json_output=json_output, quiet=quiet))
+    if at is not None or step is not None or edit is not None:
+        raise ConfigurationError("--at, --step and --edit say where a run forks; name its trace with --resume-from")
     if goal is None and not demo:
         raise ConfigurationError('give a goal: rao run "GOAL", or see an example with rao run --demo')
     if goal is not None and demo:
         raise ConfigurationError("--demo has its own goal; leave out either GOAL or --demo")
+    several: dict[str, Any] = {"models": parse_models(models), "choose": parse_choose(choose)}
     prompting = Prompting(prompt_style, action_format)
     checkpoint = find_checkpoint(model, base_url)
     if demo and env is None and checkpoint is None and (base_url or model):
         raise ConfigurationError(
             "--demo uses the built-in model or, with --model DIR, one of rao train; leave out --base-url and other models"
         )
+    if (models or choose) and (env is not None or demo):
+        raise ConfigurationError("--models and --choose work only with a goal of your own; leave out --env and --demo")
+    if share_identical and (env is not None or demo):
+        raise ConfigurationError("--share-identical works only with a goal of your own; leave out --env and --demo")
     if env is not None and (context or returns):
         raise ConfigurationError(
             "a task of --env has its own context and result type; leave out --context and --returns"
@@ -191,6 +266,10 @@ def run(
         note = f"{assignment.task.goal}   ({environment.name}, {opened.name})"
         plan = _task_plan(assignment, opened, seed, limits, traces, isolation, note)
     elif demo or _is_specialist(checkpoint) or (checkpoint is None and not endpoint_is_configured(model, base_url)):
+        if models or choose or share_identical:
+            raise ConfigurationError(
+                "--models, --choose and --share-identical need a general model; choose one with --model and --base-url"
+            )
         if context or returns:
             raise ConfigurationError(
                 "this model only solves tasks of the environment it was trained on, so --context and --returns are not "
@@ -223,12 +302,21 @@ def run(
                 trace_dir=traces,
                 **isolation,
                 request_timeout=request_timeout if local is None else None,
+                share_identical=share_identical,
+                **several,
             ),
             goal=goal or "",
             context=read_context(context or []),
             returns=None if returns is None else parse_type(returns),
             seed=seed,
         )
+    if asking:
+        plan = replace(plan, agent=plan.agent.variant(**asking), asks=True)
+    raise typer.Exit(carry_out(plan, traces, json_output=json_output, quiet=quiet))
+
+
+def carry_out(plan: Plan, traces: Path, *, json_output: bool, quiet: bool) -> int:
+    """Run the plan, watched, and report on it; returns the exit status. Raises what ended the run."""
     console = Console(stderr=True)
     if plan.note and not quiet:
         print(plan.note, file=sys.stderr)
@@ -237,7 +325,68 @@ def run(
         anyio.run(_execute, plan, console, quiet, outcome)
     except KeyboardInterrupt:
         outcome.stopped_by = outcome.stopped_by or signal.SIGINT
-    raise typer.Exit(report(outcome, traces, json_output=json_output, quiet=quiet))
+    return report(outcome, traces, json_output=json_output, quiet=quiet)
+
+
+def plan_resumption(
+    trace: str,
+    traces: Path,
+    *,
+    limits: dict[str, Any],
+    model: str | None,
+    base_url: str | None,
+    request_timeout: float | None,
+    isolation: dict[str, Any],
+    options: dict[str, Any],
+    quiet: bool,
+) -> Plan:
+    """Go on with a recorded run, as it was set up but for what is given here; `options` are those of `Agent.resume`.
+
+    Raises ConfigurationError, TraceError.
+    """
+    from recursive_agent import Agent, Limits
+    from recursive_agent.trace.folder import find_trace
+    from recursive_agent.trace.tree import ExecutionTree
+
+    path = find_trace(trace, traces)
+    record = ExecutionTree.load(path)
+    settings = record.settings
+    if tools := settings.get("tools"):
+        raise ConfigurationError(
+            f"the agents of this run had tools ({', '.join(map(str, tools))}), which a trace does not hold; in Python: "
+            "Agent(tools=[...]).resume(trace)"
+        )
+    checkpoint = find_checkpoint(model, base_url)
+    local = None
+    if checkpoint is not None:
+        local = checkpoint.open(request_timeout=request_timeout, prompting=Prompting(None, None), quiet=quiet)
+    if settings.get("models") or settings.get("share_identical"):
+        raise ConfigurationError(
+            "this run had several models, or shared identical goals; go on with it in Python: Agent(models=...).resume(trace)"
+        )
+    extra = {name: value for name, value in settings.get("sampling", {}).items() if value != "not recorded"}
+    known = Limits.__dataclass_fields__
+    recorded = Limits(**{name: value for name, value in record.limits.items() if name in known})
+    kept: dict[str, Any] = {
+        name: settings.get(name) for name in ("prompt_style", "action_format", "bare_code", "context_limit")
+    }
+    sampling = {name: settings.get(name) for name in ("temperature", "top_p", "max_tokens", "stop")}
+    return Plan(
+        model=local,
+        agent=Agent(
+            local or model or record.model,
+            base_url,
+            limits=replace(recorded, **limits),
+            sampling={name: value for name, value in sampling.items() if value is not None} | extra,
+            interface="tokens" if record.interface == "tokens" else "chat",
+            trace_dir=traces,
+            request_timeout=request_timeout if local is None else None,
+            **kept,
+            **isolation,
+        ),
+        goal=record.root.goal,
+        resumed={"trace": path, **options},
+    )
 
 
 def read_context(paths: list[Path]) -> Any:
@@ -294,15 +443,13 @@ async def _execute(plan: Plan, console: Console, quiet: bool, outcome: Outcome) 
     from recursive_agent.trace.tree import TreeBuilder
 
     builder = TreeBuilder()
-    with watch(console, quiet=quiet) as view:
+    with watch(console, quiet=quiet, lines=plan.asks) as view:
         async with anyio.create_task_group() as helpers:
             running = anyio.CancelScope()
             helpers.start_soon(_stop_on_signal, running, outcome)
             helpers.start_soon(view.refresh)
             with running:
-                stream = plan.agent.stream(
-                    plan.goal, context=plan.context, returns=plan.returns, seed=plan.seed, score=plan.score
-                )
+                stream = plan.stream()
                 try:
                     async with stream:
                         async for event in stream:
@@ -378,12 +525,8 @@ def account(outcome: Outcome, trace_dir: Path, error: RaoError | None = None) ->
     else:
         status, reason = Status.INFRA_ERROR, None if error is None else str(error)
     path = _trace_of(tree, trace_dir)
-    partial = [
-        {"agent": node.id, "goal": node.goal, "output": node.result}
-        for above in (() if tree is None else tree.walk())
-        for node in (() if above.finished else above.children)
-        if node.finished
-    ]
+    found = [] if tree is None or ROOT not in tree.nodes else tree.root.partial
+    partial = [{"agent": each.node, "goal": each.goal, "output": each.result} for each in found]
     return {
         "output": tree.root.result if tree is not None and status.finished else None,
         "status": status.value,

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypedDict
 
 import anyio
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from rao_rl.data.folder import trace_paths
 from rao_rl.data.groups import group_sizes
-from rao_rl.scoring.calibration import Agreement, Calibration
+from rao_rl.scoring.calibration import Calibration
 from rao_rl.scoring.calibration import calibrate as calibrate_judge
+from rao_rl.scoring.config import JudgeConfig
+from rao_rl.scoring.opening import open_judge
 from rao_rl.scoring.traces import Tally, load_scorer, score_traces, with_scorer
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.folder import TraceState
 
-from ..judging import open_judge
+from ..calibration import calibration_data, calibration_table, nothing_compared
 from ..messages import say
 from ..progress import Tally as Bar
-from ..text import as_json, clean, count
+from ..text import as_json, count
 
 _JUDGE = "Judge"
 
@@ -104,7 +104,8 @@ def score(
     async def work(watch: _Watch) -> Calibration | Tally:
         if own is not None:
             return await score_traces(files, own, again=again, concurrency=concurrency, **watch)
-        async with open_judge(str(judge), base_url, cache, concurrency) as (chosen, secrets):
+        config = JudgeConfig(model=judge, base_url=base_url, concurrency=concurrency)
+        async with open_judge(config, cache) as (chosen, secrets):
             if calibrate:
                 return await calibrate_judge(files, chosen, concurrency=concurrency, **watch)
             return await score_traces(
@@ -183,39 +184,11 @@ def _summary(tally: Tally) -> Iterator[str]:
 
 def _report_calibration(calibration: Calibration, judge: str, *, json_output: bool) -> int:
     """Print the agreement; returns the exit status."""
-    rows = {"leaves": calibration.leaves, "delegators": calibration.delegators, "all": calibration.all}
     if json_output:
-        print(as_json({name: _figures(agreement) for name, agreement in rows.items()}))
+        print(as_json(calibration_data(calibration)))
     else:
-        table = Table(
-            title=f"{clean(judge)} against known scores", title_justify="left", box=None, padding=(0, 1, 0, 0)
-        )
-        for name in ("agents", "judged", "both pass", "judge only", "known only", "both fail", "accuracy", "kappa"):
-            table.add_column(name, no_wrap=True, justify="left" if name == "agents" else "right")
-        for name, item in rows.items():
-            counts = (item.nodes, item.both, item.judge_only, item.verifier_only, item.neither)
-            table.add_row(name, *map(str, counts), _figure(item.accuracy), _figure(item.kappa))
-        Console().print(table)
-    if not calibration.all.nodes:
-        unjudged = calibration.all.unjudged
-        why = (
-            f"the judge failed on all {unjudged}"
-            if unjudged
-            else "no agent here finished and has a score but a judge's"
-        )
-        say(f"nothing to compare: {why}")
+        Console().print(calibration_table(calibration, judge))
+    if (line := nothing_compared(calibration)) is not None:
+        say(line)
         return 1
     return 0
-
-
-def _figures(agreement: Agreement) -> dict[str, object]:
-    return {
-        **asdict(agreement),
-        "nodes": agreement.nodes,
-        "accuracy": agreement.accuracy,
-        "kappa": agreement.kappa,
-    }
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

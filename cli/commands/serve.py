@@ -11,6 +11,7 @@ import typer
 
 from recursive_agent.errors import ConfigurationError
 
+from ..approval import ServeApproveOption, parse_approve
 from ..environments import EnvSetOption
 from ..extras import needs
 from ..folders import trace_dir as default_trace_dir
@@ -182,6 +183,7 @@ def serve(
             rich_help_panel=_OWN,
         ),
     ] = None,
+    approve: ServeApproveOption = None,
     max_depth: MaxDepthOption = None,
     max_agents: MaxAgentsOption = None,
     max_steps: MaxStepsOption = None,
@@ -226,6 +228,7 @@ def serve(
         needs_agent={
             "--base-url": base_url,
             "--trace-dir": trace_dir,
+            "--approve": approve,
             "--sandbox": sandbox != "process",
             "--require": require,
             "--request-timeout": request_timeout,
@@ -270,6 +273,7 @@ def serve(
         weight_updates=weight_updates,
         trace_dir=default_trace_dir(trace_dir),
         limits=limits,
+        approve=None if approve is None else parse_approve(approve),
         isolation={"sandbox": sandbox, "require": parse_require(require, sandbox)},
         env_set=tuple(env_set or ()),
         request_timeout=request_timeout,

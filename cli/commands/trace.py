@@ -19,6 +19,7 @@ from rich.text import Text
 
 from recursive_agent.errors import TraceError
 from recursive_agent.trace.folder import TraceState, TraceSummary, find_trace, read_trace, traces_below
+from recursive_agent.trace.schema import STEP, ModelCalled
 from recursive_agent.trace.tree import ExecutionTree, Node, Step
 
 from ..folders import trace_dir
@@ -191,8 +192,11 @@ def _node_in_full(node: Node, tree: ExecutionTree) -> list[RenderableType]:
     sign, style = mark(node.status)
     launched = "" if node.launched_at is None else f" · launched by {node.parent} in step {node.launched_at.step}"
     used = f"{count(node.usage.total_tokens, 'token')} · {seconds(node.duration)}"
+    model = (
+        "" if node.model is None else f" · model {one_line(node.model, 80)}{'' if node.trainable else ' (not trained)'}"
+    )
     parts: list[RenderableType] = [
-        Text.assemble((f"{sign} {state(node, tree)}", style), f" · agent {node.id}{launched} · {used}"),
+        Text.assemble((f"{sign} {state(node, tree)}", style), f" · agent {node.id}{launched}{model} · {used}"),
         Text.assemble(("goal     ", "bold"), clean(node.goal)),
     ]
     if node.context is not None:
@@ -218,17 +222,8 @@ def _node_in_full(node: Node, tree: ExecutionTree) -> list[RenderableType]:
 
 def _step_in_full(step: Step) -> Iterator[RenderableType]:
     yield Rule(f"step {step.number}", style="dim", align="left")
-    if step.model is not None:
-        for message in step.model.messages:
-            yield Text(f"{one_line(message.role, 80)}:", style="bold blue")
-            yield _indented(Text(clean(message.content)))
-        usage = step.model.usage
-        took = seconds(max(0.0, step.model.time - step.model.started))
-        heading = f"assistant: ({usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens, {took})"
-        yield Text(heading, style="bold green")
-        yield _indented(Text(clean(step.model.text)))
-        for call in step.model.tool_calls:
-            yield _indented(Text(clean(f"{call.name}({call.arguments})")))
+    for model_call in step.model_calls:
+        yield from _model_call_in_full(model_call)
     if step.cell is not None:
         took = seconds(max(0.0, step.cell.time - step.cell.started))
         yield Text(f"cell: ({one_line(step.cell.status, 80)}, {took})", style="bold magenta")
@@ -241,13 +236,28 @@ def _step_in_full(step: Step) -> Iterator[RenderableType]:
             f"{one_line(key, 80)}={one_line(value, 80)}" for key, value in host_call.kwargs.items() if value is not None
         ]
         outcome = f"raised {host_call.error}" if host_call.error is not None else host_call.result
-        who = f" [agent {one_line(host_call.child, 80)}]" if host_call.child is not None else ""
+        shared = ", shared" if host_call.shared else ""
+        who = f" [agent {one_line(host_call.child, 80)}{shared}]" if host_call.child is not None else ""
         line = f"{one_line(host_call.name, 80)}({', '.join(arguments)}){who} → {one_line(outcome)}"
         yield _indented(Text(line, style="cyan"))
     if step.cell is not None:
         for text, style in ((step.cell.output, ""), (step.cell.error or "", "red")):
             if text:
                 yield _indented(Text(clean(text.rstrip("\n")), style=style))
+
+
+def _model_call_in_full(called: ModelCalled) -> Iterator[RenderableType]:
+    if called.restart:
+        yield Text("The conversation was compacted. A new one begins:", style="dim")
+    for message in called.messages:
+        yield Text(f"{one_line(message.role, 80)}:", style="bold blue")
+        yield _indented(Text(clean(message.content)))
+    usage, took = called.usage, seconds(max(0.0, called.time - called.started))
+    who = "assistant" if called.purpose == STEP else f"assistant, {one_line(called.purpose, 80)}"
+    yield Text(f"{who}: ({usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens, {took})", style="bold green")
+    yield _indented(Text(clean(called.text)))
+    for call in called.tool_calls:
+        yield _indented(Text(clean(f"{call.name}({call.arguments})")))
 
 
 def _indented(text: Text) -> Text:
@@ -272,9 +282,11 @@ def _tree_data(tree: ExecutionTree, path: Path) -> dict[str, Any]:
         "duration": tree.duration,
         "complete": tree.complete,
         "usage": asdict(tree.usage),
+        "usage_by_model": {name: asdict(usage) for name, usage in tree.usage_by_model.items()},
         "max_depth": tree.max_depth,
         "launches": tree.launches,
         "refused_launches": tree.refused_launches,
+        "shared_launches": tree.shared_launches,
         "concurrent_share": tree.concurrent_share,
         "critical_path": critical and {"seconds": critical.seconds, "nodes": [node.id for node in critical.nodes]},
         "limits": tree.limits,
@@ -288,6 +300,8 @@ def _node_data(node: Node, *, steps: bool) -> dict[str, Any]:
         "id": node.id,
         "parent": node.parent,
         "depth": node.depth,
+        "model": node.model,
+        "trainable": node.trainable,
         "goal": node.goal,
         "status": node.status.value,
         "result": node.result,
@@ -310,6 +324,7 @@ def _node_data(node: Node, *, steps: bool) -> dict[str, Any]:
 def _step_data(step: Step) -> dict[str, Any]:
     return {
         "step": step.number,
+        **({} if step.summary is None else {"summary": asdict(step.summary)}),
         "model": step.model and asdict(step.model),
         "cell": step.cell and asdict(step.cell),
         "calls": [asdict(call) for call in step.calls],

@@ -14,6 +14,7 @@ import typer
 
 from rao_rl.config import ImitationConfig, current_name, sections
 from rao_rl.data.folder import trace_paths
+from rao_rl.envs import Environment
 from rao_rl.errors import TrainingStopped
 from rao_rl.weights.find import find_model
 from recursive_agent.errors import ConfigurationError
@@ -22,10 +23,11 @@ from recursive_agent.repl import Require, Unset
 from ..environments import EnvSetOption, Opened, open_environment
 from ..extras import needs
 from ..isolation import parse_require
+from ..judging import JudgeOption, JudgeUrlOption
 from ..messages import say
 from ..settings import listing, parse
 from ..tasks import held_out_split, select_tasks
-from ..train_options import check_applies, check_together, kind_of
+from ..train_options import check_applies, check_demonstrations, check_together, kind_of
 
 _FROM, _LENGTH, _MORE = "Training data", "Length and learning rate", "Imitation"
 
@@ -72,8 +74,16 @@ def train(
     env: Annotated[
         str | None,
         typer.Option(
-            help="Environment to train on, or whose demonstrations to imitate: textcraft, or module:Class.",
+            help="Environment to train on, or whose demonstrations to imitate: a name of rao eval --list, or module:Class.",
             metavar="ENV",
+            rich_help_panel=_FROM,
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In runs of several models: the one whose agents are trained. Default: the one that --model names.",
             rich_help_panel=_FROM,
         ),
     ] = None,
@@ -96,6 +106,8 @@ def train(
             rich_help_panel=_FROM,
         ),
     ] = "",
+    judge: JudgeOption = None,
+    judge_base_url: JudgeUrlOption = None,
     require: Annotated[
         Literal["kernel", "none"] | None,
         typer.Option(
@@ -209,6 +221,10 @@ def train(
             raise ConfigurationError("give --steps or --minutes, not both")
         if online:
             raise ConfigurationError("--online works only with --objective rao")
+        if policy is not None:
+            raise ConfigurationError(
+                "--policy works only with --objective rao: imitation learns from the agents of all models"
+            )
         config = ImitationConfig(
             **asdict(chosen["imitation"]),
             output_dir=str(out),
@@ -232,9 +248,15 @@ def train(
         temperature = chosen["collect"].temperature if _is_given("collect.temperature", set_ or ()) else None
         with _stoppable():
             _offline(
-                out, str(model), traces, chosen, epochs=epochs, steps=steps, temperature=temperature, resume=resume
+                *(out, str(model), traces, chosen, policy),
+                epochs=epochs,
+                steps=steps,
+                temperature=temperature,
+                resume=resume,
             )
     else:
+        if policy is not None:
+            raise ConfigurationError("--policy chooses among the models of recorded runs; leave it out with --env")
         if not online:
             raise ConfigurationError(
                 "--objective rao on an environment needs --online: add it, or give recorded traces instead of --env"
@@ -242,6 +264,8 @@ def train(
         limits = {"max_steps": steps, "max_generated_tokens": generated}
         given = {name: value for name, value in limits.items() if value is not None}
         chosen["online"] = replace(chosen["online"], **given)
+        named = {name: value for name, value in (("model", judge), ("base_url", judge_base_url)) if value is not None}
+        chosen["judge"] = replace(chosen["judge"], **named)
         check_together(chosen, online=True, eval_tasks=eval_tasks)
         opened = open_environment(str(env), env_set)
         if chosen["collect"].level not in opened.environment.levels and not _is_given("collect.level", set_ or ()):
@@ -299,7 +323,11 @@ def _imitate(
     require: Require | Unset,
 ) -> None:
     lessons_fit = env == "textcraft" and not env_set
+    check_demonstrations(config, lessons, env, lessons_fit=lessons_fit)
     opened = None if env is None or lessons_fit else open_environment(env, env_set)
+    alone = None
+    if opened is not None and config.single_share is not None:
+        opened, alone = _both_modes(str(env), env_set or ())
     _check_start(traces, model)
     imitation = _module("rao_rl.imitation.run")
     more: dict[str, Any] = {"threshold": threshold, "epochs": epochs, "say": say}
@@ -307,10 +335,34 @@ def _imitate(
         imitation.train_on_traces(config, traces, model, **more)
     elif opened is not None:
         imitation.train_on_environment(
-            config, opened.environment, model, name=env, arguments=opened.arguments, require=require, **more
+            config,
+            opened.environment,
+            model,
+            alone=alone,
+            name=env,
+            arguments=opened.arguments,
+            require=require,
+            **more,
         )
     else:
         imitation.train_on_demonstrations(config, lessons, model=model, say=say)
+
+
+def _both_modes(env: str, env_set: Sequence[str]) -> tuple[Opened, Environment]:
+    """The environment whose agents delegate, and the one whose agents work alone. The mode is no argument of either."""
+    if any(text.partition("=")[0].strip() == "mode" for text in env_set):
+        raise ConfigurationError(
+            "imitation.single_share takes demonstrations of both modes: leave out --env-set mode, or the share"
+        )
+    try:
+        alone = open_environment(env, [*env_set, "mode=single"]).environment
+        delegating = open_environment(env, [*env_set, "mode=recursive"])
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"imitation.single_share needs an environment with the argument mode (single or recursive): {error}"
+        ) from None
+    arguments = {name: value for name, value in delegating.arguments.items() if name != "mode"}
+    return Opened(delegating.environment, arguments), alone
 
 
 def _offline(
@@ -318,6 +370,7 @@ def _offline(
     model: str,
     traces: Path,
     chosen: dict[str, Any],
+    policy: str | None,
     *,
     epochs: float,
     steps: int | None,
@@ -328,7 +381,7 @@ def _offline(
 
     _check_start(traces, model)
     run = _module("rao_rl.train.run")
-    recorded = read_groups(traces, min_group=chosen["credit"].least_group)
+    recorded = read_groups(traces, min_group=chosen["credit"].least_group, policy=policy, start=model)
     if recorded.left_out:
         say(f"traces left out: {left_out_text(recorded.left_out)}")
     for problem in recorded.problems[:3]:
@@ -375,6 +428,7 @@ def _online(
         update=chosen["update"],
         online=chosen["online"],
         sampler=chosen["sampler"],
+        judge=chosen["judge"],
         eval_tasks=tasks,
         arguments=arguments,
         resume=resume,

@@ -20,7 +20,7 @@ from rao_rl.serve.http.server import serve, serving
 from rao_rl.serve.http.settings import ServerSettings
 from rao_rl.serve.vllm.process import vllm_running
 from rao_rl.weights.folder import open_folder
-from recursive_agent import Agent, Limits
+from recursive_agent import Agent, Approve, Limits
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.concurrency import LOST, race
 from recursive_agent.errors import ConfigurationError
@@ -37,6 +37,9 @@ from .options import ServeOptions
 from .ready import announce, free_port
 from .startup import StartupLog
 from .vllm import exit_status, show_choices, signals_to_pass_on, vllm_command
+
+_APPROVAL_SECONDS = 3_600.0
+"""How long a call waits for approval before it is refused."""
 
 
 async def serve_embedded(options: ServeOptions) -> int:
@@ -109,7 +112,8 @@ async def _serve_over(
     agent = Agent(model, limits=limits, trace_dir=options.trace_dir, **options.isolation)
     prepare = None if environment is None else partial(_attempt, environment, agent)
     try:
-        app = agent_app(agent, options.server, name=endpoint.model, prepare=prepare, upstream=endpoint)
+        approve = None if options.approve is None else partial(Approve, timeout=_APPROVAL_SECONDS, **options.approve)
+        app = agent_app(agent, options.server, name=endpoint.model, prepare=prepare, upstream=endpoint, approve=approve)
         await _serve(app, f"{endpoint.model}-agent", options)
     finally:
         with anyio.CancelScope(shield=True):

@@ -35,6 +35,8 @@ class ServeOptions:
     trace_dir: Path
     limits: dict[str, Any]
     """Arguments of `Limits` that the command line sets."""
+    approve: dict[str, Any] | None
+    """Arguments of `Approve`: which calls wait until a client approves them."""
     isolation: dict[str, Any]
     """The agent's `sandbox` and `require`."""
     env_set: tuple[str, ...]

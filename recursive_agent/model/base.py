@@ -28,6 +28,8 @@ __all__ = [
     "OnText",
     "OnWait",
     "PerAgent",
+    "Restorable",
+    "Retractable",
     "Role",
     "Sampling",
     "Throttled",
@@ -112,6 +114,22 @@ class Conversation(Protocol):
         Raises a `ModelError` if every retry fails. A malformed or empty answer is not an error: the completion contains
         the text that the model wrote.
         """
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A conversation that can take over answers of an earlier one; others are given them by `add`."""
+
+    def restore(self, messages: Sequence[Message], completion: Completion) -> None:
+        """Append messages that were sent, and the answer that came, without a call."""
+
+
+@runtime_checkable
+class Retractable(Protocol):
+    """A conversation that keeps account of its messages, and must know when some are taken back before they were sent."""
+
+    def retract(self, count: int) -> None:
+        """Forget the messages after the first `count`, none of which was sent."""
 
 
 @runtime_checkable

@@ -68,6 +68,10 @@ class ChatModel(RemoteModel):
         """A new, empty conversation."""
         return ChatConversation(self, tools, self.sampling_or_own(sampling))
 
+    async def context_length(self) -> int | None:
+        """The window that the endpoint reports; where it does not, the one that a refusal has named."""
+        return await super().context_length() or self.window_hint
+
     async def answer(
         self,
         body: Mapping[str, Any],
@@ -262,6 +266,23 @@ class ChatConversation:
             refusal=reading.refusal,
             no_answer=reading.no_answer,
         )
+
+    def restore(self, messages: Sequence[Message], completion: Completion) -> None:
+        """See `Restorable`."""
+        self.messages.extend(messages)
+        sent, usage = len(self.messages), completion.usage
+        answer = Message("assistant", completion.text, completion.tool_calls)
+        self.messages.append(answer)
+        tokens = usage.prompt_tokens + max(usage.completion_tokens, self._model.sizes.message(answer))
+        self._known = tokens + usage.unconfirmed + MESSAGE_OVERHEAD
+        self._settled, self._next = sent + 1, None
+
+    def retract(self, count: int) -> None:
+        """See `Retractable`."""
+        self._bytes -= sampled(message.content for message in self.messages[count : self._measured])
+        self._measured = min(self._measured, count)
+        del self.messages[count:]
+        self._next = None
 
     def _prompt(self) -> _Prompt:
         """The next prompt. Its bound stays as it is, since it has been reserved, whatever is learnt meanwhile."""

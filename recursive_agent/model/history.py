@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Message
+from ..errors import ConfigurationError
+from .base import Completion, Message
 from .template import Renderer
 
 
@@ -52,6 +53,20 @@ class TokenHistory:
                 ids = await self._renderer.start(self.messages[:count])
             self._next = count, ids
         return self._next[1]
+
+    def restore(self, messages: Sequence[Message], completion: Completion) -> None:
+        """See `Restorable`. Raises ConfigurationError where the record holds no token ids."""
+        if completion.prompt_token_ids is None or completion.token_ids is None:
+            raise ConfigurationError(
+                "this run was recorded without token ids: go on with interface='chat', as it was recorded"
+            )
+        self.messages.extend(messages)
+        self.answered(completion.prompt_token_ids, len(self.messages), completion.text, completion.token_ids)
+
+    def retract(self, count: int) -> None:
+        """See `Retractable`."""
+        del self.messages[count:]
+        self._next = None
 
     def answered(self, prompt: Sequence[int], place: int, text: str, token_ids: Sequence[int]) -> None:
         """Take in what was sampled after `prompt`, as the message at `place` (others may have been added meanwhile)."""

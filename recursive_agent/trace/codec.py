@@ -2,9 +2,9 @@
 
 A line is one JSON object: `kind`, `time`, and the fields of the event that differ from their defaults. A `blob` line
 holds a large value once, under a hash of its contents, before the first event that refers to it. Token ids are base64
-of little-endian int32, log-probs of float32 (so they come back rounded to 24 bits). A prompt in token ids is written as
-its difference to the node's previous call: `[n, ids]` keeps the first n of that prompt and answer and goes on with
-`ids`, which makes a trace linear in the length of an append-only conversation.
+of little-endian int32, readings of the clock of float64, log-probs of float32 (so they come back rounded to 24 bits). A
+prompt in token ids is written as its difference to the node's previous call: `[n, ids]` keeps the first n of that prompt
+and answer and goes on with `ids`, which makes a trace linear in the length of an append-only conversation.
 
 Whatever is encoded can be decoded: a value that a field cannot hold becomes the nearest one that it can.
 """
@@ -28,10 +28,22 @@ from ..status import Status
 from ..usage import Usage
 from . import schema
 from .redact import Redactor
-from .schema import SCHEMA_VERSION, Event, ModelCalled, NodeEnded, NodeStarted, RunEnded, RunStarted, Scored
+from .schema import (
+    SCHEMA_VERSION,
+    Event,
+    ModelCalled,
+    NodeEnded,
+    NodeResumed,
+    NodeStarted,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    Scored,
+)
 from .values import (
     BLOB,
     CUT,
+    LEFT_OUT,
     MAX_INT_BITS,
     MAX_VALUES,
     PIECE,
@@ -59,9 +71,16 @@ _KINDS: dict[str, type[Event]] = {
         schema.ModelCalled,
         schema.HostCalled,
         schema.CellRan,
+        schema.ClockRead,
         schema.NodeEnded,
         schema.RunEnded,
         schema.Scored,
+        schema.CallBegan,
+        schema.RunResumed,
+        schema.NodeResumed,
+        schema.Steered,
+        schema.ApprovalAsked,
+        schema.ApprovalAnswered,
     )
 }
 _EMPTY = array("i")
@@ -108,6 +127,11 @@ class Encoder:
         self._undo_prompt: tuple[str, array[int] | None] | None = None
         self._detail = Detail.FULL
         self._heavy = False
+
+    def continues(self, decoder: Decoder) -> None:
+        """Go on with the file that `decoder` has read to its end."""
+        self._written.update(decoder._blobs)
+        self._prompts.update(decoder._prompts)
 
     def encode(self, event: Event) -> bytes:
         """The lines of one event, each ended by a newline: the blobs it needs that the file lacks, then itself."""
@@ -259,13 +283,14 @@ _PACKERS: dict[str, _Packer] = {
     "Sequence[Any]": lambda encoder, value: [encoder._pack(item) for item in value],
     "Sequence[int]": lambda _, value: _write_array("i", value),
     "Sequence[float]": lambda _, value: _write_array("f", value),
+    "Doubles": lambda _, value: _write_array("d", value) or "",
     "Sequence[Message]": lambda encoder, value: [encoder._message(message) for message in value],
     "Sequence[ToolCall]": lambda encoder, value: [encoder._call(call) for call in value],
 }
 """By the annotation in schema.py, as `_READERS`."""
 _PACKERS |= {f"{kind} | None": pack for kind, pack in _PACKERS.items()}
 
-_OUTLINE = (RunStarted, NodeStarted, NodeEnded, RunEnded, Scored)
+_OUTLINE = (RunStarted, NodeStarted, NodeEnded, RunEnded, Scored, RunResumed, NodeResumed)
 _LARGE_FIELDS = frozenset({"context", "returns", "result", "settings", "limits"})
 
 
@@ -277,7 +302,7 @@ def _hash(body: Iterable[bytes]) -> str:
 
 
 def _cut(what: str) -> str:
-    return f"{CUT} [{what}, left out: the trace had reached its size limit]"
+    return f"{CUT} [{what}, {LEFT_OUT}"
 
 
 class Decoder:
@@ -358,7 +383,7 @@ def _ids(values: Iterable[int]) -> array[int]:
     return array("i", values)
 
 
-def _write_array(kind: Literal["i", "f"], values: Iterable[Any]) -> str | None:
+def _write_array(kind: Literal["i", "f", "d"], values: Iterable[Any]) -> str | None:
     try:
         return _base64(array(kind, values))
     except (TypeError, ValueError, OverflowError):  # ids that are none: better no ids than others
@@ -369,7 +394,7 @@ def _base64(values: array[Any]) -> str:
     return base64.b64encode(_little_endian(values)).decode("ascii")
 
 
-def _read_array(text: Any, kind: Literal["i", "f"]) -> list[Any]:
+def _read_array(text: Any, kind: Literal["i", "f", "d"]) -> list[Any]:
     values: array[Any] = array(kind)
     values.frombytes(base64.b64decode(text, validate=True))
     return _little_endian(values).tolist()
@@ -459,8 +484,10 @@ _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "Any": unpack,
     "Mapping[str, Any]": _plain(dict),
     "Sequence[Any]": lambda raw, blobs: tuple(unpack(item, blobs) for item in _each(raw)),
+    "Sequence[int]": lambda raw, _: _read_array(raw, "i"),
     "Sequence[int] | None": lambda raw, _: _read_array(raw, "i"),
     "Sequence[float] | None": lambda raw, _: _read_array(raw, "f"),
+    "Doubles": lambda raw, _: _read_array(raw, "d"),
     "Sequence[Message]": lambda raw, blobs: tuple(_read_message(message, blobs) for message in _each(raw)),
     "Sequence[ToolCall]": lambda raw, blobs: tuple(_read_call(call, blobs) for call in _each(raw)),
     "Usage": _read_usage,

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from ..messages import Message, ToolCall
 from ..status import Status
 from ..usage import Usage
 
 SCHEMA_VERSION = 1
+Doubles: TypeAlias = Sequence[float]
+"""Numbers that a trace holds without rounding them."""
 ROOT = "0"
+STEP, SUMMARY = "step", "summary"
+"""What model calls are made for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,8 @@ class RunStarted(Event):
     limits: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Everything else that shaped the run: sampling, prompt style, action format, sandbox layers, package version."""
+    origin: str | None = None
+    """The run whose record this one begins with, where it was forked from one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,10 @@ class NodeStarted(Event):
     """JSON schema, or None."""
     max_steps: int | None = None
     max_tokens: int | None = None
+    model: str | None = None
+    """Name of the agent's model among `settings["models"]`; None where the run has one model."""
+    trainable: bool = True
+    """False for an agent whose answers no model is to be trained on, such as one with a frozen model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +95,12 @@ class ModelCalled(Event):
     attempts: int = 1
     reasoning: str | None = None
     """The model's reasoning before its answer; not a part of `text`."""
+    purpose: str = STEP
+    """`step`, or `summary` for the agent's summary of a conversation that is compacted before the step `step`."""
+    restart: bool = False
+    """Whether a new conversation begins here, so that `messages` are its whole prompt."""
+    train: bool = True
+    """False if no model is to be trained on this answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +119,14 @@ class HostCalled(Event):
     error: str | None = None
     child: str | None = None
     """The node launched, where the call was a launch that was not refused."""
+    detail: Any = None
+    """Attributes of the exception that the agent's code saw (status and partial result of a sub-agent, say)."""
+    refused: bool = False
+    """Whether it was refused before it was made (a limit, say); its arguments are then left out."""
+    omitted: bool = False
+    """Whether `result` is a note in place of an answer too large to be kept; the agent had the whole answer."""
+    shared: bool = False
+    """Whether `child` is a node that another call had launched with the same goal and inputs; this call got its result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +142,21 @@ class CellRan(Event):
     output: str = ""
     error: str | None = None
     cpu: float = 0.0
+    restarted: str | None = None
+    """The note that the interpreter was restarted before this cell, with which `output` then begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockRead(Event):
+    """What a cell that runs has read of the clock since the last such event, and the order in which answers came.
+
+    The numbers are the sandbox's own form; all those of a cell let the sandbox replay it (`repl.Replay.clock`).
+    """
+
+    kind: ClassVar[str] = "clock_read"
+    node: str
+    step: int
+    values: Doubles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +184,48 @@ class RunEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallBegan(Event):
+    """A call of a tool that must not be repeated is about to be made: recorded for such tools alone."""
+
+    kind: ClassVar[str] = "call_began"
+    node: str
+    step: int
+    call: int
+    key: str
+    """Of its name and arguments; see `trace.keys`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Event):
+    """The run goes on, after its process died or it ended. Event times continue where they stopped, so that the time in
+    between counts nowhere; `at` is the real time."""
+
+    kind: ClassVar[str] = "run_resumed"
+    at: float
+    usage: Usage
+    """What all agents had used before."""
+    model: str
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    """Of the package."""
+    question: str | None = None
+    """The next question to an agent tree that had finished."""
+    returns: Any = None
+    """JSON schema of its answer, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeResumed(Event):
+    """An agent lives again. What it did before `step` stands; of that step the calls `redo` are made anew, and what is
+    recorded of later steps no longer counts."""
+
+    kind: ClassVar[str] = "node_resumed"
+    node: str
+    step: int
+    redo: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored(Event):
     """Score s̃ of a node for its own goal, in [0, 1]; None if unknown. A later score of the same node replaces it.
 
@@ -158,6 +239,50 @@ class Scored(Event):
     source: str = "scorer"
     trainable: bool = True
     """False for an agent whose answers no model is to be trained on, such as one that checks another's work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steered(Event):
+    """What the caller did to the run while it went on: see `Stream.pause`, `resume`, `cancel` and `tell`."""
+
+    kind: ClassVar[str] = "steered"
+    action: str
+    """`pause`, `resume`, `cancel` or `tell`; `unread` if an agent ended before it read the messages for it."""
+    node: str | None = None
+    """The agent that it was about; None if it was the whole run."""
+    text: str | None = None
+    """The reason of `cancel`, the message of `tell`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAsked(Event):
+    """A call waits until the caller approves or refuses it. Its arguments stand in its HostCalled event."""
+
+    kind: ClassVar[str] = "approval_asked"
+    node: str
+    step: int
+    call: int
+    name: str
+    """The tool, or `launch_subagent`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAnswered(Event):
+    """The answer about a call that waited for approval, since `started`. A call that is not allowed never runs."""
+
+    kind: ClassVar[str] = "approval_answered"
+    node: str
+    step: int
+    call: int
+    name: str
+    started: float
+    allowed: bool
+    reason: str | None = None
+    """Why the call was refused, in the words that the agent sees."""
+    arguments: Any = None
+    """The arguments that the call got in place of its own, by name; None if they were not changed."""
+    error: str | None = None
+    """Why there was no valid answer (the approver raised an exception, say); the call is then refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

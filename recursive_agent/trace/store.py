@@ -58,6 +58,39 @@ class TraceWriter:
         with suppress(OSError):  # a file system without locks: traces work there, only `in_progress` does not
             fcntl.flock(self._fd, fcntl.LOCK_EX)
 
+    @classmethod
+    def reopen(cls, path: str | Path, *, secrets: Iterable[str | None] = (), max_bytes: int | None = None) -> Self:
+        """A writer that goes on with a trace, whose writer has ended or died; what stands there is never rewritten.
+
+        A torn last line is cut off. Raises TraceError where the file is no trace, is still being written, or cannot be.
+        """
+        writer = cls.__new__(cls)
+        writer.path = Path(path)
+        writer.left_out = None
+        writer._encoder = Encoder(Redactor(secrets))
+        writer._most = max_bytes
+        writer._detail = Detail.FULL
+        writer._ended = "the trace is closed"
+        try:
+            writer._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except OSError as error:
+            raise TraceError(f"{path}: the trace cannot be written ({error.strerror})") from error
+        try:
+            if not _lock(writer._fd, fcntl.LOCK_EX):
+                raise TraceError(f"{path}: the run is still going on; it can be resumed when it has ended")
+            writer._size = _mend(writer._fd, path)
+            decoder = Decoder()
+            for _ in _decoded(path, decoder):
+                pass
+            writer._encoder.continues(decoder)
+        except OSError as error:
+            writer.close()
+            raise TraceError(f"{path}: the trace cannot be written ({error.strerror})") from error
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
     def __enter__(self) -> Self:
         return self
 
@@ -134,7 +167,10 @@ def read_events(path: str | Path) -> Iterator[Event]:
 
     A torn last line is dropped. Raises TraceError, naming file and line, for anything else that is malformed.
     """
-    decoder = Decoder()
+    return _decoded(path, Decoder())
+
+
+def _decoded(path: str | Path, decoder: Decoder) -> Iterator[Event]:
     for number, line, whole in _lines(path):
         if not whole and not _is_json(line):  # torn by the death of its writer
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .node import LAUNCH, Node
@@ -57,23 +58,37 @@ def critical_steps(root: Node) -> int:
     awaited together count once, at the longest. A sub-agent whose result was never delivered, because its parent finished
     without waiting for it, counts only where the parent did not finish.
 
+    An agent that waits for a sub-agent of another one (see `HostCalled.shared`) waits for those of its calls that began
+    meanwhile; a sub-agent that goes on for others after its parent has ended counts in its parent up to then.
+
     A single agent has as many critical steps as calls; the number never exceeds the calls of the tree.
     """
+    nodes = {node.id: node for node in root.walk()}
+    return _steps_between(root, nodes, -math.inf, math.inf)
+
+
+def _steps_between(root: Node, nodes: Mapping[str, Node] | None, since: float, until: float) -> int:
+    """Critical steps of the calls below `root` that began in an interval; waits for `nodes` of other agents count too."""
     weights: dict[str, int] = {}
     for node in reversed(list(root.walk())):  # children before parents, without recursion
-        items = [_Item(step.model.started, step.model.time, 1, None) for step in node.steps if step.model is not None]
-        launches = {
-            call.child: call
-            for step in node.steps
-            for call in step.calls
-            if call.name == LAUNCH and call.child is not None
-        }
+        items = [_Item(call.started, call.time, 1, None) for call in node.model_calls if since <= call.started < until]
+        launches = {}
+        for made in (made for step in node.steps for made in step.calls if made.name == LAUNCH):
+            if made.shared:
+                other = None if nodes is None or made.child is None else nodes.get(made.child)
+                if other is not None and not (node.finished and made.error == "cancelled"):
+                    weight = _steps_between(other, None, made.started, made.time)
+                    items.append(_Item(made.started, made.time, weight, other))
+            elif made.child is not None:
+                launches[made.child] = made
         for child in node.children:
             call = launches.get(child.id)
             if node.finished and (call is None or call.error == "cancelled"):
                 continue  # nobody waited for it
             start, end = (child.started, child.end) if call is None else (call.started, call.time)
-            items.append(_Item(start, end, weights[child.id], child))
+            outlives = child.end > node.end
+            weight = _steps_between(child, None, since, min(until, node.end)) if outlives else weights[child.id]
+            items.append(_Item(start, end, weight, child))
         weights[node.id] = round(sum(item.weight for item in _heaviest_chain(items)))
     return weights[root.id]
 
@@ -93,11 +108,11 @@ def overlapping(intervals: Sequence[Interval]) -> list[bool]:
 
 def _items(node: Node, seconds: dict[str, float]) -> Iterator[_Item]:
     for child in node.children:
-        yield _Item(child.started, child.end, seconds[child.id], child)
+        end = min(child.end, node.end)  # one that others wait for as well may go on after its parent
+        yield _Item(child.started, end, min(seconds[child.id], max(0.0, end - child.started)), child)
     for step in node.steps:
-        if step.model is not None:
-            start, end = step.model.started, step.model.time
-            yield _Item(start, end, max(0.0, end - start), None)
+        for call in step.model_calls:
+            yield _Item(call.started, call.time, max(0.0, call.time - call.started), None)
         if step.cell is not None:
             busy = [
                 (child.started, child.end)

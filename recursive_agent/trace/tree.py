@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -19,21 +20,43 @@ from ..usage import Usage
 from .node import LAUNCH, Clock, LaunchPoint, Node, Step
 from .schema import (
     ROOT,
+    ApprovalAnswered,
+    ApprovalAsked,
+    CallBegan,
     CellRan,
+    ClockRead,
     Event,
     HostCalled,
     ModelCalled,
     NodeEnded,
+    NodeResumed,
     NodeStarted,
     RunEnded,
+    RunResumed,
     RunStarted,
     Scored,
+    Steered,
     Waiting,
 )
 from .store import read_events
 from .timing import CriticalPath, critical_path, critical_steps, overlapping
 
 __all__ = ["ExecutionTree", "LaunchPoint", "Node", "Step", "TreeBuilder"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """A further question to the root that it has not answered, and what there was before it."""
+
+    question: str
+    returns: Any
+    """JSON schema of the answer, or None."""
+    step: int
+    """The root's last step before it."""
+    usage: Usage
+    agents: int
+    children: int
+    """Sub-agents of the root."""
 
 
 class ExecutionTree:
@@ -46,13 +69,26 @@ class ExecutionTree:
         self.group = start.group
         self.seed = start.seed
         self.limits: Mapping[str, Any] = start.limits
+        """Those of the whole run; after a resumption, the new ones."""
+        self.first_limits: Mapping[str, Any] = start.limits
         self.settings: Mapping[str, Any] = start.settings
+        self.origin = start.origin
         self.started = start.time
         self.ended: float | None = None
         self.incomplete: str | None = None
         """Which parts of the run the trace does not hold, and why; None where it holds everything."""
+        self.resumptions: list[RunResumed] = []
+        """Each time that the run went on after its process had died or it had ended."""
+        self.last_question: OpenQuestion | None = None
+        """The last further question to the root (see `Agent.follow_up`)."""
+        self.open_question: OpenQuestion | None = None
+        """The question that the run goes on with (see `Agent.follow_up`), until it is answered."""
         self.nodes: dict[str, Node] = {}
         """All nodes by id, in launch order (a parent before its children)."""
+        self.steered: list[Steered] = []
+        """What the caller did to the run while it went on, in order."""
+        self.approvals: list[ApprovalAnswered] = []
+        """The answers about calls that waited for approval, in order."""
         self._clock = Clock(start.time)
 
     def __repr__(self) -> str:
@@ -99,13 +135,32 @@ class ExecutionTree:
 
     @property
     def duration(self) -> float:
-        """Seconds from the first event to the last one of the run (scores given later do not count)."""
+        """Seconds from the first event to the last one of the run. Scoring does not count, during the run or later."""
         return max(0.0, self._clock.now - self.started)
+
+    @property
+    def last_time(self) -> float:
+        """Time of the last event of the run, in seconds since the epoch."""
+        return self._clock.now
 
     @property
     def usage(self) -> Usage:
         """The sum over all nodes."""
         return reduce(add, (node.usage for node in self.nodes.values()), Usage())
+
+    @property
+    def usage_by_model(self) -> dict[str, Usage]:
+        """The sums over the nodes of each model, by its name in `Agent(models=...)`, or by the run's one model."""
+        sums: dict[str, Usage] = {}
+        for node in self.nodes.values():
+            name = self.model if node.model is None else node.model
+            sums[name] = sums.get(name, Usage()) + node.usage
+        return sums
+
+    @property
+    def shared_launches(self) -> int:
+        """How many calls of `launch_subagent` got the result of a node that another call had launched."""
+        return sum(call.shared for node in self.nodes.values() for step in node.steps for call in step.calls)
 
     @property
     def max_depth(self) -> int:
@@ -160,18 +215,43 @@ class ExecutionTree:
                 self._start(event)
             case ModelCalled():
                 node = self._node(event.node, event)
-                node.step(event.step).model = event
+                node.step(event.step).take(event)
                 node.usage += event.usage
             case HostCalled():
                 self._node(event.node, event).step(event.step).calls.append(event)
             case CellRan():
                 self._node(event.node, event).step(event.step).cell = event
+            case ClockRead():
+                self._node(event.node, event).step(event.step).clock.extend(event.values)
             case NodeEnded():
                 node = self._node(event.node, event)
                 node.status, node.result, node.reason = event.status, event.result, event.reason
                 node.usage, node.ended = event.usage, event.time
+                if node.parent is None and node.finished:
+                    self.open_question = None
+            case Steered():
+                if event.node is not None:
+                    self._node(event.node, event)
+                self.steered.append(event)
+            case ApprovalAsked():
+                self._node(event.node, event)
+            case ApprovalAnswered():
+                self._node(event.node, event)
+                self.approvals.append(event)
             case RunEnded():
                 self.ended, self.incomplete = event.time, event.incomplete
+                if any(node.score_status is not None for node in self.nodes.values()):
+                    return  # the run ended when scoring began; what scores waited for, a judge say, is none of its time
+            case CallBegan():
+                self._node(event.node, event).step(event.step).begun[event.call] = event.key
+            case RunResumed():
+                self.ended = None
+                self.limits = event.limits or self.limits
+                self.resumptions.append(event)
+                if event.question is not None:
+                    self.open_question = self.last_question = self._asked(event.question, event)
+            case NodeResumed():
+                self._node(event.node, event).resume(event.step, event.redo)
             case Waiting():
                 return
             case Scored():
@@ -185,6 +265,10 @@ class ExecutionTree:
                 raise TraceError(f"An event that no tree knows: {type(event).__name__}.")
         self._clock.now = max(self._clock.now, event.time)
 
+    def _asked(self, question: str, event: RunResumed) -> OpenQuestion:
+        last = max((step.number for step in self.root.steps), default=0)
+        return OpenQuestion(question, event.returns, last, event.usage, len(self.nodes), len(self.root.children))
+
     def _start(self, event: NodeStarted) -> None:
         if event.node in self.nodes:
             raise TraceError(f"Node {event.node} started twice.")
@@ -197,6 +281,8 @@ class ExecutionTree:
             returns=event.returns,
             max_steps=event.max_steps,
             max_tokens=event.max_tokens,
+            model=event.model,
+            trainable=event.trainable,
             launched_at=None if event.step is None or event.call is None else LaunchPoint(event.step, event.call),
             started=event.time,
             _clock=self._clock,

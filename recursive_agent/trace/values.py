@@ -34,6 +34,7 @@ _RUN = 50
 """Values of a list that are written by one call."""
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 CUT = "…"
+LEFT_OUT = "left out: the trace had reached its size limit]"
 BLOB = "$blob"
 MARKERS = frozenset({BLOB, "$bytes", "$float", "$int", "$tuple", "$set", "$frozenset", "$dict"})
 
@@ -139,6 +140,21 @@ def pack(
     `text` returns a string, or a marker that stands for it; `data` bytes, or such a marker. Never raises for a value.
     """
     return _Packer(text, data, most).pack(value, 0)
+
+
+def is_cut(value: Any) -> bool:
+    """Whether a value that was read holds a note in place of something large, which a full trace file had no room for."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) is str:
+            if item.startswith(CUT) and item.endswith(LEFT_OUT):
+                return True
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+    return False
 
 
 def pack_number(value: float) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..messages import Message
 from ..sizes import LARGE_CHARS, is_large
-from .schema import Event, ModelCalled
+from .schema import ClockRead, Event, ModelCalled
 
 _NEVER_LARGE = frozenset({"int", "int | None", "float", "float | None", "Usage", "Status"})
 """Types of fields that need not be looked at."""
@@ -26,6 +26,8 @@ def is_heavy_event(event: Event) -> bool:
             *map(_parts, event.messages),
             [call.arguments for call in event.tool_calls],
         ]
+    elif isinstance(event, ClockRead):
+        return len(event.values) > LARGE_CHARS
     else:
         parts = [getattr(event, name) for name in _weighed_fields(type(event))]
     try:

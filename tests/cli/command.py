@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from rao_cli.main import main
 
+from .forked import run_forked
+
 RAO = [sys.executable, "-m", "rao_cli"]
 KEY = "sk-test-0123456789abcdef"
 
@@ -33,13 +35,17 @@ def run_here(
 
 
 def rao(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 300, **more: Any
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, input: str = "", timeout: float = 300, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end, in `cwd`."""
+    env = dict(env or environment())
+    if not more and "PYTHONPATH" not in env.keys() - os.environ.keys():  # which is for what the server has imported too
+        return run_forked(arguments, cwd=cwd, env=env, input=input, timeout=timeout)
     return subprocess.run(
         [*RAO, *arguments],
         cwd=cwd,
-        env=dict(env or environment()),
+        env=env,
+        **({} if "stdin" in more else {"input": input}),
         capture_output=True,
         text=True,
         timeout=timeout,

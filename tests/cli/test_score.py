@@ -196,10 +196,14 @@ def test_calibration_prints_the_agreement_and_adds_nothing(here: Here, judged: J
     before = [path.read_bytes() for path in trace_files(folder / "traces")]
     code, out, err = judged("--calibrate")
     assert code == 0, err
-    assert [line.split() for line in out.splitlines()[2:]] == [
-        ["leaves", "0", "0", "0", "0", "0", "–", "–"],
-        ["delegators", "1", "1", "0", "0", "0", "1.000", "–"],
-        ["all", "1", "1", "0", "0", "0", "1.000", "–"],
+    one, none = ["1", "1", "0", "0", "0", "1.000", "0.21–1.00", "–"], ["0", "0", "0", "0", "0", "–", "–", "–"]
+    assert [line.split() for line in out.splitlines()[3:]] == [
+        ["roots", *one],
+        ["sub-agents", *none],
+        ["depth", "0", *one],
+        ["leaves", *none],
+        ["delegators", *one],
+        ["all", *one],
     ]
     assert [path.read_bytes() for path in trace_files(folder / "traces")] == before
     _, out, _ = judged("--calibrate", "--json")

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from recursive_agent.model.base import Message, ToolCall
 from recursive_agent.status import Status
 from recursive_agent.trace.schema import (
+    ApprovalAnswered,
+    ApprovalAsked,
     CellRan,
     Event,
     HostCalled,
@@ -17,6 +19,7 @@ from recursive_agent.trace.schema import (
     RunEnded,
     RunStarted,
     Scored,
+    Steered,
 )
 from recursive_agent.usage import Usage
 
@@ -164,6 +167,21 @@ events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(RunEnded, time=_numbers, status=st.sampled_from(Status), usage=_usages),
     st.builds(Scored, time=_numbers, node=texts, score=st.none() | st.floats(0, 1), status=texts, source=texts),
+    st.builds(Steered, time=_numbers, action=texts, node=st.none() | texts, text=st.none() | texts),
+    st.builds(ApprovalAsked, time=_numbers, node=texts, step=st.integers(1, 9), call=st.integers(1, 9), name=texts),
+    st.builds(
+        ApprovalAnswered,
+        time=_numbers,
+        node=texts,
+        step=st.integers(1, 9),
+        call=st.integers(1, 9),
+        name=texts,
+        started=_numbers,
+        allowed=st.booleans(),
+        reason=st.none() | texts,
+        arguments=st.none() | _mappings,
+        error=st.none() | texts,
+    ),
 )
 
 

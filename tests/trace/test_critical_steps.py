@@ -86,3 +86,34 @@ def test_a_child_that_nobody_waited_for_counts_only_in_an_agent_that_did_not_fin
         root = agent("0", (0, 1), (2, 3), status=status)
         launch(root, agent("0.1", *THREE), 1, 1.0, 99.0, error="cancelled")
         assert critical_steps(root) == expected
+
+
+def wait_for(asker: Node, child: Node, step: int, start: float, end: float) -> None:
+    """The asker waits for a sub-agent of another agent."""
+    asker.steps[step - 1].calls.append(
+        HostCalled(
+            time=end, node=asker.id, step=step, call=1, started=start, name="launch_subagent", child=child.id,
+            shared=True,
+        )
+    )  # fmt: skip
+
+
+def test_calls_of_another_agents_child_count_while_they_are_waited_for() -> None:
+    root, left, right = agent("0", (0, 1), (20, 21)), agent("0.0", (1, 2)), agent("0.1", (1, 4), (12, 13))
+    child = agent("0.0.0", (2, 3), (6, 7), (8, 9))
+    left.ended, child.ended = 10.0, 9.5
+    launch(left, child, 1, 2.0, 9.5)
+    launch(root, left, 1, 1.0, 10.0)
+    launch(root, right, 1, 1.0, 14.0)
+    wait_for(right, child, 1, 5.0, 9.5)
+    assert critical_steps(root) == 1 + (1 + 2 + 1) + 1  # the child's first call had ended when the right one asked
+
+
+def test_a_child_that_outlives_its_parent_counts_in_it_up_to_then() -> None:
+    root, left, right = agent("0", (0, 1), (20, 21)), agent("0.0", (1, 2)), agent("0.1", (12, 13))
+    child = agent("0.0.0", (2, 3), (6, 7), (8, 9))
+    left.ended, left.status = 5.0, Status.CANCELLED
+    launch(left, child, 1, 2.0, 5.0, error="cancelled")
+    launch(root, left, 1, 1.0, 5.0)
+    launch(root, right, 1, 12.0, 14.0)
+    assert critical_steps(root) == 1 + (1 + 1) + 1 + 1
