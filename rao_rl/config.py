@@ -5,6 +5,7 @@
     collect    CollectConfig    what is rolled out for a step
     online     OnlineConfig     how the loop of rolling out and training runs
     sampler    SamplerConfig    which model the rollouts are sampled from
+    judge      JudgeConfig      which model scores the agents whose score the environment does not know
     lessons    Curriculum       which demonstrations of TextCraft-Synth a model is shown
     imitation  ImitationConfig  how imitation is trained
 
@@ -25,6 +26,7 @@ from .credit.config import CreditConfig
 from .credit.normalization import Normalization, Normalize
 from .envs.textcraft.tasks import level_named
 from .rollouts.batches import CollectConfig
+from .scoring.config import JudgeConfig
 
 __all__ = [
     "CollectConfig",
@@ -32,6 +34,7 @@ __all__ = [
     "Curriculum",
     "ImitationConfig",
     "ImitationSettings",
+    "JudgeConfig",
     "LossType",
     "Normalization",
     "Normalize",
@@ -165,6 +168,14 @@ class ImitationSettings:
     """Sampling temperature of the trained model; None: that of the traces or of the model's `agent.json`, else 0.5."""
     demonstrations: Count = 200
     """Most demonstrations of an environment of your own that are run and imitated; of TextCraft they never end."""
+    levels: tuple[str, ...] = ()
+    """Levels of the tasks that such an environment demonstrates; none: all levels."""
+    single_share: Share | None = None
+    """Share of the text that agents write which work alone, of an environment whose argument `mode` is `single` or
+    `recursive`; None: all demonstrations are those of the environment as it is."""
+    short_first: Whole = 0
+    """Steps until which the longer conversations are left out, fewer and fewer of them: what new weights learn on long
+    conversations, they learn sooner on short ones. Of demonstrations of TextCraft none are left out."""
     learning_rate: Positive | None = None
     """None: 2e-3 from scratch, 2e-4 for LoRA; for all weights 5e-4 of a small policy, 1e-4, or 2e-5 from a billion on."""
     lora_rank: Rank | None = None
@@ -265,5 +276,6 @@ def sections(
         "collect": CollectConfig(seed=seed),
         "online": OnlineConfig(seed=seed),
         "sampler": SamplerConfig(),
+        "judge": JudgeConfig(),
         "lessons": Curriculum(seed=seed, drop_child=noise, wrong_count=noise),
     }

@@ -6,6 +6,8 @@
     │   └── VllmMissing                     vLLM is not installed for the chosen Python
     ├── DataError (ValueError)              recorded traces, scores or rows cannot be used, though the settings are right
     ├── JudgeError                          the judge answered, but not with a verdict
+    │   └── JudgeTooSlow                    the judge did not answer in time
+    ├── JudgeFailed (EndpointUnavailable)   many verdicts in a row failed, since the judge did
     ├── NothingToLearn                      an online run cannot learn from any batch
     ├── RolloutsFailed (EndpointUnavailable) many attempts in a row failed, since the endpoint or the sandbox did
     ├── TrainingDiverged                    the loss, its gradient or the weights are no longer finite numbers
@@ -34,6 +36,14 @@ class DataError(RaoError, ValueError):
 
 class JudgeError(RaoError):
     """The judge answered, but not with a verdict."""
+
+
+class JudgeTooSlow(JudgeError):
+    """The judge did not give its verdict in time."""
+
+
+class JudgeFailed(EndpointUnavailable):
+    """Many verdicts in a row failed: the judge's endpoint is gone, too slow, or what answers there is no judge."""
 
 
 class NothingToLearn(RaoError):

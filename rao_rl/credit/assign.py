@@ -179,8 +179,9 @@ def assign(
 
 
 def tree_version(tree: ExecutionTree) -> int | None:
-    """The oldest version of the model among the calls of a tree; None where versions are not numbers."""
-    versions = [step.model.version for node in tree.nodes.values() for step in node.steps if step.model is not None]
+    """The oldest version of the model among the calls of a tree's trainable agents; None where versions are not numbers."""
+    trained = [node for node in tree.nodes.values() if node.trainable]
+    versions = [call.version for node in trained for call in node.model_calls]
     try:
         return min((int(version or "") for version in versions), default=None)
     except ValueError:
@@ -225,6 +226,9 @@ def _rollout(
             tokens = one.node.usage.completion_tokens
         else:
             size = sizes[index].get(one.node.id, Size(0, 0))
+            if not size.of_policy:
+                losses.drop("other_model", nodes=1)
+                continue
             tokens = size.completion_tokens
             if tokens == 0:
                 losses.drop("no_tokens", nodes=1)

@@ -14,6 +14,8 @@ class Size:
 
     longest_row: int
     completion_tokens: int
+    of_policy: bool = True
+    """False for a node of another model than the one that is trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

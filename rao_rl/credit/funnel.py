@@ -28,8 +28,8 @@ class Funnel:
     groups: int
     groups_kept: int
     dropped: Counter[str]
-    """Nodes by reason: a status, `judge_error` or `unscored`; `too_long`, `no_tokens`, `untrainable`, `not_sampled`; or the
-    reason that their whole rollout was dropped."""
+    """Nodes by reason: a status, `judge_error` or `unscored`; `too_long`, `no_tokens`, `untrainable`, `other_model`,
+    `not_sampled`; or the reason that their whole rollout was dropped."""
     dropped_rollouts: Counter[str]
     """Rollouts by reason: `root_` and the reason that the root has no s̃, `stale`, `version_unknown`, `group_too_small`,
     `zero_advantage`, `nothing_left` (no node of it can be trained), `not_sampled`; `baseline_only` for further children (see

@@ -18,6 +18,7 @@ from recursive_agent.trace.tree import ExecutionTree
 from ..credit.counterfactual import launch_of
 from ..errors import DataError
 from .groups import group_of
+from .policy import choose_policy, focus
 from .rows import TreeRows
 from .sampling import narrowing, number
 
@@ -106,17 +107,21 @@ def left_out_text(left_out: Mapping[TraceState, int]) -> str:
     )
 
 
-def read_groups(place: str | Path, *, min_group: int = 2) -> Recorded:
+def read_groups(
+    place: str | Path, *, min_group: int = 2, policy: str | None = None, start: str | Path | None = None
+) -> Recorded:
     """The complete trees of a trace folder by group, with their rows of tokens.
 
-    Raises like `read_folder`, and DataError if training cannot use the trees: text without token ids, no scores, or no
-    group of `min_group` trees.
+    Of runs with several models, the agents of one are trained: `policy`, or the one that `choose_policy` finds for the
+    checkpoint `start`. Raises like `read_folder`, and DataError if training cannot use the trees: text without token ids, no
+    scores, no group of `min_group` trees, or several models to choose from.
     """
     groups: defaultdict[str, list[TreeRows]] = defaultdict(list)
     folder = read_folder(place)
+    chosen = choose_policy(folder.trees.values(), policy, start)
     for path, tree in folder.trees.items():
         try:
-            rows = TreeRows.of(tree)
+            rows = TreeRows.of(tree, others=frozenset() if chosen is None else focus(tree, chosen))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         tree.group = group_of(tree)

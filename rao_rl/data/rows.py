@@ -110,13 +110,17 @@ class TreeRows:
 
     tree: ExecutionTree
     rows: Mapping[str, Sequence[Row]]
-    """By node id, in launch order; empty for a node that sampled nothing."""
+    """By node id, in launch order; empty for a node that sampled nothing, or that is not trained."""
+    others: frozenset[str] = frozenset()
+    """Nodes of another model than the one that is trained."""
 
     @classmethod
-    def of(cls, tree: ExecutionTree) -> Self:
-        """The rows of a tree. Raises DataError, naming the run, as `node_rows`."""
+    def of(cls, tree: ExecutionTree, *, others: frozenset[str] = frozenset()) -> Self:
+        """The rows of a tree; of nodes that are not trained there may be text alone. Raises DataError as `node_rows`."""
         try:
-            return cls(tree, {node.id: node_rows(node) for node in tree.nodes.values()})
+            trained = {node.id for node in tree.nodes.values() if node.trainable and node.id not in others}
+            rows = {node.id: node_rows(node) if node.id in trained else [] for node in tree.nodes.values()}
+            return cls(tree, rows, others)
         except DataError as error:
             raise DataError(f"run {tree.run}, {error}") from error
 
@@ -127,6 +131,7 @@ class TreeRows:
             node: Size(
                 longest_row=max(map(len, own), default=0),
                 completion_tokens=sum(int(np.count_nonzero(row.completion_mask)) for row in own),
+                of_policy=node not in self.others,
             )
             for node, own in self.rows.items()
         }
@@ -190,7 +195,9 @@ def samples(trees: Sequence[TreeRows], credits: Credits) -> list[Sample]:
 
 
 def node_rows(node: Node) -> list[Row]:
-    """The rows of a node in order; none if it sampled no tokens.
+    """The rows of a node in order; none if it sampled no tokens. A compaction of its conversation begins a new row.
+
+    The tokens of a summary are among those of the row that it ends, unless the run was recorded without training on them.
 
     Raises DataError for a model call without exact tokens: it has only text, or its log-probs are not finite or not one for
     each token id.
@@ -198,10 +205,10 @@ def node_rows(node: Node) -> list[Row]:
     rows: list[Row] = []
     calls: list[_Call] = []
     seen: tuple[int, ...] = ()
-    for step in node.steps:
-        if step.model is None:
+    for recorded in node.model_calls:
+        if not recorded.train:
             continue
-        call = _exact(step.model)
+        call = _exact(recorded)
         if call.prompt[: len(seen)] != seen:
             rows += _merged(calls)
             calls = []

@@ -1,7 +1,19 @@
 """Environments: families of tasks with tools and a score for every agent. They import no torch."""
 
 from ..errors import UnknownGoal
-from .base import About, Casting, Demonstrating, Demonstration, Environment, Expert, Measuring, Mode, Session, Task
+from .base import (
+    About,
+    Casting,
+    Demonstrating,
+    Demonstration,
+    Environment,
+    Expert,
+    Measuring,
+    Mode,
+    NeedsJudge,
+    Session,
+    Task,
+)
 from .checks import open_session
 from .registry import BUILT_IN, environment_names, make, make_registered
 
@@ -15,6 +27,7 @@ __all__ = [
     "Expert",
     "Measuring",
     "Mode",
+    "NeedsJudge",
     "Session",
     "Task",
     "UnknownGoal",

@@ -29,6 +29,19 @@ class Task:
     """For the environment only (targets, gold answers, seeds): never enters a sandbox or a trace."""
 
 
+Scores: TypeAlias = Literal["no", "some", "all"]
+"""How many agents are meant: no agents, some or all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsJudge:
+    """Which agents have no score unless a model judges them, because the environment has no verifier for them."""
+
+    roots: Scores = "no"
+    """`some`: the session knows the score of some answers only, such as those equal to the reference."""
+    sub_agents: Scores = "no"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """What `rao eval --list` says of an environment, without making it: a class attribute `about`."""
@@ -39,6 +52,8 @@ class About:
     """Number of tasks of each split, of all levels together; None where more are generated for as long as one asks."""
     data: str | None = None
     """What must be on this machine and how to get it; None where everything is generated."""
+    needs_judge: NeedsJudge = NeedsJudge()
+    """Which scores are left to a judge; none, where every agent has a verifier."""
     levels: Sequence[str] = ()
     """Names of the levels, if the class has no attribute `levels` (because the constructor sets it)."""
 

@@ -111,10 +111,8 @@ class Generated(ABC):
         One level has as many as `limit` asks for. The same arguments give the same tasks on every machine and in every
         mode. Raises ConfigurationError for an unknown split, and for a level that the split does not have.
         """
-        size = self.sizes[one_of(self.name, "split", split, self.splits)]
+        size = self.sizes[check_selection(self.name, split, self.splits, limit=limit)]
         levels = self.levels_of(split)
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"{self.name}: limit must not be negative, not {limit}")
         if level is None:
             order = [(each, index) for each in levels for index in range(size)]
             random.Random(f"{self.name}/order/{split}/{seed}").shuffle(order)
@@ -138,6 +136,23 @@ def one_of(environment: str, argument: str, value: object, allowed: Sequence[Kin
     raise ConfigurationError(
         f"{environment}: {argument} must be one of {', '.join(map(str, allowed))}, not {value!r:.80}"
     )
+
+
+def check_selection(
+    environment: str,
+    split: object,
+    splits: Sequence[Kind],
+    level: object = None,
+    levels: Sequence[object] = (),
+    limit: int | None = None,
+) -> Kind:
+    """The split, where tasks like these can be asked for. Raises ConfigurationError, listing what there is, if not."""
+    checked = one_of(environment, "split", split, splits)
+    if level is not None:
+        one_of(environment, "level", level, levels)
+    if limit is not None and limit < 0:
+        raise ConfigurationError(f"{environment}: limit must not be negative, not {limit}")
+    return checked
 
 
 def task_data(environment: str, task: Task, name: str, kind: type[Kind]) -> Kind:

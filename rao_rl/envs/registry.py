@@ -9,41 +9,37 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from recursive_agent.errors import ConfigurationError, described
-from recursive_agent.plugins import Plugins
+from recursive_agent.plugins import Included, Plugins
 
-from .algebra import Algebra
 from .arguments import Plain, read_arguments
 from .base import About, Environment
 from .checks import check_environment
-from .deepdive import DeepDive, DeepDiveSynth
-from .dialogue import Dialogue
-from .email_search import EmailSearch, EmailSynth
-from .maze import Maze
-from .oolong import OolongReal, OolongSynth, OolongSynthPublic
-from .repair import Repair
-from .sequence import Sequence
-from .textcraft import TextCraft
 
 GROUP = "rao_rl.environments"
 """Entry points of this group are environments by name; each is an `EnvironmentFactory`."""
 EnvironmentFactory: TypeAlias = Callable[..., Environment]
 """Makes an environment from its own keyword arguments: a class or a function."""
-BUILT_IN: Mapping[str, EnvironmentFactory] = {
-    "algebra": Algebra,
-    "deepdive": DeepDive,
-    "deepdive-synth": DeepDiveSynth,
-    "dialogue": Dialogue,
-    "email": EmailSearch,
-    "email-synth": EmailSynth,
-    "maze": Maze,
-    "oolong-real": OolongReal,
-    "oolong-synth": OolongSynth,
-    "oolong-synth-public": OolongSynthPublic,
-    "repair": Repair,
-    "sequence": Sequence,
-    "textcraft": TextCraft,
-}
-
+BUILT_IN: Mapping[str, EnvironmentFactory] = Included(
+    __package__,
+    {
+        "algebra": "algebra:Algebra",
+        "deepdive": "deepdive:DeepDive",
+        "deepdive-synth": "deepdive:DeepDiveSynth",
+        "dialogue": "dialogue:Dialogue",
+        "email": "email_search:EmailSearch",
+        "email-synth": "email_search:EmailSynth",
+        "maze": "maze:Maze",
+        "oolong-real": "oolong:OolongReal",
+        "oolong-synth": "oolong:OolongSynth",
+        "oolong-synth-public": "oolong:OolongSynthPublic",
+        "openenv": "openenv:OpenEnv",
+        "repair": "repair:Repair",
+        "sequence": "sequence:Sequence",
+        "textcraft": "textcraft:TextCraft",
+        "verifiers": "verifiers:Verifiers",
+    },
+)
+"""Imported when they are first used: together they take longer to import than all the rest."""
 
 _PLUGINS = Plugins("environment", GROUP, BUILT_IN, "module:Class, such as mypackage.maze:Maze", "an environment")
 

@@ -9,8 +9,6 @@ from math import comb
 from statistics import NormalDist, fmean, stdev
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 Method = Literal["wilson", "t"]
 """How an interval was computed: Wilson's score interval, or Student's t over the tasks."""
 _GRID = 5040
@@ -86,6 +84,8 @@ def permutation_test(differences: Sequence[float]) -> float:
     steps = [abs(step) // unit for step in signed]
     observed = abs(sum(signed)) // unit
     total = sum(steps)
+    import numpy as np  # here, for every command imports this file
+
     ways = np.zeros(2 * total + 1)  # the probability of each sum from −total to total
     ways[total] = 1.0
     reach = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from itertools import islice
+import time
+from collections.abc import Callable, Collection, Generator, Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ from .prompting import Prompting
 
 _SHOWN = 3
 """Failed demonstrations that are named."""
+_SAY_EVERY = 30.0
+"""Seconds between two lines that say how many demonstrations are done."""
 
 
 class ExpertModel:
@@ -107,10 +110,13 @@ def record_demonstrations(
     seed: int,
     require: Require | Unset,
     say: Callable[[str], None],
+    levels: Collection[str] = (),
 ) -> None:
     """Run up to `most` demonstrations of an environment, and record their trees in `folder`, those there already left out.
 
-    `say` is called with a sentence about those that fail. Raises ConfigurationError if the environment has none.
+    `levels` are those of their tasks; all if none is named. If `seed` gives fewer than `most`, the next seeds follow, as
+    long as they give others. `say` is called with a sentence about those that fail. Raises ConfigurationError if the
+    environment has none.
     """
     name = environment.name
     if not isinstance(environment, Demonstrating):
@@ -118,9 +124,14 @@ def record_demonstrations(
             f"{name} has no demonstrations to imitate: give it a method demonstrations(seed) (docs/extending.md), or give "
             "recorded traces"
         )
-    planned = _planned(name, islice(environment.demonstrations(seed=seed), most), prompting, seed)
+    if unknown := sorted(set(levels) - set(environment.levels)):
+        raise ConfigurationError(
+            f"imitation.levels: {name} has no level {unknown[0]!r}; choose from {', '.join(environment.levels)}"
+        )
+    planned = _planned(environment, prompting, most=most, seed=seed, levels=levels)
     if not planned:
-        raise ConfigurationError(f"{name} has no demonstrations to imitate: its demonstrations() gives none")
+        where = f" at the levels {', '.join(levels)}" if levels else ""
+        raise ConfigurationError(f"{name} has no demonstrations to imitate: its demonstrations() gives none{where}")
     known = {key: Rollout.of(*key, tree) for key, _, tree in recorded_attempts(folder)}
     missing = [plan for plan in planned if plan.key not in known or known[plan.key].lost]
     if not missing:
@@ -131,8 +142,19 @@ def record_demonstrations(
     def unused(goal: str, context: Any) -> list[str]:
         return []
 
+    done, said = 0, time.monotonic()
+
+    def on_rollout(_: Rollout) -> None:
+        nonlocal done, said
+        done += 1
+        if done < len(missing) and time.monotonic() - said >= _SAY_EVERY:
+            said = time.monotonic()
+            say(f"{done:,} of {len(missing):,} demonstrations are done")
+
     async def run() -> list[Rollout]:
-        return await record(environment, missing, ExpertModel(unused, prompting), folder, settings)
+        return await record(
+            environment, missing, ExpertModel(unused, prompting), folder, settings, on_rollout=on_rollout
+        )
 
     made = Recording.of(anyio.run(run), wanted=len(missing), found=0)
     if failed := made.wanted - made.solved:
@@ -142,16 +164,30 @@ def record_demonstrations(
 
 
 def _planned(
-    name: str, demonstrations: Iterator[Demonstration], prompting: Prompting, seed: int
+    environment: Demonstrating, prompting: Prompting, *, most: int, seed: int, levels: Collection[str]
 ) -> list[PlannedAttempt]:
+    name = getattr(environment, "name", type(environment).__name__)
     planned: dict[str, PlannedAttempt] = {}
-    for each in demonstrations:
-        if not isinstance(each, Demonstration):
-            raise ConfigurationError(
-                f"demonstrations() of {name} must give Demonstration(task=…, expert=…), not {each!r:.80}"
-            )
+    for each in islice(_of_seeds(environment, seed, levels, name), most):
         group = f"{name}/demonstrations/{each.task.id}"
         planned[group] = PlannedAttempt(
             task=each.task, group=group, seed=attempt_seed(seed, group), model=ExpertModel(each.expert, prompting)
         )
     return list(planned.values())
+
+
+def _of_seeds(environment: Demonstrating, seed: int, levels: Collection[str], name: str) -> Iterator[Demonstration]:
+    """Different demonstrations of `seed` and of the seeds after it, until one of them gives nothing new."""
+    known: set[str] = set()
+    for each_seed in count(seed):
+        before = len(known)
+        for each in environment.demonstrations(seed=each_seed):
+            if not isinstance(each, Demonstration):
+                raise ConfigurationError(
+                    f"demonstrations() of {name} must give Demonstration(task=…, expert=…), not {each!r:.80}"
+                )
+            if each.task.id not in known and (not levels or each.task.level in levels):
+                known.add(each.task.id)
+                yield each
+        if len(known) == before:
+            return

@@ -26,6 +26,8 @@ an observation and one in code, so that the next name is found a fixed, small di
 ANY_WORDS = "[A-Za-z]+|[0-9]"
 """Words and digits where nothing is known of an environment's texts: a name has the same token wherever it stands."""
 _STEPS_PER_BLOCK = 64
+_SHORTEST = 0.1
+"""Share of the rows that training begins with where short ones come first."""
 _USELESS = 200
 """Demonstrations in a row without an answer in the window after which it is taken for too short."""
 
@@ -110,18 +112,37 @@ class DemonstrationBlocks:
 
 
 class RecordedBlocks:
-    """The rows of recorded nodes, in a new order each epoch: a block is an epoch, a function of seed and number alone."""
+    """The rows of recorded nodes, in a new order each epoch: a block is an epoch, a function of seed and number alone.
 
-    def __init__(self, rows: Sequence[TokenRow], *, tokens: int, seed: int) -> None:
+    With `short_first`, an epoch that begins before that step has the shortest rows only: first a tenth of all, then more.
+    New weights learn to copy names a few tokens apart long before they learn it over hundreds of tokens.
+    """
+
+    def __init__(self, rows: Sequence[TokenRow], *, tokens: int, seed: int, short_first: int = 0) -> None:
         self.rows = rows
         self.tokens = tokens
         self.seed = seed
+        self.short_first = short_first
+        self._order = sorted(range(len(rows)), key=lambda place: len(rows[place])) if short_first else []
+        self._begins = [0]
 
     def __call__(self, number: int) -> list[list[TokenRow]]:
         """The steps of epoch `number`."""
-        rows = list(self.rows)
+        while len(self._begins) <= number:
+            self._begins.append(self._begins[-1] + len(self._epoch(len(self._begins) - 1)))
+        return self._epoch(number)
+
+    def _epoch(self, number: int) -> list[list[TokenRow]]:
+        rows = list(self._rows(self._begins[number]))
         random.Random(f"recorded/{self.seed}/{number}").shuffle(rows)
         return cut_steps(rows, self.tokens)
+
+    def _rows(self, step: int) -> Sequence[TokenRow]:
+        """The rows of an epoch that begins at `step`."""
+        if step >= self.short_first:
+            return self.rows
+        share = _SHORTEST + (1 - _SHORTEST) * step / self.short_first
+        return [self.rows[place] for place in self._order[: max(1, round(share * len(self.rows)))]]
 
 
 def cut_steps(rows: Sequence[TokenRow], tokens: int) -> list[list[TokenRow]]:

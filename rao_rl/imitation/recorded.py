@@ -15,9 +15,11 @@ from recursive_agent.prompts import Situation, opening
 from recursive_agent.repl.base import CellResult, CellStatus
 from recursive_agent.tools import tool, tool_set
 from recursive_agent.trace.folder import TraceState
+from recursive_agent.trace.node import Stretch
 from recursive_agent.trace.tree import ExecutionTree, Node
 
 from ..data.folder import read_folder
+from ..data.policy import settings_of
 from ..envs.arguments import from_label
 from ..envs.registry import environment_names
 from ..errors import DataError
@@ -35,7 +37,8 @@ class Recorded:
 
     conversations: list[list[Message]]
     openings: list[int]
-    """How many messages of each conversation came before its first answer: the prompt, with worked examples."""
+    """How many messages of each conversation came before its first answer: the prompt, with worked examples. After a compaction
+    also the summary and the turns that were kept, which are answers of the conversation before."""
     nodes: int
     """All nodes seen, the unsuccessful ones included."""
     prompting: Prompting
@@ -68,13 +71,12 @@ def read_successful(path: str | Path, *, threshold: float, prompting: Prompting 
     nodes = rewritten = unclear = 0
     styles: set[Prompting] = set()
     for tree in folder.trees.values():
-        recorded = _prompting_of(tree)
         for node in tree.walk():
             nodes += 1
-            messages = node.conversation() if node.trainable and succeeded(node, threshold) else []
-            if not messages:
+            recorded = _prompting_of(tree, node)
+            stretches = node.conversations(trained=True) if node.trainable and succeeded(node, threshold) else []
+            if not stretches:
                 continue
-            given = next(len(step.model.messages) for step in node.steps if step.model is not None)
             styles.add(recorded)
             if prompting is not None and prompting != recorded:
                 if prompting.style != "minimal":
@@ -82,12 +84,13 @@ def read_successful(path: str | Path, *, threshold: float, prompting: Prompting 
                         f"{place}: conversations in the {recorded.style} style ({recorded.action_format}) can be written in no "
                         f"other than the minimal one, since traces do not hold all that the rich one shows; {_AS_IT_IS}"
                     )
-                messages, given = rewrite(tree, node, prompting) or [], 0
-                rewritten += bool(messages)
-                unclear += not messages
-            if messages:
-                kept.append(messages)
-                openings.append(given)
+                messages = rewrite(tree, node, prompting)
+                stretches = [] if messages is None else [Stretch(messages, 0)]
+                rewritten += bool(stretches)
+                unclear += not stretches
+            for stretch in stretches:
+                kept.append(stretch.messages)
+                openings.append(stretch.given)
     if not styles:
         raise DataError(
             f"none of the {nodes:,} agents in {place} succeeded (score of at least {threshold:g}, or finished where not "
@@ -139,19 +142,23 @@ def succeeded(node: Node, threshold: float) -> bool:
     return node.finished if node.score is None else node.score >= threshold
 
 
-def _prompting_of(tree: ExecutionTree) -> Prompting:
-    return Prompting(tree.settings.get("prompt_style", "rich"), tree.settings.get("action_format", "fenced"))
+def _prompting_of(tree: ExecutionTree, node: Node) -> Prompting:
+    settings = settings_of(tree, node)
+    return Prompting(settings.get("prompt_style", "rich"), settings.get("action_format", "fenced"))
 
 
 def rewrite(tree: ExecutionTree, node: Node, prompting: Prompting) -> list[Message] | None:
-    """The conversation of a node in the minimal style; None where the trace does not say all that this needs.
+    """The conversation of a node in the minimal style; None where the trace does not say all that this needs, and where the
+    conversation was compacted.
 
     The opening is written anew, each answer is the code that was run, and each observation is written anew from its cell: it
     must then be what the agent saw, apart from the status line and the advice that the rich style has.
     """
+    if any(call.restart for call in node.model_calls):
+        return None
     steps = [step for step in node.steps if step.model is not None]
     messages = opening(prompting.style, prompting.action_format, _situation(tree, node))
-    rich = _prompting_of(tree).style == "rich"
+    rich = _prompting_of(tree, node).style == "rich"
     observations = Observations(prompting.style)
     for step, after in zip(steps, [*steps[1:], None], strict=True):
         if step.cell is None:  # an answer without code, and a hint about it

@@ -48,7 +48,8 @@ from ..weights.saving import check_apart, check_folder, check_savable, saving
 from .agent import agent_settings, forget_sampling, learning_rate, own_settings, prompting_asked, prompting_of
 from .encoding import RowEncoder, first_tokens, longest_answer
 from .expert import record_demonstrations
-from .lessons import ANY_WORDS, WORDS, DemonstrationBlocks, RecordedBlocks, sample_texts
+from .lessons import ANY_WORDS, WORDS, DemonstrationBlocks, RecordedBlocks, cut_steps, sample_texts
+from .mixture import mixed
 from .policy import Architecture, create, train_tokenizer
 from .recorded import Recorded, environment_of, read_successful
 from .trainer import Block, ImitationTrainer
@@ -201,6 +202,7 @@ def train_on_environment(
     environment: Environment,
     model: str | Path | None,
     *,
+    alone: Environment | None = None,
     architecture: Architecture | None = None,
     name: str | None = None,
     arguments: Mapping[str, Plain] | None = None,
@@ -212,22 +214,35 @@ def train_on_environment(
     """Train the checkpoint `model` on up to `config.demonstrations` of an environment (see `Demonstrating`).
 
     Without `model`, a small policy of `architecture` is trained from new weights, with a tokenizer for the demonstrations.
-    Their code is first run as that of real agents: the traces stay in `output_dir/demonstrations`, and a run that was
-    stopped makes none twice. `name` and `arguments` are what `make` makes the environment from. Everything else is as in
-    `train_on_traces`. Raises ConfigurationError if the environment has no demonstrations, DataError if none of them succeeds.
+    Their code is first run as that of real agents: the traces stay in `output_dir/demonstrations`, and a run that was stopped
+    makes none twice. With `config.single_share`, `environment` is the one whose agents delegate, and `alone` gives the
+    demonstrations of agents that work alone, as many tasks again. `name` and `arguments` are what `make` makes the
+    environment from. Everything else is as in `train_on_traces`. Raises ConfigurationError if the environment has no
+    demonstrations, DataError if none of them succeeds.
     """
     output = check_folder(config.output_dir)
     _check_new(config)
     prompting = prompting_of(config, model)
+    if (alone is None) != (config.single_share is None):
+        raise ConfigurationError("single_share needs an environment whose agents work alone (`alone`), and the reverse")
     folder = output / DEMONSTRATIONS / f"{prompting.style}-{prompting.action_format}"
     if processes() > 1:
         raise ConfigurationError(
             f"demonstrations are recorded by one process: record them by one with --steps 1, then train on {folder} by several"
         )
-    record_demonstrations(
-        environment, folder, prompting, most=config.demonstrations, seed=config.seed, require=require, say=say
-    )
-    recorded = read_successful(folder, threshold=threshold, prompting=prompting)
+
+    def demonstrated(source: Environment, place: Path) -> Recorded:
+        most, seed = config.demonstrations, config.seed
+        record_demonstrations(
+            source, place, prompting, most=most, seed=seed, require=require, say=say, levels=config.levels
+        )
+        return read_successful(place, threshold=threshold, prompting=prompting)
+
+    if alone is None or config.single_share is None:
+        recorded = demonstrated(environment, folder)
+    else:
+        delegating = demonstrated(environment, folder / "recursive")
+        recorded = mixed(delegating, demonstrated(alone, folder / "single"), config.single_share)
     settings = EnvironmentSettings(name=name or environment.name, arguments=dict(arguments or {}))
     about = {
         "demonstrations_of": settings.name,
@@ -311,9 +326,10 @@ def _train_on_recorded(
         environment=environment,
     )
     counts = {"trained": len(rows), "left_out": len(whole) - len(rows), "longer_than_window": long}
-    blocks = RecordedBlocks(rows, tokens=config.tokens_per_step, seed=config.seed)
+    tokens, short_first = config.tokens_per_step, config.short_first
+    blocks = RecordedBlocks(rows, tokens=tokens, seed=config.seed, short_first=short_first)
     if config.max_steps is None and config.minutes is None:
-        config = replace(config, max_steps=max(1, round(epochs * len(blocks(0)))))
+        config = replace(config, max_steps=max(1, round(epochs * len(cut_steps(rows, tokens)))))
     config = replace(config, learning_rate=learning_rate(policy, config, scratch=old is None))
     return _run(config, policy, encoder, settings, blocks, rows, say, conversations=counts, **about)
 

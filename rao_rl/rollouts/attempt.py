@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from recursive_agent import Agent, Limits, Result
+from recursive_agent import Agent, Compaction, Limits, Result
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Model
 from recursive_agent.repl import UNSET, Require, Sandbox, Unset
@@ -18,9 +18,9 @@ from recursive_agent.scoring import Scorer, assess
 from recursive_agent.trace.schema import Scored
 from recursive_agent.trace.tree import Node
 
-from ..envs.base import Casting, Environment, Mode, Session, Task
+from ..envs.base import Environment, Mode, Session, Task
 from ..envs.checks import open_session
-from ..scoring.attempts import AttemptJudge
+from ..scoring.attempts import AttemptJudge, cast
 
 ROLLOUT_LIMITS = Limits(
     max_agents=4096,
@@ -50,6 +50,8 @@ class AttemptSettings:
     """Deepest level of sub-agents in a recursive attempt; None: the environment's."""
     context_limit: int | None = None
     """Most tokens of one agent's conversation; None: the model's window."""
+    compact: Compaction | None = None
+    """When and how an agent's conversation is compacted; None: never."""
     sampling: Mapping[str, Any] | None = None
     """Sampling settings that replace the model's own."""
     trace_dir: Path | None = None
@@ -101,19 +103,19 @@ def agent_for(
         sandbox=settings.sandbox,
         require=settings.require,
         context_limit=settings.context_limit,
+        compact=settings.compact,
         sampling=settings.sampling,
         trace_dir=settings.trace_dir,
     )
 
 
-def _cast(session: Casting, score: Scorer) -> Scorer:
+def _casting(session: Session, score: Scorer) -> Scorer:
     """The same scorer; its events say which agents must not be trained."""
 
-    async def cast(node: Node) -> Scored:
-        event = await assess(score, node)
-        return event if session.trainable(node) else replace(event, trainable=False)
+    async def score_cast(node: Node) -> Scored:
+        return cast(session, node, await assess(score, node))
 
-    return cast
+    return score_cast
 
 
 async def rollout(
@@ -129,14 +131,15 @@ async def rollout(
     """One attempt at `task`; the session scores every node.
 
     `group` is the name of its group; default: the task's id. `session` is a fresh one of the task; None: it is opened here.
-    Raises ModelError if the judge of `settings` cannot be asked at all.
+    Raises ModelError if the judge of `settings` fails every call.
     """
     if session is None:
         session = open_session(environment, task)
     agent = agent_for(environment, session, model, settings)
-    score: Scorer = session.score if settings.judge is None else settings.judge.scorer(session)
-    if isinstance(session, Casting):
-        score = _cast(session, score)
+    if settings.judge is not None:
+        score: Scorer = settings.judge.scorer(session, timeout=settings.limits.timeout)
+    else:
+        score = _casting(session, session.score)
     result = await agent.solve(
         task.goal, context=task.context, returns=task.returns, seed=seed, score=score, group=group or task.id
     )

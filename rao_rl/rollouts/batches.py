@@ -25,6 +25,7 @@ from recursive_agent.trace.tree import ExecutionTree
 
 from ..bounds import Count, Few, Positive, Seed, Whole, check
 from ..envs.base import Environment, Mode
+from ..scoring.attempts import AttemptJudge
 from .attempt import ROLLOUT_LIMITS, AttemptSettings, attempt_seed
 from .counterfactual import check_restarting, further_attempts
 from .failures import FailuresInARow, is_lost
@@ -117,14 +118,25 @@ class TreeBatch:
 class Collector:
     """Rolls out batch after batch on one environment. `folder` holds a folder of traces for each batch.
 
+    `judge` scores the agents whose score the environment does not know; it may be set later.
+
     Raises ConfigurationError if the environment does not have the split or the level, or has no tasks of it.
     """
 
-    def __init__(self, environment: Environment, model: Model, config: CollectConfig, folder: Path) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        model: Model,
+        config: CollectConfig,
+        folder: Path,
+        *,
+        judge: AttemptJudge | None = None,
+    ) -> None:
         self.environment = environment
         self.model = model
         self.config = config
         self.folder = folder
+        self.judge = judge
         if config.counterfactual_children:
             check_restarting(environment)
         self.places = anyio.CapacityLimiter(config.max_in_flight)
@@ -165,7 +177,7 @@ class Collector:
         """The trees of batch `number`, each scored. Those that `folder` holds already are not rolled out again.
 
         `sandbox` is one that is open already; None: one is opened for this batch. Raises RolloutsFailed after
-        `config.max_failures` failed attempts in a row, counted over all batches.
+        `config.max_failures` failed attempts in a row, counted over all batches, and ModelError if the judge fails every call.
         """
         begun = time.monotonic()
         folder = self.folder / f"{number:06d}"
@@ -179,6 +191,7 @@ class Collector:
             trace_dir=folder,
             sandbox=sandbox or "process",
             places=self.places,
+            judge=self.judge,
         )
         rolled_out = await run_attempts(
             self.environment, [planned[place] for place in missing], self.model, settings, self._ended

@@ -171,7 +171,7 @@ def settings_of(tree: ExecutionTree) -> dict[str, object]:
 
     The version of the weights is missing if the endpoint does not report it.
     """
-    versions = {step.model.version for node in tree.nodes.values() for step in node.steps if step.model is not None}
+    versions = {call.version for node in tree.nodes.values() for call in node.model_calls}
     settings: dict[str, object] = {
         "model": tree.model,
         "interface": tree.interface,

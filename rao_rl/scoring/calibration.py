@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -69,17 +69,58 @@ class Agreement:
 
 @dataclass(slots=True, kw_only=True)
 class Calibration:
-    """Agreement on leaves and on nodes with sub-agents (delegators), which have different rubrics."""
+    """Agreement by depth (0: roots), and on leaves and nodes with sub-agents (delegators), which have different rubrics."""
 
-    leaves: Agreement
-    delegators: Agreement
-    tally: Tally
-    """Counts of the files that were read."""
+    places: dict[tuple[int, bool], Agreement] = field(default_factory=dict)
+    """Agreement by the depth of the nodes, and by whether they have sub-agents."""
+    threshold: float = 0.5
+    """A verifier's score of at least this is a success."""
+    tally: Tally = field(default_factory=Tally)
+    """Counts of the files that were read, if any were."""
+
+    def add(self, node: Node, verdict: float | None, truth: float) -> None:
+        """Count a node: the judge's verdict (None: it failed) and the verifier's score."""
+        agreement = self.places.setdefault((node.depth, bool(node.children)), Agreement())
+        if verdict is None:
+            agreement.unjudged += 1
+        else:
+            agreement.add(judge=verdict >= 0.5, verifier=truth >= self.threshold)
+
+    @property
+    def leaves(self) -> Agreement:
+        """Agreement on nodes without sub-agents."""
+        return self._sum(lambda depth, delegates: not delegates)
+
+    @property
+    def delegators(self) -> Agreement:
+        """Agreement on nodes with sub-agents."""
+        return self._sum(lambda depth, delegates: delegates)
+
+    @property
+    def roots(self) -> Agreement:
+        """Agreement on roots."""
+        return self._sum(lambda depth, delegates: depth == 0)
+
+    @property
+    def sub_agents(self) -> Agreement:
+        """Agreement on all nodes but the roots."""
+        return self._sum(lambda depth, delegates: depth > 0)
+
+    @property
+    def depths(self) -> dict[int, Agreement]:
+        """Agreement at each depth."""
+        found: dict[int, Agreement] = {}
+        for (depth, _), agreement in sorted(self.places.items()):
+            found[depth] = found.get(depth, Agreement()) + agreement
+        return found
 
     @property
     def all(self) -> Agreement:
         """Agreement on all nodes."""
-        return self.leaves + self.delegators
+        return self._sum(lambda depth, delegates: True)
+
+    def _sum(self, chosen: Callable[[int, bool], bool]) -> Agreement:
+        return sum((item for place, item in self.places.items() if chosen(*place)), Agreement())
 
 
 async def calibrate(
@@ -97,16 +138,13 @@ async def calibrate(
     for both, which would flatter the judge. Raises ModelError as `Judge.assess` does.
     """
     complain = warn or (lambda line: None)
-    result = Calibration(leaves=Agreement(), delegators=Agreement(), tally=Tally())
+    result = Calibration(threshold=threshold)
 
     async def compare(path: Path, node: Node, truth: float) -> None:
-        agreement = result.delegators if node.children else result.leaves
         event = await judge.assess(node)
+        result.add(node, event.score, truth)
         if event.score is None:
-            agreement.unjudged += 1
             complain(f"{path.name}, agent {node.id}: no verdict ({event.source})")
-        else:
-            agreement.add(judge=event.score >= 0.5, verifier=truth >= threshold)
 
     async def handle(path: Path, tree: ExecutionTree) -> None:
         async with anyio.create_task_group() as group:

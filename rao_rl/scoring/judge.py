@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import anyio
 
-from recursive_agent.errors import BadRequest, EndpointUnavailable, ModelError
+from recursive_agent.errors import BadRequest, ContextOverflow, EndpointUnavailable, ModelError
 from recursive_agent.model.base import Message, Model, Sampling
 from recursive_agent.scoring import scored, unscored
 from recursive_agent.trace.schema import Scored
 from recursive_agent.trace.tree import Node
 from recursive_agent.usage import Usage
 
-from ..errors import JudgeError
+from ..errors import JudgeError, JudgeTooSlow
 from .rubrics import REPAIR, against, hands_over_everything, record, rubric
 from .verdicts import SCHEMA, Verdict, VerdictCache, parse_verdict
 
@@ -29,17 +30,26 @@ class Judge:
 
     Use it as a scorer: `solve(score=judge)`. It samples at temperature 0 and requests JSON that fits a schema, unless the
     endpoint rejects one of these. With `cache`, the same content is sent to the model only once. At most `concurrency` calls
-    run at the same time. `usage` is the usage of its calls.
+    run at the same time. A verdict takes at most `timeout` seconds, retries included (None: as long as the model's own
+    settings say). `usage` is the usage of its calls.
 
     If the judge fails, the node gets no score (`judge_error`), not 0.
     """
 
-    def __init__(self, model: Model, *, cache: VerdictCache | None = None, concurrency: int = 8) -> None:
+    def __init__(
+        self, model: Model, *, cache: VerdictCache | None = None, concurrency: int = 8, timeout: float | None = None
+    ) -> None:
         self.model = model
         self.cache = cache
+        self.timeout = timeout
         self.usage = Usage()
         self.cached = 0
         """How many verdicts came from the cache."""
+        self.failures: Counter[str] = Counter()
+        """How many verdicts failed, by reason: `no_verdict` (twice an answer without one), `too_slow`, `rejected` (the endpoint
+        refused that content), `unavailable`, `refused` (it refuses every call: the key, the model)."""
+        self.failed_in_row = 0
+        """How many verdicts have failed since the model gave the last one."""
         self._limiter = anyio.CapacityLimiter(concurrency)
         self._sampling = Sampling(
             temperature=0.0, max_tokens=model.sampling.max_tokens, extra={"response_format": _FORMAT}
@@ -67,7 +77,7 @@ class Judge:
                 raise
             return unscored(node, error if reference is None else JudgeError(f"{self.model.name} failed"))
         except JudgeError as error:
-            return unscored(node, error if reference is None else JudgeError(f"{self.model.name} gave no verdict"))
+            return unscored(node, error if reference is None else _without_words(error, self.model.name))
         source = f"{SOURCE}{self.model.name}"
         if verdict is None:
             return scored(node, None, source)
@@ -94,9 +104,22 @@ class Judge:
             self.cached += 1
             return known
         async with self._limiter:
-            verdict = await self._ask(instructions, content)
+            verdict = await self._counted(instructions, content)
         if self.cache is not None:
             self.cache.put(key, verdict)
+        return verdict
+
+    async def _counted(self, instructions: str, content: str) -> Verdict:
+        try:
+            with anyio.move_on_after(self.timeout) as scope:
+                verdict = await self._ask(instructions, content)
+            if scope.cancelled_caught:
+                raise JudgeTooSlow(f"{self.model.name} gave no verdict within {self.timeout:g} seconds")
+        except (ModelError, JudgeError) as error:
+            self.failures[_reason(error)] += 1
+            self.failed_in_row += 1
+            raise
+        self.failed_in_row = 0
         return verdict
 
     async def _ask(self, instructions: str, content: str) -> Verdict:
@@ -126,6 +149,27 @@ class Judge:
             self._sampling, self._answered = sampling, True
             self.usage += completion.usage
             return completion.text
+
+
+def _reason(error: ModelError | JudgeError) -> str:
+    """Why a verdict failed, as it is counted."""
+    if isinstance(error, JudgeTooSlow):
+        return "too_slow"
+    if isinstance(error, JudgeError):
+        return "no_verdict"
+    if error.fatal:
+        return "refused"
+    return "rejected" if isinstance(error, BadRequest | ContextOverflow) else "unavailable"
+
+
+def _without_words(error: JudgeError, name: str) -> JudgeError:
+    """The same failure without the words of the judge, which may repeat a reference answer."""
+    return error if isinstance(error, JudgeTooSlow) else JudgeError(f"{name} gave no verdict")
+
+
+def failures_of(judge: Judge) -> str:
+    """How many verdicts failed, by reason, in words."""
+    return ", ".join(f"{number:,} {reason.replace('_', ' ')}" for reason, number in judge.failures.most_common())
 
 
 def is_verdict(source: str | None) -> bool:

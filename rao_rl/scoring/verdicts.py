@@ -121,5 +121,7 @@ def _from_object(value: Mapping[str, Any]) -> Verdict | None:
 
 
 def _truth(value: Any) -> bool | None:
+    if isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
     word = str(value).strip().lower()
     return True if word in _YES else False if word in _NO else None

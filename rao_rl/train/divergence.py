@@ -81,5 +81,5 @@ def set_aside(traces: Path, step: int, changed: Collection[str]) -> int:
 
 def _newest_version(tree: ExecutionTree) -> int | None:
     """The newest version of the weights among the calls of a tree; None where versions are not numbers."""
-    versions = [step.model.version for node in tree.nodes.values() for step in node.steps if step.model is not None]
+    versions = [call.version for node in tree.nodes.values() for call in node.model_calls]
     return max((int(version) for version in versions if version is not None and version.isdecimal()), default=None)

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from recursive_agent.repl import UNSET, Require, Sandbox, Unset, make_sandbox
 
 from ..config import CreditConfig, OnlineConfig
 from ..credit.normalization import BY_TOKEN, Normalization
+from ..credit.rewards import success
 from ..data.rows import TreeRows
 from ..envs.base import Environment, Mode, Task
 from ..errors import DataError, NothingToLearn
@@ -32,6 +33,8 @@ from ..evaluation.run import evaluate
 from ..evaluation.summary import summarize
 from ..rollouts.attempt import AttemptSettings
 from ..rollouts.batches import Collector, TreeBatch, attempt_settings
+from ..scoring.config import NO_JUDGE, JudgeConfig
+from ..scoring.opening import open_attempt_judge
 from ..weights.sync import WeightSync
 from .alarms import Say, silent
 from .folder import append_metrics
@@ -42,7 +45,7 @@ from .trainer import Step
 HOPELESS = 50
 """Batches in a row that teach nothing after which a run without a budget of tokens gives up."""
 IDLE = 5
-"""Such batches after which that is said, and after which a run in which nothing is sampled at all gives up."""
+"""Such batches after which that is said, and after which a run ends if nothing is sampled, or no root gets a score."""
 STOP_SECONDS = 0.2
 """Seconds after which a signal that ends the run is noticed while agents are at work."""
 _T = TypeVar("_T")
@@ -87,7 +90,7 @@ class OnlineLoop:
 
     `evaluated` are steps whose weights need no evaluation any more. `stopping` says whether the run is to end before its
     next step, whatever is under way. Batches in `passed_over` are neither rolled out nor trained on. A context manager: it
-    holds the event loop in which the agents run, and their sandbox.
+    holds the event loop in which the agents run, their sandbox, and the judge that `judge` names.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class OnlineLoop:
         config: OnlineConfig,
         *,
         normalization: Normalization = BY_TOKEN,
+        judge: JudgeConfig = NO_JUDGE,
         progress: Progress,
         metrics: Path,
         eval_tasks: Sequence[Task] = (),
@@ -114,6 +118,8 @@ class OnlineLoop:
         self.credit = replace(credit, max_staleness=config.max_staleness)
         self.config = config
         self.normalization = normalization
+        self.judge = judge
+        self._judge_figures: dict[str, float] = {}
         self.progress = progress
         self.metrics = metrics
         self.eval_tasks = list(eval_tasks)
@@ -125,20 +131,23 @@ class OnlineLoop:
         self._say = say
 
     def __enter__(self) -> OnlineLoop:
-        self._stack = start_blocking_portal("asyncio")
-        self._portal: BlockingPortal = self._stack.__enter__()
-        self._sandbox_context = self._portal.wrap_async_context_manager(make_sandbox("process", require=self._require))
-        self._sandbox: Sandbox = self._sandbox_context.__enter__()
+        with ExitStack() as stack:
+            self._portal: BlockingPortal = stack.enter_context(start_blocking_portal("asyncio"))
+            portal = self._portal
+            self._sandbox: Sandbox = stack.enter_context(
+                portal.wrap_async_context_manager(make_sandbox("process", require=self._require))
+            )
+            stack.callback(lambda: portal.call(self.sync.model.aclose))
+            if self.judge.model is not None:
+                opened = open_attempt_judge(self.judge, say=self._say)
+                self.collector.judge = stack.enter_context(portal.wrap_async_context_manager(opened))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: Any) -> None:
         for future in self._pending.values():
             future.cancel()
-        try:
-            self._portal.call(self.sync.model.aclose)
-            self._sandbox_context.__exit__(*exc)
-        finally:
-            self._stack.__exit__(*exc)
+        self._stack.__exit__(*exc)
 
     def share(self, step: int) -> float:
         """Share of the run that is done after `step` updates."""
@@ -157,7 +166,7 @@ class OnlineLoop:
     def _steps(self, first: int) -> Iterator[Step]:
         version = first
         pushed = self._push(version)
-        idle = silent_batches = 0
+        idle = barren = 0
         while self.share(version) < 1:
             if self.config.eval_every and version % self.config.eval_every == 0 and (version or self.config.eval_start):
                 self.evaluate(version)
@@ -190,6 +199,7 @@ class OnlineLoop:
                 **step.metrics,
                 **{f"funnel/lost/{reason}": float(count) for reason, count in batch.lost.items()},
                 **self._tokens(),
+                **self._judged(),
                 "rao/batch": float(number),
                 "rao/recorded_trees": float(batch.recorded),
                 "time/rollout": batch.seconds,
@@ -202,14 +212,14 @@ class OnlineLoop:
             }
             if not step.samples:
                 append_metrics(self.metrics, {"step": version, "rao/skipped": 1.0, **figures})
-                idle, silent_batches = idle + 1, 0 if generated else silent_batches + 1
+                idle, barren = idle + 1, 0 if generated and _is_scored(batch) else barren + 1
                 if idle == IDLE:
                     self._say(f"{_nothing(idle, batch, figures)}; the run goes on")
-                # Without a token there is no end to it either, though a budget of tokens is set.
-                if silent_batches >= IDLE or (idle >= HOPELESS and self.config.max_generated_tokens is None):
+                # Without a token there is no end to it, though a budget is set; without a score the budget would be wasted.
+                if barren >= IDLE or (idle >= HOPELESS and self.config.max_generated_tokens is None):
                     raise NothingToLearn(f"{_nothing(idle, batch, figures)}.")
                 continue
-            idle = silent_batches = 0
+            idle = barren = 0
             yield replace(step, metrics=figures)
             version += 1
             pushed = self._push(version)
@@ -238,6 +248,7 @@ class OnlineLoop:
             sandbox=self._sandbox,
             concurrency=self.config.eval_concurrency,
             places=self.collector.places,
+            judge=self.collector.judge,
         )
         attempts = self._portal.start_task_soon(
             _rates,
@@ -253,7 +264,7 @@ class OnlineLoop:
         except _Stopping:
             self._evaluated.discard(step)
             raise
-        append_metrics(self.metrics, {"step": step, **self._tokens(), **rates})
+        append_metrics(self.metrics, {"step": step, **self._tokens(), **self._judged(), **rates})
 
     def _tokens(self) -> dict[str, float]:
         generated = self.progress.generated_tokens
@@ -261,6 +272,20 @@ class OnlineLoop:
             "rao/generated_tokens": float(generated),
             "rao/total_tokens": float(generated + self.progress.prompt_tokens),
         }
+
+    def _judged(self) -> dict[str, float]:
+        """What the judge has cost since this was asked last; no part of the agents' tokens."""
+        if self.collector.judge is None:
+            return {}
+        judge = self.collector.judge.judge
+        now = {
+            "judge/calls": float(judge.usage.calls),
+            "judge/tokens": float(judge.usage.total_tokens),
+            "judge/cached": float(judge.cached),
+            **{f"judge/failed/{reason}": float(number) for reason, number in judge.failures.items()},
+        }
+        before, self._judge_figures = self._judge_figures, now
+        return {name: value - before.get(name, 0.0) for name, value in now.items()}
 
     def _awaited(self, future: Future[_T]) -> _T:
         """What the agents give. Raises _Stopping, and cancels them, where the run is to end first."""
@@ -297,7 +322,14 @@ def _nothing(idle: int, batch: TreeBatch, figures: Mapping[str, float]) -> str:
         }
     )
     dropped.update({reason: count for reason, count in batch.lost.items() if count})
-    if set(dropped) <= {"zero_advantage"}:
+    if not _is_scored(batch):
+        broken = [tree.root.score_source for tree in batch.trees if tree.root.score_status == "judge_error"]
+        why = (
+            f"no attempt got a score, since its scorer failed ({broken[0]})"
+            if broken
+            else "no attempt got a score. Give the environment a verifier of roots, or let a model judge them (--judge)"
+        )
+    elif set(dropped) <= {"zero_advantage"}:
         why = (
             f"every attempt at a task did equally well (mean reward {figures.get('reward', 0.0):.2f}). Take easier or harder "
             "tasks, or a better policy to start from"
@@ -310,6 +342,12 @@ def _nothing(idle: int, batch: TreeBatch, figures: Mapping[str, float]) -> str:
     ends.update({reason: count for reason, count in batch.lost.items() if count})
     failed = [f"{count} {status}" for status, count in ends.most_common() if status != "finished"]
     return f"{text} (the last {ends.total()} attempts ended as {', '.join(failed)})" if failed else text
+
+
+def _is_scored(batch: TreeBatch) -> bool:
+    """Whether the success of a root is known. True as well where all were lost, which is counted elsewhere."""
+    roots = [tree.root for tree in batch.trees if not tree.root.status.external]
+    return not roots or any(success(root, root=True).value is not None for root in roots)
 
 
 async def _rates(

@@ -42,7 +42,7 @@ def _spelt_otherwise(recorded: Recorded, tokenizer: Any) -> bool:
     calls: list[ModelCalled] = []
     for tree in recorded.trees:
         for node in tree.nodes.values():
-            calls += [step.model for step in node.steps if step.model is not None and step.model.token_ids]
+            calls += [call for call in node.model_calls if call.token_ids]
         if len(calls) >= _CALLS:
             break
     texts = [tokenizer.decode(list(call.token_ids or ()), skip_special_tokens=True) for call in calls[:_CALLS]]

@@ -42,6 +42,9 @@ from ..envs.arguments import Plain, as_texts
 from ..envs.base import Environment, Task
 from ..errors import TrainingStopped
 from ..rollouts.batches import Collector
+from ..scoring.config import NO_JUDGE, JudgeConfig
+from ..scoring.needs import check_scored
+from ..scoring.opening import check_judge
 from ..weights.adapters import adapted, halves_base, merged
 from ..weights.causal_lm import position_limit
 from ..weights.checkpoint import load_checkpoint, write_checkpoint
@@ -91,6 +94,7 @@ _FREE = (
     *(f"update.{name}" for name in _FREE_TO_CHANGE),
     *("online.max_steps", "online.max_generated_tokens", "online.eval_concurrency"),
     *("collect.max_in_flight", "collect.max_failures"),
+    *("judge.base_url", "judge.concurrency", "judge.timeout", "judge.max_failures"),
 )
 """Settings that may change when a run is resumed: how far and how fast it goes, not what it learns from."""
 
@@ -105,6 +109,7 @@ def train_online(
     update: UpdateConfig,
     online: OnlineConfig,
     sampler: SamplerConfig | None = None,
+    judge: JudgeConfig = NO_JUDGE,
     eval_tasks: Sequence[Task] = (),
     arguments: Mapping[str, Plain] | None = None,
     resume: bool = False,
@@ -113,7 +118,8 @@ def train_online(
 ) -> Path:
     """Roll out → update → push the weights → repeat, from the checkpoint `model`; returns the folder of the new one.
 
-    `arguments` are those that the environment was made with. `require` is passed to the sandbox of the rollouts (see
+    `judge` names the model that scores the agents whose score the environment does not know; without one they are not trained
+    on. `arguments` are those that the environment was made with. `require` is passed to the sandbox of the rollouts (see
     `make_sandbox`). `say` is called with a sentence about whatever was left out or goes wrong without ending the run.
 
     With `resume`, a killed run continues with the same data order, optimizer, counters and metrics, and does not repeat
@@ -135,7 +141,11 @@ def train_online(
         "credit": asdict(credit),
         "update": asdict(update),
         "online": asdict(online),
+        "judge": judge.recorded(),
     }
+    check_judge(judge)
+    if (line := check_scored(environment, judge, credit, collect.mode)) is not None:
+        say(line)
     check_groups(credit, collect)
     check_reporters(update.report_to)
     policy, tokenizer, settings = load_checkpoint(model, as_stored=halves_base(update))
@@ -173,6 +183,7 @@ def train_online(
             credit,
             online,
             normalization=update.normalization,
+            judge=judge,
             progress=progress,
             metrics=metrics,
             eval_tasks=eval_tasks,

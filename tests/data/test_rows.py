@@ -271,3 +271,38 @@ def test_an_agents_run_is_one_row_a_node_with_every_token_it_sampled(tmp_path: P
     assert {name: list(map(as_lists, own)) for name, own in TreeRows.of(ExecutionTree.load(path)).rows.items()} == {
         name: list(map(as_lists, own)) for name, own in rows.rows.items()
     }
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_compaction_begins_a_new_row_and_its_summary_is_trained_by_the_switch(train: bool) -> None:
+    def called(step: int, prompt: Sequence[int], completion: Sequence[int], **more: Any) -> Event:
+        logprobs = tuple(-0.5 - i for i in range(len(completion)))
+        tokens: dict[str, Any] = {"prompt_token_ids": prompt, "token_ids": completion, "logprobs": logprobs}
+        return model_called("0", step, version="1", **tokens, **more)
+
+    recorded = ExecutionTree.from_events(
+        [
+            run_started(interface="tokens"),
+            node_started("0"),
+            called(1, (1, 2), (3, 4)),
+            called(2, (1, 2, 3, 4, 5), (6,)),
+            called(3, (1, 2, 3, 4, 5, 6, 7), (8, 9), purpose="summary", train=train),
+            called(3, (1, 2, 20, 8, 9, 6, 5), (10,), restart=True),
+            called(4, (1, 2, 20, 8, 9, 6, 5, 10, 11), (12, 13)),
+            node_ended("0"),
+            RunEnded(time=0.0, status=Status.FINISHED, usage=Usage()),
+            Scored(time=1.0, node="0", score=1.0),
+        ]
+    )
+    first, second = node_rows(recorded.root)
+    summary = [7, 8, 9] if train else []
+    assert first.input_ids.tolist() == [1, 2, 3, 4, 5, 6, *summary]
+    assert first.completion_mask.tolist() == [False, False, True, True, False, True, *([False, True, True] * train)]
+    assert first.logprobs.tolist() == [0, 0, -0.5, -1.5, 0, -0.5, *([0, -0.5, -1.5] if train else [])]
+    assert second.input_ids.tolist() == [1, 2, 20, 8, 9, 6, 5, 10, 11, 12, 13]
+    assert second.completion_mask.tolist() == [False] * 7 + [True, False, True, True]
+    whole = TreeRows.of(recorded)
+    assert whole.forks == 1
+    assert whole.sizes["0"].completion_tokens == 6 + 2 * train
+    of_node = samples([whole], assign([recorded], CreditConfig(), sizes=[whole.sizes]))
+    assert len({sample.coefficient for sample in of_node}) <= 1  # the summary has its agent's advantage

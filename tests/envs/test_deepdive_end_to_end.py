@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rao_rl.envs import Mode
@@ -17,13 +19,19 @@ CAP = 1024
 """Tokens of one agent's conversation that all levels are meant for, where agents delegate."""
 
 
+def slow(level: str) -> Any:
+    return pytest.param(level, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # the tools are tested on both loops elsewhere
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("level", DeepDiveSynth().levels)
+@pytest.mark.parametrize(
+    "level", [DeepDiveSynth().levels[0], *map(slow, DeepDiveSynth().levels[1:-1]), DeepDiveSynth().levels[-1]]
+)
 @pytest.mark.parametrize("mode", ["recursive", "single"])
 async def test_the_reference_solver_succeeds_at_every_node(mode: Mode, level: str) -> None:
     environment = DeepDiveSynth(mode=mode)

@@ -309,8 +309,8 @@ def test_the_answer_stands_nowhere_in_a_task() -> None:
     ("call", "message"),
     [
         (lambda: DeepDiveSynth(mode="both"), "mode must be one of single, recursive, not 'both'"),  # type: ignore[arg-type]
-        (lambda: DeepDiveSynth().tasks("dev"), "there is no split 'dev'; choose from train, validation, test"),
-        (lambda: DeepDiveSynth().tasks("test", level="9-hop"), "there is no level '9-hop'; choose from 2-hop"),
+        (lambda: DeepDiveSynth().tasks("dev"), "split must be one of train, validation, test, not 'dev'"),
+        (lambda: DeepDiveSynth().tasks("test", level="9-hop"), "level must be one of 2-hop, .*, not '9-hop'"),
         (lambda: DeepDiveSynth().tasks("test", limit=-1), "limit must not be negative"),
         (lambda: DeepDiveSynth().task("Find: the author of Amber Zebra"), "there is nothing called Amber Zebra"),
     ],

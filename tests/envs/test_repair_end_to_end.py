@@ -17,8 +17,17 @@ LARGEST = 4_500
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("level", ["small", "medium", "large"])
-@pytest.mark.parametrize("mode", ["recursive", "single"])
+@pytest.mark.parametrize(
+    ("mode", "level"),
+    [
+        ("recursive", "small"),
+        ("recursive", "medium"),
+        ("single", "small"),
+        pytest.param("single", "medium", marks=pytest.mark.slow),
+        pytest.param("recursive", "large", marks=pytest.mark.slow),
+        pytest.param("single", "large", marks=pytest.mark.slow),
+    ],
+)
 async def test_every_agent_of_the_reference_solver_meets_its_goal(mode: Mode, level: str, anyio_backend: str) -> None:
     environment = make("repair", mode=mode)
     split = {"asyncio": "train", "trio": "test"}[anyio_backend]

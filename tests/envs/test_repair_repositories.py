@@ -271,8 +271,8 @@ def test_wrong_arguments_are_named(arguments: dict[str, str], complaint: str) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("exam",), "there is no split 'exam'; choose from train, validation, test"),
-        (("test", 0, "huge"), "there is no level 'huge'; choose from small, medium, large"),
+        (("exam",), "repair: split must be one of train, validation, test, not 'exam'"),
+        (("test", 0, "huge"), "repair: level must be one of small, medium, large, not 'huge'"),
         (("test", 0, "small", -1), "limit must not be negative"),
     ],
 )

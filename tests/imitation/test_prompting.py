@@ -44,6 +44,14 @@ def recorded(folder: Path, prompting: Prompting, mode: Mode = "recursive") -> Pa
     return folder
 
 
+def test_long_recordings_say_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rao_rl.imitation.expert._SAY_EVERY", 0.0)
+    said: list[str] = []
+    record_demonstrations(Easy(mode="single"), tmp_path, STYLES[0], most=3, seed=0, require=UNSET, say=said.append)
+    done = ["1 of 3 demonstrations are done", "2 of 3 demonstrations are done"]
+    assert said == ["running 3 demonstrations of textcraft", *done]
+
+
 @pytest.mark.parametrize("mode", ["recursive", "single"])
 @pytest.mark.parametrize("prompting", STYLES, ids=lambda each: f"{each.style}-{each.action_format}")
 def test_demonstrations_of_textcraft_are_what_a_node_sends(prompting: Prompting, mode: Mode, tmp_path: Path) -> None:

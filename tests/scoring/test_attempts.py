@@ -16,7 +16,7 @@ from recursive_agent.trace.folder import trace_files
 from recursive_agent.trace.schema import Scored
 from recursive_agent.trace.tree import ExecutionTree, Node
 
-from ..cli.command import environment, rao
+from ..cli.command import environment, rao, run_here
 from ..data.trees import tree
 from .test_judge import FAIL, KEY, PASS, judging
 
@@ -166,3 +166,108 @@ def test_the_url_of_a_judge_needs_its_model(tmp_path: Path) -> None:
         done = rao("eval", "library:Library", *where, "--judge-base-url", "http://x", cwd=tmp_path, env=environment())
     assert done.returncode == 2
     assert "--judge-base-url works with --judge only" in done.stderr
+
+
+EXACT = """
+from rao_rl.envs import About, NeedsJudge, Task
+
+class Desk:
+    tools = ()
+    async def score(self, node):
+        return float(node.goal != "Question 2")
+
+class Library:
+    name, max_depth, splits, levels = "library", 1, ("test",), ("all",)
+    about = About(summary="answer", sizes={"test": 3}, needs_judge=NeedsJudge(sub_agents="some"))
+    def tasks(self, split, seed=0, level=None, limit=None):
+        return [Task(id=f"{n}", goal=f"Question {n}") for n in range(3)][:limit]
+    def task(self, goal, seed=0):
+        return Task(id=goal, goal=goal)
+    def session(self, task):
+        return Desk()
+"""
+
+
+def judged(request: Request) -> str:
+    """The judge is wrong about one of three answers."""
+    if "goal:" in request.text("user"):
+        return FAIL if "Question 1" in request.text("user") else PASS
+    return "```python\nfinish('an answer')\n```"
+
+
+def test_a_judge_is_calibrated_where_scores_are_exact_and_its_absence_is_said(tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(EXACT)
+    own = {**environment(), "XDG_CACHE_HOME": str(tmp_path / "cache"), "COLUMNS": "120"}
+    with ScriptedEndpoint(judged) as endpoint:
+        where = ["library:Library", "--base-url", endpoint.base_url, "--model", "scripted", "--mode", "recursive"]
+        judge = ["--judge", "scripted", "--judge-base-url", endpoint.base_url, "--calibrate"]
+        done = rao("eval", *where, *judge, "--json", cwd=tmp_path, env=own)
+        shown = rao("eval", *where, *judge, cwd=tmp_path, env=own)
+        alone = rao("eval", *where, "--json", cwd=tmp_path, env=own)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [row["score"] for row in report["attempts"]] == [1.0, 1.0, 0.0], "exact scores stay in force"
+    found = report["calibration"]
+    assert (found["roots"]["both"], found["roots"]["judge_only"], found["roots"]["verifier_only"]) == (1, 1, 1)
+    assert found["depths"]["0"] == found["all"] == found["roots"]
+    assert found["all"]["accuracy"] == pytest.approx(1 / 3)
+    assert 0 < found["all"]["accuracy_low"] < 1 / 3 < found["all"]["accuracy_high"] < 1
+    assert "scripted against known scores" in shown.stdout
+    assert "0.333" in shown.stdout
+    assert "without --judge MODEL" not in done.stderr
+    assert "library has no verifier for some sub-agents: without --judge MODEL these get no score" in alone.stderr
+    assert "calibration" not in json.loads(alone.stdout)
+
+
+def test_environments_say_whom_they_need_a_judge_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run_here(monkeypatch, capsys, "eval", "--list", "--json")
+    needs = {row["name"]: row["needs_judge"] for row in json.loads(out) if row["needs_judge"]}
+    assert code == 0
+    assert needs == {
+        "deepdive": "sub-agents and some roots",
+        "email": "sub-agents and some roots",
+        "oolong-real": "sub-agents",
+        "oolong-synth-public": "sub-agents",
+    }
+    assert "needed for sub-agents and some roots" in run_here(monkeypatch, capsys, "eval", "--list", "email")[
+        1
+    ].replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["eval", "maze", "--calibrate"], "--calibrate compares a judge with exact scores: name it with --judge MODEL"),
+        (["rollout", "maze", "--judge-base-url", "http://x"], "--judge-base-url works with --judge only"),
+        (["train", "t", "--model", "m", "--out", "o", "--judge", "m"], "--judge has no effect on"),
+        (
+            ["train", "--online", "--env", "maze", "--model", "m", "--out", "o", "--set", "judge.timeout=3"],
+            "settings of the judge have no effect without one",
+        ),
+        (
+            [
+                "train",
+                "--online",
+                "--env",
+                "maze",
+                "--model",
+                "m",
+                "--out",
+                "o",
+                "--judge",
+                "m",
+                "--set",
+                "judge.model=n",
+            ],
+            "--judge and --set judge.model are the same setting",
+        ),
+    ],
+)
+def test_options_of_a_judge_that_make_no_sense_are_one_sentence(
+    arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run_here(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert complaint in err

@@ -1,4 +1,4 @@
-"""Runs that are killed by SIGKILL and go on: `python -m tests.train.killed_runs START FOLDER` makes those of `DEATHS`.
+"""Runs that are killed by SIGKILL and go on: `python -m tests.train.killed_runs START FOLDER NAME…` makes those of `DEATHS`.
 
 Each run is a forked child, so that the libraries are imported once. A child that is to be killed kills itself, in the
 middle of what the instant names, so nothing depends on how fast the machine is.
@@ -132,9 +132,9 @@ def child(run: Callable[[], None], log: Path) -> int:
     os._exit(0)
 
 
-def main(start: Path, folder: Path) -> None:
+def main(start: Path, folder: Path, *names: str) -> None:
     torch.set_num_threads(1)
-    for name in SAVED.keys() | DEATHS.keys():
+    for name in names:
         deaths = DEATHS.get(name, ())
         for number in range(len(deaths) + 1):
 
@@ -152,4 +152,4 @@ def _expect(wanted: int, got: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

@@ -20,7 +20,7 @@ from .small_steps import qwen3
 from .test_offline import record
 
 SOURCES = Path(__file__).parents[2] / "rao_rl" / "train"
-PREFIXED = re.compile(r'f?"((?:rao|time|eval|funnel|sampling|clip_ratio)/[^"]+)"')
+PREFIXED = re.compile(r'f?"((?:rao|time|eval|funnel|sampling|clip_ratio|judge)/[^"]+)"')
 
 
 def written(metrics: Path) -> set[str]:

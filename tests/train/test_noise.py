@@ -79,8 +79,15 @@ def as_sampled(policy: Any, rows: Sequence[Sample]) -> list[Sample]:
     return sampled
 
 
-@pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
-@pytest.mark.parametrize("make", [attention, hidden, layers, router, lora], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    ("make", "checkpointed"),
+    [
+        *((make, False) for make in (attention, hidden, layers, router, lora)),
+        (attention, True),
+        *(pytest.param(make, True, marks=pytest.mark.slow) for make in (hidden, layers, router)),
+        (lora, True),
+    ],
+)
 def test_before_any_update_a_policy_agrees_with_itself(
     make: Callable[[], Any], checkpointed: bool, tmp_path: Path
 ) -> None:

@@ -375,7 +375,7 @@ def test_the_length_of_a_run(length: dict[str, Any], steps: int, prepared: Path)
     assert len(rows(train(prepared, **length))) == steps
 
 
-@pytest.mark.parametrize("dies", [1, 3, 4, 5])
+@pytest.mark.parametrize("dies", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 5))])
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(
     dies: int, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,7 +397,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("save_steps", [1, 6])
+@pytest.mark.parametrize("save_steps", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_run_that_is_over_learns_nothing_more_when_it_is_resumed(save_steps: int, prepared: Path) -> None:
     update = replace(UPDATE, save_steps=save_steps)
     out = train(prepared, update=update)

@@ -97,6 +97,9 @@ def trees(folder: Path, number: int) -> list[ExecutionTree]:
 
 # --- killed runs ---
 
+ALWAYS = "between"
+"""The killed run of the default suite; the others are slow."""
+
 
 def told(out: Path) -> list[dict[str, Any]]:
     """The metrics, without the line that Trainer ends a run with."""
@@ -109,9 +112,19 @@ def told(out: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def killed(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("killed")
+    """One run that was not killed, and one that was, again and again."""
+    return make_runs(start, tmp_path_factory.mktemp("killed"), "whole", ALWAYS)
+
+
+@pytest.fixture(scope="module")
+def more_killed(killed: Path, start: Path) -> Path:
+    """The others, beside them."""
+    return make_runs(start, killed, *sorted((DEATHS.keys() | SAVED.keys()) - {"whole", ALWAYS}))
+
+
+def make_runs(start: Path, folder: Path, *names: str) -> Path:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.train.killed_runs", str(start), str(folder)],
+        [sys.executable, "-W", "ignore", "-m", "tests.train.killed_runs", str(start), str(folder), *names],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -126,16 +139,25 @@ def killed(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*DEATHS, "never saved"])
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(name: str, killed: Path) -> None:
-    whole, pieces = killed / "whole", killed / name
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(name: str, more_killed: Path) -> None:
+    whole, pieces = more_killed / "whole", more_killed / name
     assert [row["step"] for row in trained(pieces)] == list(range(1, STEPS + 1))
     assert told(pieces) == told(whole)
     assert (pieces / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert name in DEATHS or SAVED[name] != SAVED["whole"]
 
 
-@pytest.mark.parametrize("name", DEATHS)
-def test_a_killed_run_rolls_out_nothing_that_had_been_recorded(name: str, killed: Path) -> None:
+def test_a_killed_run_rolls_out_nothing_that_had_been_recorded(killed: Path) -> None:
+    rolls_out_nothing_twice(ALWAYS, killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(DEATHS.keys() - {ALWAYS}))
+def test_no_killed_run_does(name: str, more_killed: Path) -> None:
+    rolls_out_nothing_twice(name, more_killed)
+
+
+def rolls_out_nothing_twice(name: str, killed: Path) -> None:
     def made(run: str) -> Counter[Any]:
         folders = sorted((killed / run / "traces").iterdir())
         whole = [tree for folder in folders for tree in map(ExecutionTree.load, trace_files(folder)) if tree.complete]
@@ -173,7 +195,7 @@ def test_batches_are_sampled_by_the_weights_that_are_trained(killed: Path) -> No
                 assert row["sampling/importance_sampling_ratio/mean"] == pytest.approx(1.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("temperature", [0.6, 1.4])
+@pytest.mark.parametrize("temperature", [0.6, pytest.param(1.4, marks=pytest.mark.slow)])
 def test_log_probs_are_those_of_the_temperature_on_both_sides(temperature: float, start: Path, tmp_path: Path) -> None:
     train(start, tmp_path, {"temperature": temperature}, max_steps=2)
     for row in trained(tmp_path):

@@ -83,8 +83,10 @@ def by_definition(model: Any, made: Step, temperature: float = 1.0) -> Learnt:
 # --- invariances (ALGORITHM.md, "Loss normalisation") ---
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("padding_free", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize(
+    ("padding_free", "temperature"),
+    [(True, 0.7), (False, 1.0), *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((True, 1.0), (False, 0.7)))],
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_is_the_equation(family: str, padding_free: bool, temperature: float, tmp_path: Path) -> None:
     made = step(samples(*LENGTHS))
@@ -99,7 +101,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
 
 
 @pytest.mark.parametrize("padding_free", [True, False], ids=["packed", "padded"])
-@pytest.mark.parametrize("tokens", [1, 20, 40, 64])
+@pytest.mark.parametrize("tokens", [1, 40, *(pytest.param(tokens, marks=pytest.mark.slow) for tokens in (20, 64))])
 def test_the_size_of_the_bins_makes_no_difference(
     tokens: int, padding_free: bool, whole: Learnt, tmp_path: Path
 ) -> None:
@@ -107,7 +109,7 @@ def test_the_size_of_the_bins_makes_no_difference(
     same(learn(qwen3(), tmp_path, made, tokens_per_bin=tokens, padding_free=padding_free), whole)
 
 
-@pytest.mark.parametrize("order", range(3))
+@pytest.mark.parametrize("order", [0, *(pytest.param(order, marks=pytest.mark.slow) for order in (1, 2))])
 def test_the_order_of_the_nodes_makes_no_difference(order: int, whole: Learnt, tmp_path: Path) -> None:
     shuffled = samples(*LENGTHS)
     random.Random(order).shuffle(shuffled)
@@ -123,7 +125,7 @@ def test_a_node_in_two_rows_is_the_node_in_one(padding_free: bool, whole: Learnt
     same(learn(qwen3(), tmp_path, step(cut), tokens_per_bin=50, padding_free=padding_free), whole)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@pytest.mark.parametrize("chunk", [1, 7, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_chunks_of_the_head_make_no_difference(chunk: int, whole: Learnt, tmp_path: Path) -> None:
     same(learn(qwen3(), tmp_path, step(samples(*LENGTHS)), logprob_chunk=chunk), whole)
 
@@ -375,7 +377,7 @@ def test_a_run_that_diverges_stops_before_the_weights_move(
     assert [line["coefficient"] for line in table] == pytest.approx([each.coefficient for each in made.samples])
 
 
-@pytest.mark.parametrize("denominator", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("denominator", [1e-9, pytest.param(1.0, marks=pytest.mark.slow), 1e9])
 @pytest.mark.parametrize("loss_type", ["cispo", "ppo"])
 def test_what_the_loss_is_divided_by_is_no_divergence(loss_type: str, denominator: float, tmp_path: Path) -> None:
     healthy = replace(step(samples(*LENGTHS)), denominator=denominator)

@@ -10,7 +10,8 @@ from typing import get_args
 
 from recursive_agent.errors import ConfigurationError
 
-from ..base import About, Mode, Task
+from ..base import About, Mode, NeedsJudge, Task
+from ..generated import check_selection, one_of
 from ..local_data import LocalData
 from .library import open_library
 from .search import SearchBackend
@@ -49,6 +50,7 @@ class DeepDive:
         summary="answer hard questions by searching the web or a local copy of it",
         sizes={"train": 2234, "validation": 916, "test": 100},
         data="a local copy of zai-org/DeepDive (data=PATH), and a search API (RAO_SEARCH_API_KEY) or pages (corpus=PATH)",
+        needs_judge=NeedsJudge(roots="some", sub_agents="all"),
     )
     splits = tuple(_SPLITS)
     levels = (LEVEL,)
@@ -66,8 +68,7 @@ class DeepDive:
         backend: SearchBackend | None = None,
         mode: Mode = "recursive",
     ) -> None:
-        if mode not in get_args(Mode):
-            raise ConfigurationError(f"deepdive: mode must be one of {', '.join(get_args(Mode))}, not {mode!r}")
+        one_of(self.name, "mode", mode, get_args(Mode))
         self.mode = mode
         self.max_depth = 3 if mode == "recursive" else 0
         self._data = None if data is None else Path(data)
@@ -87,12 +88,7 @@ class DeepDive:
         Before the first one, the search is tried once. Raises ConfigurationError for an unknown split or level, where the data
         are missing or not what they should be, and where the search API refuses the key.
         """
-        if split not in _SPLITS:
-            raise ConfigurationError(f"{self.name}: there is no split {split!r}; choose from {', '.join(_SPLITS)}")
-        if level not in (None, LEVEL):
-            raise ConfigurationError(f"{self.name}: there is no level {level!r}; there is only {LEVEL}")
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"limit must not be negative, not {limit}")
+        check_selection(self.name, split, self.splits, level, (LEVEL,), limit)
         tasks = self._read(split)
         if seed:
             random.Random(f"deepdive/{split}/{seed}").shuffle(tasks)

@@ -13,6 +13,7 @@ from recursive_agent.errors import ConfigurationError
 
 from ...errors import UnknownGoal
 from ..base import About, Demonstration, Mode, Task
+from ..generated import check_selection, one_of
 from .corpus import Corpus
 from .expert import recursive_expert, single_expert
 from .goals import EXAMPLE, Chain, answers, format_goal, parse_goal
@@ -43,8 +44,7 @@ class DeepDiveSynth:
     )
 
     def __init__(self, *, mode: Mode = "recursive") -> None:
-        if mode not in get_args(Mode):
-            raise ConfigurationError(f"deepdive-synth: mode must be one of {', '.join(get_args(Mode))}, not {mode!r}")
+        one_of(self.name, "mode", mode, get_args(Mode))
         self.mode = mode
         self.max_depth = max(HOPS.values()) - 1 if mode == "recursive" else 0
         self.splits = tuple(SIZES)
@@ -54,12 +54,7 @@ class DeepDiveSynth:
 
         Splits have worlds of their own. Raises ConfigurationError for an unknown split or level.
         """
-        if split not in SIZES:
-            raise ConfigurationError(f"{self.name}: there is no split {split!r}; choose from {', '.join(SIZES)}")
-        if level is not None and level not in HOPS:
-            raise ConfigurationError(f"{self.name}: there is no level {level!r}; choose from {', '.join(HOPS)}")
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"limit must not be negative, not {limit}")
+        check_selection(self.name, split, self.splits, level, self.levels, limit)
         return islice(self._all(split, seed, level, limit), limit)
 
     def task(self, goal: str, seed: int = 0) -> Task:

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 from recursive_agent.errors import ConfigurationError
 
 from ...errors import UnknownGoal
-from ..base import About, Mode, Task
+from ..base import About, Mode, NeedsJudge, Task
+from ..generated import check_selection, one_of
 from .answers import Answer
 from .cache import cached
 from .database import Database
@@ -37,8 +38,8 @@ class EmailSearch:
         summary="answer questions about a mailbox by searching and reading its emails",
         sizes={"train": None, "validation": None, "test": None},
         data="the questions corbt/enron_emails_sample_questions (about 4,000) as data=PATH, and the emails "
-        "corbt/enron-emails as mailbox=PATH; "
-        "sub-agents, and answers in other words, need a judge",
+        "corbt/enron-emails as mailbox=PATH",
+        needs_judge=NeedsJudge(roots="some", sub_agents="all"),
     )
     levels = ("one-email", "several-emails")
 
@@ -55,8 +56,7 @@ class EmailSearch:
         mode: Mode = "recursive",
     ) -> None:
         for argument, value, allowed in (("split_by", split_by, get_args(SplitBy)), ("mode", mode, get_args(Mode))):
-            if value not in allowed:
-                raise ConfigurationError(f"email: {argument} must be one of {', '.join(allowed)}, not {value!r}")
+            one_of(self.name, argument, value, allowed)
         if max_messages is not None and (not isinstance(max_messages, int) or max_messages < 1):
             raise ConfigurationError(f"email: max_messages must be a whole number from 1 on, not {max_messages!r}")
         self.split_by = split_by
@@ -72,14 +72,7 @@ class EmailSearch:
 
         Raises ConfigurationError for an unknown split or level.
         """
-        for argument, value, allowed in (
-            ("split", split, self.splits),
-            ("level", level or self.levels[0], self.levels),
-        ):
-            if value not in allowed:
-                raise ConfigurationError(f"email: there is no {argument} {value!r}; choose from {', '.join(allowed)}")
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"limit must not be negative, not {limit}")
+        check_selection(self.name, split, self.splits, level or None, self.levels, limit)
         chosen = [each for each in self._questions if self.split_of(each) == split and level in (None, _level(each))]
         random.Random(f"email/{split}/{seed}").shuffle(chosen)
         return (_task(each) for each in chosen[:limit])

@@ -12,13 +12,14 @@ from recursive_agent.trace.tree import Node
 
 from ...errors import UnknownGoal
 from ..base import About, Demonstration, Mode, Task
+from ..generated import check_selection, one_of
 from .answers import UNKNOWN, Answer, answer_of, overlap, same, sources_of
 from .experts import alone, delegating
 from .goals import Question, parse_goal
 from .gold import Gold, gold_of, is_right
 from .mailbox import Mailbox
 from .session import Tools
-from .synth_tasks import PER_WORLD, SPLITS, WORLDS, Split, generate, world_seed
+from .synth_tasks import PER_WORLD, SPLITS, WORLDS, generate, world_seed
 from .world import LEVELS, World, make_world
 
 MAX_DEPTH = 6
@@ -81,8 +82,7 @@ class EmailSynth:
     levels = tuple(LEVELS)
 
     def __init__(self, *, mode: Mode = "recursive") -> None:
-        if mode not in get_args(Mode):
-            raise ConfigurationError(f"email-synth: mode must be one of {', '.join(get_args(Mode))}, not {mode!r}")
+        one_of(self.name, "mode", mode, get_args(Mode))
         self.mode = mode
         self.max_depth = MAX_DEPTH if mode == "recursive" else 0
 
@@ -91,11 +91,7 @@ class EmailSynth:
 
         Raises ConfigurationError for an unknown split or level.
         """
-        if level is not None and level not in self.levels:
-            raise ConfigurationError(f"email-synth: there is no level {level!r}; choose from {', '.join(self.levels)}")
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"limit must not be negative, not {limit}")
-        return generate(_checked(split), seed, level, limit)
+        return generate(check_selection(self.name, split, self.splits, level, self.levels, limit), seed, level, limit)
 
     def task(self, goal: str, seed: int = 0) -> Task:
         """The task of a question to the first small test mailbox of `seed`.
@@ -125,10 +121,3 @@ class EmailSynth:
         expert = delegating if self.mode == "recursive" else alone
         for task in self.tasks("train", seed):
             yield Demonstration(task=task, expert=expert)
-
-
-def _checked(split: str) -> Split:
-    for name in SPLITS:
-        if split == name:
-            return name
-    raise ConfigurationError(f"email-synth: there is no split {split!r}; choose from {', '.join(SPLITS)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from heapq import nsmallest
 from itertools import islice
@@ -15,6 +15,7 @@ from recursive_agent.trace.tree import Node
 
 from ...errors import UnknownGoal
 from ..base import Mode, Task
+from ..generated import check_selection, one_of
 from ..local_data import LocalData
 from .grading import Scoring
 from .transcript import CHARS_PER_TOKEN
@@ -62,10 +63,10 @@ class PublicSet(ABC):
         subset: bool,
         shuffle: bool,
     ) -> None:
-        self._check("scoring", scoring, get_args(Scoring))
-        self._check("mode", mode, get_args(Mode))
-        self._check("subset", subset, (True, False))
-        self._check("shuffle", shuffle, (True, False))
+        one_of(self.name, "scoring", scoring, get_args(Scoring))
+        one_of(self.name, "mode", mode, get_args(Mode))
+        one_of(self.name, "subset", subset, (True, False))
+        one_of(self.name, "shuffle", shuffle, (True, False))
         self.place = None if data is None else Path(data).expanduser()
         """Where the files of the set are."""
         self.scoring: Scoring = scoring
@@ -80,11 +81,7 @@ class PublicSet(ABC):
         rows have been read. Raises ConfigurationError at once where there is no copy, and for an unknown split or level.
         """
         split = self.splits[0] if split == _TRAIN else split
-        self._check("split", split, self.splits)
-        if level is not None:
-            self._check("level", level, self.levels)
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"{self.name}: limit must not be negative, not {limit}")
+        check_selection(self.name, split, self.splits, level, self.levels, limit)
         self.rows.files(self.place, split)
         tasks = self._tasks(split, level)
         if not self.shuffle:
@@ -162,11 +159,6 @@ class PublicSet(ABC):
         return ConfigurationError(
             f"{self.name}: the row {row['id']!r:.80} is not one of the public set ({why}). {self.rows.obtain}"
         )
-
-    def _check(self, what: str, value: object, allowed: Iterable[object]) -> None:
-        if value not in (choices := list(allowed)):
-            words = ", ".join(map(str, choices))
-            raise ConfigurationError(f"{self.name}: {what} must be one of {words}, not {value!r:.80}")
 
 
 def tokens(text: str) -> int:

@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from recursive_agent.errors import ConfigurationError
 
-from ..base import About, Mode
+from ..base import About, Mode, NeedsJudge
+from ..generated import one_of
 from ..local_data import LocalData
 from . import strict
 from .grading import Scoring
@@ -49,6 +50,7 @@ class OolongReal(PublicSet):
         summary="answer questions about transcripts of real game sessions of 55,000 tokens and more",
         sizes=ROWS.sizes,
         data=ROWS.obtain,
+        needs_judge=NeedsJudge(sub_agents="all"),
     )
     rows = ROWS
     levels = tuple(LEVELS)
@@ -66,7 +68,7 @@ class OolongReal(PublicSet):
     ) -> None:
         # The number of rows is known of dnd only.
         super().__init__(data=data, scoring=scoring, mode=mode, subset=subset or config == "toy_dnd", shuffle=shuffle)
-        self._check("config", config, get_args(Config))
+        one_of(self.name, "config", config, get_args(Config))
         self.config: Config = config
         self._tokenizer = None if tokenizer is None else _tokenizer(tokenizer)
         self._tokens: dict[object, int] = {}

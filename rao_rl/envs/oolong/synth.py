@@ -9,11 +9,12 @@ from recursive_agent.errors import ConfigurationError
 
 from ...errors import UnknownGoal
 from ..base import About, Demonstration, Mode, Task
+from ..generated import check_selection, one_of
 from .experts import LEAF_LINES, PIECE_LINES, Expert
 from .grading import Scoring
 from .questions import parse_goal
 from .session import OolongSession, Reading
-from .tasks import LEVELS, Split, generate, task_of, tokens_of
+from .tasks import LEVELS, Split, generate, lengths_of, task_of
 from .transcript import make_transcript
 
 MAX_DEPTH = 6
@@ -25,7 +26,8 @@ class OolongSynth:
 
     `scoring`: `strict` or `official`. `reading`: `code` takes any right answer; `print` takes it only from an agent that has
     printed all of its context or had sub-agents read it. `mode`: which demonstrations are given; `single` also sets the depth
-    to 0. `taught`: levels of the demonstrations, with commas between them. `leaf`: lines that the expert handles at a
+    to 0. `lengths`: the levels, with commas between them, each any length such as `512`, `2k` or `1m` tokens. `taught`: levels
+    of the demonstrations (default: the shortest two). `leaf`: lines that the expert handles at a
     time, and from which on it delegates (default: 100; 32 to print; 150 alone). `rules`: give agents the tool `rules`, whose
     text says what counts and how sub-agents are asked. Raises ConfigurationError for other values.
     """
@@ -44,7 +46,8 @@ class OolongSynth:
         scoring: Scoring = "strict",
         reading: Reading = "code",
         mode: Mode = "recursive",
-        taught: str = "8k,16k",
+        lengths: str = ",".join(LEVELS),
+        taught: str | None = None,
         leaf: int | None = None,
         rules: bool = True,
     ) -> None:
@@ -54,17 +57,18 @@ class OolongSynth:
             ("mode", mode, get_args(Mode)),
             ("rules", rules, (True, False)),
         ):
-            if value not in allowed:
-                words = ", ".join(map(str, allowed))
-                raise ConfigurationError(f"oolong-synth: {argument} must be one of {words}, not {value!r}")
+            one_of(self.name, argument, value, allowed)
         if leaf is not None and (type(leaf) is not int or leaf < 1):
             raise ConfigurationError(f"oolong-synth: leaf must be a whole number of at least 1, not {leaf!r}")
         self.scoring: Scoring = scoring
         self.reading: Reading = reading
         self.mode: Mode = mode
-        self.taught = [level.strip() for level in str(taught).split(",")]
+        self._lengths = lengths_of(str(lengths))
+        self.levels = tuple(self._lengths)
+        shortest = sorted(self.levels, key=self._lengths.__getitem__)[:2]
+        self.taught = shortest if taught is None else [level.strip() for level in str(taught).split(",")]
         for level in self.taught:
-            tokens_of(level)
+            one_of("oolong-synth", "level", level, self.levels)
         self.leaf = leaf or (PIECE_LINES if mode == "single" else LEAF_LINES[reading])
         self.rules = bool(rules)
         self.max_depth = MAX_DEPTH if mode == "recursive" else 0
@@ -74,11 +78,8 @@ class OolongSynth:
 
         The same arguments give the same tasks everywhere. Raises ConfigurationError for an unknown split or level.
         """
-        if level is not None:
-            tokens_of(level)
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"oolong-synth: limit must not be negative, not {limit}")
-        return generate(self._checked(split), seed, level, limit)
+        chosen = check_selection(self.name, split, self.splits, level, self.levels, limit)
+        return generate(chosen, seed, self._lengths if level is None else {level: self._lengths[level]}, limit)
 
     def task(self, goal: str, seed: int = 0) -> Task:
         """The task of any question about the first test transcript of `seed` with 8,000 tokens.
@@ -111,9 +112,3 @@ class OolongSynth:
         for tasks in zip(*streams, strict=True):
             for task in tasks:
                 yield Demonstration(task=task, expert=expert)
-
-    def _checked(self, split: str) -> Split:
-        for name in self.splits:
-            if split == name:
-                return name
-        raise ConfigurationError(f"oolong-synth: there is no split {split!r}; choose from {', '.join(self.splits)}")

@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from ..base import About, Mode
+from ..base import About, Mode, NeedsJudge
+from ..generated import one_of
 from ..local_data import LocalData
 from . import strict
 from .grading import Scoring
@@ -59,6 +60,7 @@ class OolongSynthPublic(PublicSet):
         sizes=ROWS.sizes,
         levels=OFFICIAL,
         data=ROWS.obtain,
+        needs_judge=NeedsJudge(sub_agents="all"),
     )
     rows = ROWS
 
@@ -74,8 +76,8 @@ class OolongSynthPublic(PublicSet):
         shuffle: bool = False,
     ) -> None:
         super().__init__(data=data, scoring=scoring, mode=mode, subset=subset, shuffle=shuffle)
-        self._check("lengths", lengths, get_args(Lengths))
-        self._check("dates", dates, get_args(Dates))
+        one_of(self.name, "lengths", lengths, get_args(Lengths))
+        one_of(self.name, "dates", dates, get_args(Dates))
         self.dates: Dates = dates
         self.levels = OFFICIAL if lengths == "official" else tuple(LEVELS)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
@@ -22,7 +22,10 @@ LEVELS: Mapping[str, int] = MappingProxyType(
     {"8k": 1 << 13, "16k": 1 << 14, "32k": 1 << 15, "64k": 1 << 16, "128k": 1 << 17, "256k": 1 << 18, "512k": 1 << 19}
     | {"1m": 1 << 20}
 )
-"""Tokens of the transcripts of each level."""
+"""The levels where no others are asked for, and the tokens of their transcripts."""
+LEAST, MOST = 64, 1 << 20
+"""Tokens of the shortest and of the longest transcript."""
+_LENGTH = re.compile(r"([1-9][0-9]{0,6})([km]?)")
 SIZES: Mapping[Split, int] = MappingProxyType({"train": 500, "validation": 30, "test": 60})
 """Tasks of each level."""
 PER_TRANSCRIPT = 5
@@ -32,34 +35,40 @@ _DRAWS = 12
 _KINDS: tuple[Kind, ...] = ("casts", "rolls", "hits")
 
 
-def tokens_of(level: str) -> int:
-    """The length of a level's transcripts. Raises ConfigurationError, listing the names, for an unknown level."""
-    try:
-        return LEVELS[level]
-    except KeyError:
+def lengths_of(text: str) -> dict[str, int]:
+    """The levels that a list such as `512,2k,1m` names, and the tokens of each. Raises ConfigurationError for another text."""
+    found = {name.strip(): _tokens(name.strip()) for name in text.split(",")}
+    if wrong := [name for name, tokens in found.items() if not LEAST <= tokens <= MOST]:
         raise ConfigurationError(
-            f"oolong-synth: there is no level {level!r}; choose from {', '.join(LEVELS)}"
-        ) from None
+            f"oolong-synth: a length reads 512, 2k or 1m and is from {LEAST} tokens to 1m, not {wrong[0]!r:.40}"
+        )
+    return found
 
 
-def generate(split: Split, seed: int, level: str | None, limit: int | None) -> Iterator[Task]:
-    """The tasks of a split: of one level, as many as `limit` says, or of all of them in turn."""
-    if level is None:
+def _tokens(name: str) -> int:
+    match = _LENGTH.fullmatch(name)
+    return 0 if match is None else int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2]]
+
+
+def generate(split: Split, seed: int, levels: Mapping[str, int], limit: int | None) -> Iterator[Task]:
+    """The tasks of a split: of one level, as many as `limit` says, or of several in turn."""
+    if len(levels) > 1:
         for number in range(SIZES[split]):
-            for name in LEVELS:
+            for name, tokens in levels.items():
                 if limit is not None and limit <= 0:
                     return
                 limit = None if limit is None else limit - 1
-                yield make_task(split, seed, name, number)
+                yield make_task(split, seed, name, tokens, number)
         return
-    for number in islice(range(SIZES[split] if limit is None else limit), limit):
-        yield make_task(split, seed, level, number)
+    for name, tokens in levels.items():
+        for number in range(SIZES[split] if limit is None else limit):
+            yield make_task(split, seed, name, tokens, number)
 
 
-def make_task(split: Split, seed: int, level: str, number: int) -> Task:
-    """Task `number` of a level."""
+def make_task(split: Split, seed: int, level: str, tokens: int, number: int) -> Task:
+    """Task `number` of a level, whose transcripts have so many tokens."""
     key = f"{split}/{seed}/{level}/{number // PER_TRANSCRIPT}"
-    transcript = make_transcript(key, tokens_of(level))
+    transcript = make_transcript(key, tokens)
     family = FAMILIES[number % PER_TRANSCRIPT]
     question = draw_question(transcript, family, random.Random(f"question/{key}/{family}"))
     return task_of(
@@ -67,7 +76,7 @@ def make_task(split: Split, seed: int, level: str, number: int) -> Task:
         question,
         transcript,
         level=level,
-        data={"transcript": key, "tokens": tokens_of(level), "family": family},
+        data={"transcript": key, "tokens": tokens, "family": family},
     )
 
 

@@ -11,6 +11,7 @@ from recursive_agent.errors import ConfigurationError
 
 from ...errors import UnknownGoal
 from ..base import About, Demonstration, Mode, Task
+from ..generated import check_selection, one_of
 from .experts import expert_for
 from .families import SPLITS, Split
 from .goals import Goal, parse_goal
@@ -46,8 +47,7 @@ class Repair:
         sandbox: str = "process",
         require: Literal["kernel", "none"] | None = None,
     ) -> None:
-        if mode not in get_args(Mode):
-            raise ConfigurationError(f"repair: mode must be one of {', '.join(get_args(Mode))}, not {mode!r}")
+        one_of(self.name, "mode", mode, get_args(Mode))
         self.mode = mode
         self.max_depth = 2 if mode == "recursive" else 0
         self._workshop = Workshop(sandbox, require)
@@ -57,11 +57,7 @@ class Repair:
 
         One level gives as many as `limit` asks for; every task has a repository of its own.
         """
-        checked = self._checked(split)
-        if level is not None and level not in LEVELS:
-            raise ConfigurationError(f"there is no level {level!r}; choose from {', '.join(LEVELS)}")
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"limit must not be negative, not {limit}")
+        checked = check_selection(self.name, split, self.splits, level, self.levels, limit)
         if level is not None:
             order = [(level, index) for index in range(_SIZES[split] if limit is None else limit)]
         else:
@@ -111,9 +107,3 @@ class Repair:
             level=level,
             data={"split": split, "place": place, "level": level},
         )
-
-    def _checked(self, split: str) -> Split:
-        for name in SPLITS:
-            if split == name:
-                return name
-        raise ConfigurationError(f"repair: there is no split {split!r}; choose from {', '.join(SPLITS)}")

@@ -10,6 +10,7 @@ from recursive_agent.trace.tree import ExecutionTree, Node
 
 from ...errors import UnknownGoal
 from ..base import About, Demonstration, Mode, Task
+from ..generated import check_selection, one_of
 from .goals import PREFIX, parse_goal
 from .names import Naming
 from .restarts import subtask
@@ -40,8 +41,7 @@ class TextCraft:
             ("mode", mode, get_args(Mode)),
             ("inventory", inventory, get_args(Inventory)),
         ):
-            if value not in allowed:
-                raise ConfigurationError(f"textcraft: {argument} must be one of {', '.join(allowed)}, not {value!r}")
+            one_of(self.name, argument, value, allowed)
         self.names = names
         self.mode = mode
         self.inventory = inventory
@@ -58,11 +58,8 @@ class TextCraft:
         """
         if level is not None:
             level_named(level)
-        if limit is not None and limit < 0:
-            raise ConfigurationError(f"limit must not be negative, not {limit}")
-        return generate(
-            self._checked(split), seed, names=self.names, inventory=self.inventory, level=level, limit=limit
-        )
+        checked = check_selection(self.name, split, self.splits, limit=limit)
+        return generate(checked, seed, names=self.names, inventory=self.inventory, level=level, limit=limit)
 
     def task(self, goal: str, seed: int = 0) -> Task:
         """The task of any goal in the test world of `seed`.
@@ -108,9 +105,3 @@ class TextCraft:
                 return script(world, parse_goal(goal) or {}, lambda needed: needed)
 
             yield Demonstration(task=task, expert=expert)
-
-    def _checked(self, split: str) -> Split:
-        for name in self.splits:
-            if split == name:
-                return name
-        raise ConfigurationError(f"textcraft: there is no split {split!r}; choose from {', '.join(self.splits)}")

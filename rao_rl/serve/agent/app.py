@@ -25,7 +25,8 @@ from .orders import chat_order, responses_order
 from .raw import RawModel
 from .requests import AgentChatRequest, AgentResponsesRequest
 from .responses import AgentResponse, ResponseEvent, ResponsesAnswer
-from .runs import RUN_HEADER, Ended, Prepare, Run, Runs
+from .runs import RUN_HEADER, Ended, MakeApprove, Prepare, Run, Runs
+from .steer import add_steering
 from .traces import add_traces
 
 __all__ = ["RUN_HEADER", "Prepare", "agent_app"]
@@ -52,13 +53,15 @@ def agent_app(
     ceilings: Limits | None = None,
     prepare: Prepare | None = None,
     upstream: Endpoint | None = None,
+    approve: MakeApprove | None = None,
 ) -> FastAPI:
     """The application that serves `agent` as the model `NAME-agent` (`name` defaults to that of the agent's model).
 
     A request may set limits of its own, up to `ceilings` (default: the agent's limits, which hold for all the others). The
     agent is opened when the server starts and shared by all requests; what it writes to its `trace_dir` is served as
     /v1/traces. With `upstream` the model itself is there too, under NAME. `prepare` (see there) makes an agent for each
-    goal, where tools and scorer depend on it.
+    goal, where tools and scorer depend on it. `approve` says which calls wait until a client approves them:
+    `partial(Approve, tools=[...], launches=True, timeout=3600)`.
     """
     name = name or agent.model_name
     served = f"{name}-agent"
@@ -76,7 +79,7 @@ def agent_app(
 
     app = make_app(f"rao agent: {name}", settings, lifespan=lifespan)
     gate = app.state.gate
-    runs = Runs(agent, ceilings=ceilings or agent.limits, prepare=prepare, registry=app.state.registry)
+    runs = Runs(agent, ceilings=ceilings or agent.limits, prepare=prepare, registry=app.state.registry, approve=approve)
 
     async def read(request: Request) -> tuple[dict[str, Any], RawModel | None]:
         """The body, and the raw model where that is meant."""
@@ -135,6 +138,7 @@ def agent_app(
         return await card(model)
 
     add_traces(app, agent.trace_dir)
+    add_steering(app, runs)
     readers: dict[str, type[BaseModel] | None] = {_CHAT: AgentChatRequest, _RESPONSES: AgentResponsesRequest}
     if raw is not None:
         for path in _OF_THE_MODEL:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 from recursive_agent import Usage
 
@@ -28,6 +28,13 @@ class RunInfo(BaseModel):
     agents: int
     depth: int
     score: float | None
+    partial: list[dict[str, Any]] = []
+    """Goal and result of the sub-agents that finished, if the run did not; left out if there are none."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = serialize(self)
+        return shown if self.partial else {name: value for name, value in shown.items() if name != "partial"}
 
     @classmethod
     def of(cls, ended: Ended) -> RunInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from recursive_agent.trace.schema import CellRan, Event, HostCalled, NodeEnded, NodeStarted
+from recursive_agent.trace.schema import ApprovalAsked, CellRan, Event, HostCalled, NodeEnded, NodeStarted, Steered
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _URL = re.compile(r"https?://\S+")
@@ -24,6 +24,12 @@ def progress(event: Event) -> str | None:
         case HostCalled(child=None):
             failed = "" if event.error is None else f": {_line(event.error, _REST)}"
             return f"agent {event.node} called {event.name}{failed}"
+        case ApprovalAsked():
+            return f"agent {event.node} waits for approval of {event.name} ({event.node}:{event.call})"
+        case Steered(action="pause" | "resume"):
+            return f"run {'paused' if event.action == 'pause' else 'resumed'}"
+        case Steered(action="tell"):
+            return f"agent {event.node} was sent a message: {_line(event.text or '', _REST)}"
         case NodeEnded():
             why = "" if event.reason is None else f": {_line(without_address(event.reason), _REST)}"
             usage = event.usage

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +12,24 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from pydantic_core import to_json
 
-from recursive_agent import Agent, Limits, Result, Usage
+from recursive_agent import Agent, Approve, Approver, Limits, Result, Stream, Usage
 from recursive_agent.errors import BadRequest, ConfigurationError, ModelError, SandboxError
-from recursive_agent.trace.schema import Event, ModelCalled, NodeStarted, RunStarted
+from recursive_agent.launch import partial_of
+from recursive_agent.trace.schema import Event, ModelCalled, NodeEnded, NodeStarted, RunStarted
 
 from ..http.errors import ApiError
 from .orders import Order, capped
+from .pending import PendingCalls
 from .progress import without_address
 
 _log = logging.getLogger(__name__)
 RUN_HEADER = "x-rao-run"
 """Names the run of an answer, as in `GET /v1/traces/{run}`."""
 
+_GOAL = 1_000
+"""Characters of an agent's goal that the list of runs shows."""
+MakeApprove = Callable[[Approver], Approve]
+"""Makes the approvals of a run from the function that asks its clients: `partial(Approve, launches=True)`, say."""
 Prepare = Callable[[str, int | None], tuple[Agent, Mapping[str, Any]]]
 """From a goal and a seed to the agent for it and further arguments of its `solve`. Raises ConfigurationError, in words for
 the client, where the goal is none that it knows. The agent is best a `variant` of the one that is served."""
@@ -41,6 +48,8 @@ class Ended:
     depth: int
     score: float | None
     usage: Usage
+    partial: Sequence[Mapping[str, Any]] = ()
+    """Of a run that did not finish: goal and result of the sub-agents that did."""
 
     @classmethod
     def of(cls, result: Result, *, as_json: bool) -> Ended:
@@ -49,8 +58,8 @@ class Ended:
         if result.status.finished:
             text = spelled(root.result) if as_json or not isinstance(root.result, str) else root.result
         else:
-            cells = [step.cell for step in root.steps if step.cell is not None]
-            text = (cells[-1].output or cells[-1].error or "").rstrip() if cells else ""
+            text = root.last_output
+        found = partial_of("", result.partial)
         return cls(
             run=tree.run,
             status=result.status.value,
@@ -61,14 +70,35 @@ class Ended:
             depth=tree.max_depth,
             score=root.score,
             usage=result.usage,
+            partial=() if found is None else json.loads(spelled(found["results"])),
         )
+
+
+@dataclass(slots=True)
+class AgentState:
+    """An agent of a run under way."""
+
+    parent: str | None
+    goal: str
+    status: str = "running"
 
 
 class Runs:
     """Makes runs of orders. `agent` should be open; none of its limits goes beyond `ceilings`."""
 
-    def __init__(self, agent: Agent, *, ceilings: Limits, prepare: Prepare | None, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        ceilings: Limits,
+        prepare: Prepare | None,
+        registry: CollectorRegistry,
+        approve: MakeApprove | None = None,
+    ) -> None:
         self._agent = agent
+        self._approve = approve
+        self.live: dict[str, Run] = {}
+        """The runs under way, by id."""
         self._ceilings = ceilings
         self._prepare = prepare
         self.metrics = _Metrics(registry)
@@ -90,27 +120,54 @@ class Runs:
                 "The model of this agent was trained without instructions; send the goal alone.",
                 param=order.names.instructions,
             )
+        pending = PendingCalls()
         try:
             agent = agent.variant(
+                approve=None if self._approve is None else self._approve(pending.ask),
                 limits=capped(agent.limits, order.limits, self._ceilings),
                 instructions="\n\n".join(instructions) or None,
                 sampling=order.sampling,
             )
         except ConfigurationError as error:
             raise ApiError(400, str(error), param="limits") from None
-        return Run(agent, order, {"seed": order.seed, **arguments}, self.metrics)
+        return Run(agent, order, {"seed": order.seed, **arguments}, self.metrics, self.live, pending)
 
 
 class Run:
     """One run of the agent. `id` is known from the first event on, `ended` after the last one."""
 
-    def __init__(self, agent: Agent, order: Order, arguments: Mapping[str, Any], metrics: _Metrics) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        order: Order,
+        arguments: Mapping[str, Any],
+        metrics: _Metrics,
+        live: dict[str, Run],
+        pending: PendingCalls,
+    ) -> None:
         self._agent = agent
         self._order = order
         self._arguments = arguments
         self._metrics = metrics
+        self._live = live
+        self._stream: Stream | None = None
+        self.pending = pending
+        """Its calls that wait for approval."""
+        self.agents: dict[str, AgentState] = {}
+        """Its agents by id, in the order in which they started."""
         self.id: str | None = None
         self.ended: Ended | None = None
+
+    @property
+    def controls(self) -> Stream:
+        """What steers it, once it is under way."""
+        assert self._stream is not None
+        return self._stream
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused."""
+        return self._stream is not None and self._stream.paused
 
     async def whole(self) -> Ended:
         """Run to the end. Raises as `events`."""
@@ -126,10 +183,11 @@ class Run:
             stack.callback(lambda: self._metrics.ended(status))
             self._metrics.active.inc()
             stream = await stack.enter_async_context(self._agent.stream(self._order.full_goal, **self._arguments))
+            self._stream = stream
+            stack.callback(lambda: self._live.pop(self.id or "", None))
             try:
                 async for event in stream:
-                    if isinstance(event, RunStarted):
-                        self.id = event.run
+                    self._note(event)
                     self._metrics.count(event)
                     yield event
             except ConfigurationError as error:
@@ -144,6 +202,16 @@ class Run:
             result = stream.result
             status = result.status.value
             self.ended = Ended.of(result, as_json=self._order.returns is not None)
+
+    def _note(self, event: Event) -> None:
+        """What the routes of runs under way show."""
+        if isinstance(event, RunStarted):
+            self.id = event.run
+            self._live[event.run] = self
+        elif isinstance(event, NodeStarted):
+            self.agents[event.node] = AgentState(event.parent, event.goal[:_GOAL])
+        elif isinstance(event, NodeEnded):
+            self.agents[event.node].status = event.status.value
 
 
 class _Metrics:

@@ -17,6 +17,7 @@ _KINDS = {
     403: "permission_error",
     404: "not_found_error",
     408: "timeout_error",
+    409: "conflict_error",
     413: "request_too_large",
     415: "unsupported_media_type",
     429: "rate_limit_error",

@@ -238,7 +238,7 @@ def test_wrong_arguments_are_named(files: dict[str, Path], argument: dict[str, A
     with pytest.raises(ConfigurationError, match=problem):
         make("email", **files, **argument)
     environment = EmailSearch(**files)
-    with pytest.raises(ConfigurationError, match="no split 'dev'; choose from train, validation, test"):
+    with pytest.raises(ConfigurationError, match="split must be one of train, validation, test, not 'dev'"):
         environment.tasks("dev")
-    with pytest.raises(ConfigurationError, match="no level 'hard'"):
+    with pytest.raises(ConfigurationError, match=r"level must be one of .*, not 'hard'"):
         environment.tasks("train", level="hard")

@@ -282,9 +282,9 @@ def test_goals_from_outside_are_questions_to_the_first_test_mailbox() -> None:
         environment.task("What is the budget?")
     with pytest.raises(ConfigurationError, match="does not know everything that is named"):
         environment.task("What is the extension of Donald Duck? Period: 2023-01-02 up to 2023-02-01")
-    with pytest.raises(ConfigurationError, match="no level 'huge'; choose from small, large"):
+    with pytest.raises(ConfigurationError, match="level must be one of small, large, not 'huge'"):
         environment.tasks("test", level="huge")
-    with pytest.raises(ConfigurationError, match="no split 'dev'; choose from train, validation, test"):
+    with pytest.raises(ConfigurationError, match="split must be one of train, validation, test, not 'dev'"):
         environment.tasks("dev")
     with pytest.raises(ConfigurationError, match="mode must be one of"):
         make("email-synth", mode="both")

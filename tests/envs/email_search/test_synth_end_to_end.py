@@ -18,7 +18,7 @@ MOST_CHARS = {"recursive": 8_000, "single": 12_000}
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("level", ["small", "large"])
+@pytest.mark.parametrize("level", ["small", pytest.param("large", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["recursive", "single"])
 async def test_the_reference_solver_is_right_at_every_node(mode: Mode, level: str, anyio_backend: str) -> None:
     environment = EmailSynth(mode=mode)

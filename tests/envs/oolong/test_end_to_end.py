@@ -58,10 +58,10 @@ async def test_demonstrations_are_solved_at_every_node(mode: Mode, reading: Read
     ("level", "mode", "reading"),
     [
         ("16k", "recursive", "print"),
-        ("32k", "single", "print"),
-        ("64k", "recursive", "code"),
+        pytest.param("32k", "single", "print", marks=pytest.mark.slow),
+        pytest.param("64k", "recursive", "code", marks=pytest.mark.slow),
         ("128k", "single", "code"),
-        ("1m", "single", "code"),
+        pytest.param("1m", "single", "code", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

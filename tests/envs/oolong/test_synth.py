@@ -70,6 +70,20 @@ def test_all_levels_come_in_turn_and_one_level_as_often_as_asked() -> None:
     assert tuple(environment.levels) == tuple(LEVELS) == ("8k", "16k", "32k", "64k", "128k", "256k", "512k", "1m")
 
 
+def test_levels_may_be_of_any_length() -> None:
+    environment = OolongSynth(lengths="16k, 512,2k,1024k")
+    assert environment.levels == ("16k", "512", "2k", "1024k")
+    assert environment.taught == ["512", "2k"]  # the shortest two
+    assert [task.level for task in environment.tasks("test", limit=3)] == ["16k", "512", "2k"]
+    for level, tokens in (("512", 512), ("2k", 2048)):
+        for task in environment.tasks("train", 0, level, 7):
+            assert (task.level, tokens * 4 - 120 < len(task.context) <= tokens * 4) == (level, True)
+            assert (task.id.split("/")[3], task.data["tokens"]) == (level, tokens)
+    # What a level is called by default, and what it contains, does not depend on the others.
+    assert next(environment.tasks("test", 0, "16k", 1)) == next(OolongSynth().tasks("test", 0, "16k", 1))
+    assert sum(1 for _ in make("oolong-synth", lengths=64).tasks("validation")) == 30  # --env-set gives a number
+
+
 def test_answers_are_rarely_what_one_would_say_without_reading() -> None:
     said = [task for task in OolongSynth().tasks("train", 5, "8k", 100) if "episode with" in task.goal]
     values = [gold(task, task.goal, task.context) for task in said]
@@ -84,8 +98,19 @@ def test_answers_are_rarely_what_one_would_say_without_reading() -> None:
         ({"reading": "tool"}, "reading must be one of code, print"),
         ({"mode": "alone"}, "mode must be one of single, recursive"),
         ({"rules": "yes"}, "rules must be one of True, False"),
-        ({"taught": "8k,9k"}, "there is no level '9k'"),
-        ({"taught": ""}, "there is no level ''"),
+        ({"taught": "8k,9k"}, "level must be one of .*not '9k'"),
+        ({"taught": ""}, "level must be one of .*not ''"),
+        (
+            {"lengths": "8k,16k", "taught": "32k"},
+            "level must be one of .*8k.*16k.*not '32k'",
+        ),
+        ({"lengths": "8k,"}, "a length reads 512, 2k or 1m and is from 64 tokens to 1m, not ''"),
+        ({"lengths": "63"}, "not '63'"),
+        ({"lengths": "1025k"}, "not '1025k'"),
+        ({"lengths": "2m"}, "not '2m'"),
+        ({"lengths": "08k"}, "not '08k'"),
+        ({"lengths": "1.5k"}, "not '1.5k'"),
+        ({"lengths": "easy"}, "not 'easy'"),
         ({"leaf": 0}, "leaf must be a whole number"),
         ({"leaf": 2.5}, "leaf must be a whole number"),
     ],
@@ -97,9 +122,9 @@ def test_wrong_arguments_are_refused_in_a_sentence(arguments: dict[str, Any], wo
 
 def test_unknown_splits_levels_goals_and_tasks_are_refused() -> None:
     environment = OolongSynth()
-    with pytest.raises(ConfigurationError, match="there is no split 'dev'; choose from train"):
+    with pytest.raises(ConfigurationError, match=r"split must be one of train, .*, not 'dev'"):
         environment.tasks("dev")
-    with pytest.raises(ConfigurationError, match="there is no level '2m'; choose from 8k"):
+    with pytest.raises(ConfigurationError, match=r"level must be one of 8k, .*, not '2m'"):
         environment.tasks("test", 0, "2m")
     with pytest.raises(ConfigurationError, match="limit must not be negative"):
         environment.tasks("test", limit=-1)

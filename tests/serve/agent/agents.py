@@ -13,6 +13,7 @@ import openai
 from fastapi import FastAPI
 
 from rao_rl.serve.agent.app import agent_app
+from rao_rl.serve.agent.runs import MakeApprove
 from rao_rl.serve.http import ServerSettings, serving
 from recursive_agent import Agent, ExecutionTree, Limits
 from recursive_agent.model.endpoint import Endpoint
@@ -57,6 +58,7 @@ async def served(
     ceilings: Limits | None = None,
     raw: bool = False,
     latency: float = 0.0,
+    approve: MakeApprove | None = None,
     **agent: Any,
 ) -> AsyncIterator[Served]:
     """An agent whose model says what the script says."""
@@ -64,7 +66,7 @@ async def served(
         made = Agent(MODEL, endpoint.base_url, UPSTREAM_KEY, trace_dir=traces, **agent)
         kept = ServerSettings(port=0, api_keys=(KEY,), **(settings or {}))
         upstream = Endpoint(MODEL, endpoint.base_url, UPSTREAM_KEY) if raw else None
-        app = agent_app(made, kept, ceilings=ceilings, upstream=upstream)
+        app = agent_app(made, kept, ceilings=ceilings, upstream=upstream, approve=approve)
         async with (
             serving(app, kept) as url,
             openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client,

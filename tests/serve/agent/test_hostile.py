@@ -59,6 +59,11 @@ OPERATIONS = [
         ("GET", "/v1/models/{model}"),
     ),
     *(("GET", "/v1/traces/{run}"), ("GET", "/health"), ("GET", "/metrics")),
+    *(("GET", f"/v1/runs{rest}") for rest in ("", "/{run}", "/{run}/approvals")),
+    *(
+        ("POST", f"/v1/runs/{{run}}/{rest}")
+        for rest in ("pause", "resume", "agents/{agent}/cancel", "agents/{agent}/messages", "approvals/{call}")
+    ),
 ]
 
 
