@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from examples.delegation import report as delegation
+from examples.oolong_rao import report as oolong
 from examples.open_model_rao import report as open_model
 from examples.textcraft_rao import report as textcraft
 
@@ -21,9 +23,24 @@ _BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTAL
 TABLES: dict[str, Callable[[], list[str]]] = {
     "textcraft": lambda: textcraft.table(textcraft.RESULTS),
     "textcraft-short": lambda: textcraft.short_table(textcraft.RESULTS),
+    "delegation-short": delegation.short_table,
+    "delegation": delegation.table,
+    "delegation-levels": delegation.levels_table,
+    "delegation-effort": delegation.effort_table,
+    "oolong": lambda: oolong.table(oolong.RESULTS),
+    "oolong-differences": lambda: oolong.differences(oolong.RESULTS),
+    "oolong-training": lambda: oolong.training(oolong.RESULTS),
+    "oolong-effort": lambda: oolong.effort(oolong.RESULTS),
+    "oolong-reference": lambda: oolong.reference(oolong.RESULTS),
     "open-model": lambda: open_model.table(open_model.RESULTS),
 }
-DOCUMENTS = ("README.md", "examples/textcraft_rao/README.md", "examples/open_model_rao/README.md")
+DOCUMENTS = (
+    "README.md",
+    "examples/delegation/README.md",
+    "examples/oolong_rao/README.md",
+    "examples/open_model_rao/README.md",
+    "examples/textcraft_rao/README.md",
+)
 
 
 def filled(text: str) -> str:

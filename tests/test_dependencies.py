@@ -15,14 +15,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"recursive_agent", "rao_rl", "rao_cli", "cli", "tests", "benchmarks", "examples", "app"}
-EVERYTHING = ("train", "data", "serve", "vllm", "dev", "fuzz")
-MAY_IMPORT = {"recursive_agent": (), "cli": ("train", "serve"), "rao_rl": ("train", "data", "serve", "vllm")}
+EVERYTHING = ("train", "data", "serve", "openenv", "vllm", "dev", "fuzz")
+MAY_IMPORT = {"recursive_agent": (), "cli": ("train", "serve"), "rao_rl": ("train", "data", "serve", "openenv", "vllm")}
 """Extras whose packages the files of a folder may import, beside the base install's."""
 PART_OF = {"pydantic_core": "pydantic", "starlette": "fastapi", "PIL": "matplotlib"}
 """Packages that belong to the interface of another one, which declares them."""
 OPTIONAL = {
     "trio": "used where the program runs on it",
     "xllamacpp": "examples/open_model serves with it, and says to install it",
+    "verifiers": "rao_rl/envs/verifiers/bridge runs in another Python, which has it; a stand-in for tests",
+    "openenv": "tests/adapters/served.py runs in a Python that has it",
+    "fastmcp": "the same",
     "pytest": "recursive_agent.testing.sandbox_conformance is a test suite",
 }
 """Packages that a program has already where our code imports them."""

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="reports need the extra train")
 
 from examples import tables
-from examples.textcraft_rao.report import interval
+from examples.figures import interval
 
 ROOT = Path(__file__).parents[1]
 

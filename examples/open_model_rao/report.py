@@ -1,6 +1,6 @@
 """The table of the README from the attempts that `campaign.py` recorded, and the curve of the training.
 
-    python examples/open_model_rao/report.py [RESULTS] [--plots DIR]
+    python -m examples.open_model_rao.report [RESULTS] [--plots DIR]
 
 RESULTS holds NAME-T1.jsonl and NAME-T0.jsonl (`rao eval --attempts`), and metrics.jsonl of the RAO run.
 """
@@ -12,7 +12,8 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from rao_rl import Attempt, learning_curves, summarize
+from examples.figures import attempts
+from rao_rl import learning_curves, summarize
 
 RESULTS = Path(__file__).parent / "results"
 ORDER = ("base", "base-room", "imitation", "imitation-room", "rao", "rao-room")
@@ -21,12 +22,6 @@ SHOWN = {
     "entropy": "entropy (nats a token)",
     "rao/agents_per_tree": "agents a tree",
 }
-
-
-def attempts(path: Path) -> list[Attempt]:
-    """The attempts of a file of `rao eval --attempts`."""
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return [Attempt.from_row(json.loads(line)) for line in lines]
 
 
 def table(results: Path) -> list[str]:

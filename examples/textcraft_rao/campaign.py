@@ -11,14 +11,12 @@ the tables and plots of what is there.
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+from examples.command import rao, resumed
 from recursive_agent import SHIPPED
 
 Mode = Literal["single", "recursive"]
@@ -80,17 +78,6 @@ def mode_of(arm: str) -> Mode:
     return "single" if arm == "single" else "recursive"
 
 
-def rao(*arguments: str, log: Path | None = None) -> int:
-    """Run `rao` with these arguments; its output goes to `log`, where it is given. Its exit status."""
-    print(shlex.join(["rao", *arguments]), flush=True)
-    command = [sys.executable, "-m", "rao_cli", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if log is None:
-        return subprocess.run(command, env=environment, check=False).returncode
-    with log.open("a") as output:
-        return subprocess.run(command, stdout=output, stderr=output, env=environment, check=False).returncode
-
-
 def evaluate(model: Path, attempts: Path, mode: Mode, log: Path, *, temperature: float = TEMPERATURE) -> int:
     """Attempt the test tasks; those in `attempts` already are not attempted again."""
     return rao(
@@ -123,8 +110,7 @@ def run(arm: str, seed: int, start: Path, out: Path) -> int:
         mode = mode_of(arm)
         train = [*COMMON, *ARMS[arm], f"--set=collect.mode={mode}", f"--set=collect.max_steps={MAX_STEPS[mode]}"]
         train += [f"--seed={seed}", f"--model={start}", f"--out={policy}", f"--generated={budget}"]
-        if (policy / "training.json").is_file():
-            train.append("--resume")
+        train += resumed(policy)
         status = rao("train", *train, log=log) or evaluate(policy, attempts, mode, log)
         if status:
             return status

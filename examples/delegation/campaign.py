@@ -1,0 +1,130 @@
+"""Where delegation pays: RAO with sub-agents and alone, from one start and for the same sampled tokens, by environment.
+
+    python -m examples.delegation.campaign --out runs/ [--only deepdive sequence] [--seeds 3] [--budget 60000]
+
+Each row of `specs.py` is one comparison: a small policy from new weights imitates both ways of working, is evaluated in both,
+and is then trained with RAO in each. Runs that are done are passed over and killed ones go on, so the script may be stopped
+and started at will. `report.py` makes the tables of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from examples.command import rao, resumed
+from examples.delegation.specs import MODES, SPECS, TEMPERATURE, Spec
+from rao_rl.envs import Mode
+
+RAO = [
+    "--online",
+    "--lr=2e-4",
+    "--set=collect.tasks_per_step=8",
+    "--set=collect.num_generations=4",
+    f"--set=collect.temperature={TEMPERATURE}",
+    "--set=collect.timeout=3600",  # a slow machine must not decide what is rewarded
+    "--set=update.tokens_per_bin=4096",
+    "--set=update.bf16=false",  # the sampler computes in float32
+    "--set=update.warmup_steps=2",
+    "--save-steps=2",
+]
+
+
+def environment(spec: Spec) -> list[str]:
+    """The options that give the environment its arguments."""
+    return [f"--env-set={argument}" for argument in spec.arguments]
+
+
+def begin(spec: Spec, start: Path) -> int:
+    """Make the policy that both ways of working start from, if it is not there yet."""
+    if (start / "agent.json").is_file():
+        return 0
+    options = [f"--env={spec.environment}", *environment(spec), *spec.start, f"--out={start}", *resumed(start)]
+    return rao("train", *options, log=start.parent / "log.txt")
+
+
+def evaluate(spec: Spec, model: Path, attempts: Path, mode: Mode) -> int:
+    """Attempt the test tasks in one way of working; those in `attempts` already are not attempted again."""
+    done = attempts.with_suffix(".done")
+    if done.exists():
+        return 0
+    for level, tasks in spec.tasks.items():
+        status = rao(
+            *("eval", spec.environment, *environment(spec), f"--model={model}", f"--mode={mode}", f"--level={level}"),
+            *(f"--tasks={tasks}", f"--context-limit={spec.context_limit}", f"--max-agents={spec.max_agents}"),
+            *(f"--max-steps={spec.max_steps[mode]}", "--timeout=3600", f"--temperature={TEMPERATURE}"),
+            *(f"--attempts={attempts}", "--quiet"),
+            log=attempts.parent / "log.txt",
+        )
+        if status:
+            return status
+    done.touch()
+    return 0
+
+
+def train(spec: Spec, mode: Mode, seed: int, budget: int, start: Path, policy: Path) -> int:
+    """Train one run until it has sampled `budget` tokens, or go on with it."""
+    limits = [
+        f"--set=collect.level={','.join(spec.trained)}",
+        f"--set=collect.mode={mode}",
+        f"--set=collect.context_limit={spec.context_limit}",
+        f"--set=collect.max_agents={spec.max_agents}",
+        f"--set=collect.max_steps={spec.max_steps[mode]}",
+        f"--set=collect.max_completion_length={spec.max_answer}",
+    ]
+    where = [f"--env={spec.environment}", *environment(spec), f"--model={start}", f"--out={policy}", *resumed(policy)]
+    return rao(
+        *("train", *where, *RAO, *limits, f"--generated={budget}", f"--seed={seed}"), log=policy.parent / "log.txt"
+    )
+
+
+def run(name: str, mode: Mode, seed: int, budget: int, out: Path) -> int:
+    """Train one run up to a budget and evaluate it, as far as that has not been done. Exit status of what failed."""
+    spec = SPECS[name]
+    folder = out / name / f"{mode}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    attempts = folder / f"test-{budget}.jsonl"
+    if attempts.with_suffix(".done").exists():
+        return 0
+    start = out / (spec.start_of or name) / "start" / "policy"
+    trained = folder / f"trained-{budget}.done"
+    if not trained.exists():
+        if status := train(spec, mode, seed, budget, start, folder / "policy"):
+            return status
+        trained.touch()
+    return evaluate(spec, folder / "policy", attempts, mode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=SPECS, default=list(SPECS), metavar="ROW")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each run")
+    parser.add_argument("--budget", type=int, help="train for at most so many sampled tokens")
+    given = parser.parse_args()
+    failed = []
+    for name in given.only:
+        spec = SPECS[name]
+        folder = given.out / name / "start"
+        folder.mkdir(parents=True, exist_ok=True)
+        origin = given.out / (spec.start_of or name) / "start" / "policy"
+        if spec.start_of is None and begin(spec, origin):
+            sys.exit(f"the policy to start from could not be trained; see {folder / 'log.txt'}")
+        failed += [f"{name}/start" for mode in MODES if evaluate(spec, origin, folder / f"test-{mode}.jsonl", mode)]
+    # Every row with one seed before the next seed, so that what was stopped early is still a comparison.
+    failed += [
+        f"{name}/{mode}-{seed}"
+        for seed in range(given.seeds)
+        for name in given.only
+        for budget in SPECS[name].budgets
+        if given.budget is None or budget <= given.budget
+        for mode in MODES
+        if run(name, mode, seed, budget, given.out)
+    ]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}; see the log.txt of each in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

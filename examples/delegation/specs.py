@@ -1,0 +1,88 @@
+"""What is compared: for each row an environment, the policy that both ways of working start from, and the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from rao_rl.envs import Mode
+
+MODES: tuple[Mode, ...] = ("recursive", "single")
+TEMPERATURE = 0.7
+"""Of training and of evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One row."""
+
+    environment: str
+    note: str = ""
+    """What tells the row from others of its environment."""
+    start: tuple[str, ...]
+    """Options of `rao train` that make the policy to start from, which imitates both ways of working."""
+    start_of: str | None = None
+    """The row whose start is taken instead of a start of its own."""
+    arguments: tuple[str, ...] = ()
+    """NAME=VALUE of `--env-set`, in training and evaluation."""
+    trained: tuple[str, ...]
+    """Levels of the training tasks."""
+    tasks: Mapping[str, int]
+    """Test tasks of each level: of those of `trained`, and of harder ones."""
+    context_limit: int
+    """Tokens of an agent's conversation."""
+    max_steps: Mapping[Mode, int]
+    """Answers of one agent: a few more than the longest reference solution has."""
+    max_answer: int
+    """Tokens of one answer: a few more than the longest of the reference solution has."""
+    max_agents: int
+    budgets: tuple[int, ...]
+    """Sampled tokens after which a run is evaluated; it ends at the last."""
+
+
+_SEQUENCE = Spec(
+    environment="sequence",
+    start=(
+        "--set=imitation.levels=2k,10k",
+        "--set=imitation.demonstrations=200",
+        "--set=imitation.single_share=0.3",
+        "--set=imitation.decay=0",
+        "--set=imitation.warmup_steps=20",
+        "--tokens=2048",
+        "--steps=112",
+    ),
+    trained=("2k", "10k"),
+    tasks={"2k": 60, "10k": 60, "40k": 10},
+    context_limit=512,
+    max_steps={"recursive": 3, "single": 3},
+    max_answer=160,
+    max_agents=200,
+    budgets=(60_000, 180_000),
+)
+SPECS: Mapping[str, Spec] = MappingProxyType(
+    {
+        "deepdive": Spec(
+            environment="deepdive-synth",
+            start=(
+                "--set=imitation.levels=2-hop,3-hop",
+                "--set=imitation.demonstrations=800",
+                "--set=imitation.single_share=0.5",
+                "--set=imitation.short_first=1500",
+                "--steps=2000",
+                "--tokens=1536",
+                "--save-steps=100",
+            ),
+            trained=("2-hop", "3-hop"),
+            tasks={f"{hops}-hop": 40 for hops in range(2, 7)},
+            context_limit=2048,
+            max_steps={"recursive": 8, "single": 30},
+            max_answer=128,
+            max_agents=40,
+            budgets=(60_000, 180_000),
+        ),
+        "sequence": _SEQUENCE,
+        "sequence-early": replace(_SEQUENCE, note="weaker start", start=(*_SEQUENCE.start[:-1], "--steps=96")),
+        "sequence-window": replace(_SEQUENCE, arguments=("window=5",), start=(), start_of="sequence"),
+    }
+)
