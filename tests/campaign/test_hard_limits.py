@@ -56,11 +56,11 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 @pytest.mark.parametrize(
     ("name", "size", "when"),
     [
-        ("RLIMIT_NOFILE", 10, "from the start"),
-        ("RLIMIT_NOFILE", 20, "from the start"),
+        pytest.param("RLIMIT_NOFILE", 10, "from the start", marks=pytest.mark.slow),
+        pytest.param("RLIMIT_NOFILE", 20, "from the start", marks=pytest.mark.slow),
         ("RLIMIT_NOFILE", 20, "in the middle"),
-        ("RLIMIT_NOFILE", 40, "in the middle"),
-        ("RLIMIT_FSIZE", 2000, "from the start"),
+        pytest.param("RLIMIT_NOFILE", 40, "in the middle", marks=pytest.mark.slow),
+        pytest.param("RLIMIT_FSIZE", 2000, "from the start", marks=pytest.mark.slow),
         ("RLIMIT_FSIZE", 2000, "in the middle"),
     ],
 )
