@@ -14,6 +14,7 @@ EXTRAS = {
     "data": "environments whose tasks come from a local copy in parquet",
     "serve": "rao serve --agent and --engine embedded",
     "vllm": "rao serve with vLLM in this Python",
+    "openenv": "environments on OpenEnv servers",
     "socks": "endpoints behind a SOCKS proxy",
 }
 """The extras that users install, and what each is for."""

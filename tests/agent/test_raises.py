@@ -190,7 +190,7 @@ async def test_a_connection_that_fails_to_close_takes_nothing_from_the_run(
         def connected(*arguments: Any, **more: Any) -> Any:
             return FaultyModel(connect(*arguments, **more), "model.aclose", raising(FAULTS[fault]))
 
-        monkeypatch.setattr("recursive_agent.agent.connect", connected)
+        monkeypatch.setattr("recursive_agent.model_choice.connect", connected)
         assert (await agent.solve("go")).output == 1
 
 

@@ -59,7 +59,7 @@ def test_doctor_lists_sandboxes_environments_and_extras(folder: Path) -> None:
     assert "'broken' cannot be loaded" in said[0][1]
     assert said[1][1] == "--sandbox takes cage (of another package), inprocess, namespaces, process, or module:Class"
     (environments,) = [text for _, subject, text in lines if subject == "environments"]
-    assert "textcraft, zoo, or module:Class" in environments
+    assert "textcraft, verifiers, zoo, or module:Class" in environments
     extras = {text.split()[0]: text for _, subject, text in lines if subject == "extras"}
-    assert set(extras) == {"train", "serve", "vllm", "socks"}
+    assert set(extras) == {"train", "serve", "vllm", "data", "openenv", "socks"}
     assert all("is installed" in text or "pip install 'rao[" in text for text in extras.values())

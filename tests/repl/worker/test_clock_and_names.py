@@ -123,7 +123,7 @@ WRONG = {
     "finish(result=2)": "TypeError: finish(): got an unexpected keyword argument 'result'; call it as finish(value)",
     "await launch_subagent()": "TypeError: launch_subagent(): missing a required argument: 'goal'; call it as launch_subagent(goal, context=None, returns=None, max_steps=None, max_tokens=None)",
     "await launch_subagent('g', tools=[1])": "TypeError: launch_subagent(): got an unexpected keyword argument 'tools'; call it as launch_subagent(goal, context=None, returns=None, max_steps=None, max_tokens=None)",
-    "await launch_subagent('g', 1, 2, 3, 4, 5)": "TypeError: launch_subagent(): too many positional arguments; call it as launch_subagent(goal, context=None, returns=None, max_steps=None, max_tokens=None)",
+    "await launch_subagent('g', 1, 2, 3, 4, 5, 6)": "TypeError: launch_subagent(): too many positional arguments; call it as launch_subagent(goal, context=None, returns=None, max_steps=None, max_tokens=None)",
     "await launch_subagent(3)": "TypeError: launch_subagent: goal must be text, not int",
     "print(1, separator=2)": "TypeError: print(): got an unexpected keyword argument 'separator'; call it as print(*values, sep=' ', end='\\n', file=None, flush=False)",
     "print(1, sep=2)": "TypeError: sep must be None or a string, not int",
