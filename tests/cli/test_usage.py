@@ -14,7 +14,10 @@ from .command import run_here
     ("line", "said"),
     [
         ("run x --bogus", "there is no option --bogus (see: rao run --help)"),
-        ("run x --modle m", "there is no option --modle; did you mean --demo, --model, --models? (see: rao run --help)"),
+        (
+            "run x --modle m",
+            "there is no option --modle; did you mean --demo, --model, --models? (see: rao run --help)",
+        ),
         ("run x --max-depth deep", "--max-depth must be a whole number (see: rao run --help)"),
         ("run x --max-depth -1", "--max-depth must be at least 0: -1"),
         ("run x --timeout 0", "--timeout must be more than 0: 0.0"),
