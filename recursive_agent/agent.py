@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from pickle import PicklingError
 from typing import Any, Literal, Self, Unpack, get_args
@@ -48,7 +49,7 @@ from .run_config import Rule, RunConfig
 from .scoring import Scorer
 from .steering import Steering
 from .stream import Stream
-from .threads import outside_the_loop
+from .threads import call_in_thread, outside_the_loop
 from .tools import tool_set
 from .trace.events import events_of
 from .trace.node import LAUNCH
@@ -384,7 +385,7 @@ class Agent:
         sink: Sink | None = None,
         steering: Steering | None = None,
     ) -> Result:
-        done = continuation.check(scores=score is not None)
+        done = await call_in_thread(partial(continuation.check, scores=score is not None))
         if done is not None:
             if sink is not None:
                 for event in events_of(done.tree, done.tree.run, whole=True):

@@ -157,6 +157,8 @@ class Budget:
         self.limit = limit
         self.settled = 0.0
         self.reserved = 0.0
+        self._out = 0
+        """Reservations that have not come back. Fractions that do need not add up to 0, so `reserved` does not say it."""
         self.held = 0
         """How many tasks may still spend from it although its agent has ended."""
         self.owner: Budget | None = None
@@ -193,12 +195,18 @@ class Budget:
         """Reserve exactly `amount` at once, or say no (a share for a child)."""
         if self._queue or amount > self.free:
             return False
-        self.reserved += amount
+        self.lend(amount)
         return True
+
+    def lend(self, amount: float) -> None:
+        """Reserve `amount`, whoever waits."""
+        self._out += 1
+        self.reserved += amount
 
     def settle(self, reserved: float, spent: float) -> None:
         """Give a reservation back, with what was really spent of it."""
-        self.reserved -= reserved
+        self._out -= 1
+        self.reserved = self.reserved - reserved if self._out else 0.0
         self.settled += spent
         self._serve()
 
@@ -206,9 +214,9 @@ class Budget:
         while self._queue:
             first = self._queue[0]
             free = self.free
-            if free >= first.most or (self.reserved <= 0 and free >= first.least):
+            if free >= first.most or (not self._out and free >= first.least):
                 first.granted = min(first.most, free)
-                self.reserved += first.granted
+                self.lend(first.granted)
             elif self.limit is not None and self.limit - self.settled < first.least:
                 first.refused = True
             else:
@@ -379,24 +387,18 @@ class Account:
         spent = usage.total_tokens + usage.unconfirmed
         self.tokens.settled -= spent
         room = max(float(spent), min(float(amount), self.tokens.free))
-        self.tokens.reserved += room
+        self.tokens.lend(room)
         self.lent += room
         share = Account(Budget(room), self.cost, self.prices, own_share=True, parent=self)
         share.tokens.settled = spent
         return share
 
-    def already_spent(self, usage: Usage) -> None:
-        """Count what was used before the run was interrupted."""
-        self.tokens.settled += usage.total_tokens + usage.unconfirmed
-        doubtful = (
-            0.0 if self.prices is None else max(self.prices.bound(1, 0), self.prices.bound(0, 1)) * usage.unconfirmed
-        )
-        self.cost.settled += usage.cost + doubtful
-
-    def not_spent(self, usage: Usage) -> None:
-        """Count less: what was used for an earlier question."""
-        self.tokens.settled -= usage.total_tokens + usage.unconfirmed
-        self.cost.settled -= usage.cost
+    def already_spent(self, usage: Usage, before: Usage) -> None:
+        """Count what was used before the run was interrupted, apart from what was used for earlier questions (`before`)."""
+        unconfirmed = usage.unconfirmed - before.unconfirmed
+        dearest = 0.0 if self.prices is None else max(self.prices.bound(1, 0), self.prices.bound(0, 1))
+        self.tokens.settled += usage.total_tokens - before.total_tokens + unconfirmed
+        self.cost.settled += usage.cost - before.cost + dearest * unconfirmed
 
     def give_back(self, share: Account) -> None:
         """End a share: what it did not spend returns to this account, as soon as nobody holds the share open any more."""

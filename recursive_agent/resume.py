@@ -23,8 +23,9 @@ from .trace.journal import Past
 from .trace.redact import Redactor
 from .trace.schema import ROOT, Event
 from .trace.store import TraceWriter
-from .trace.tree import ExecutionTree, OpenQuestion
+from .trace.tree import ExecutionTree
 from .trace.values import is_cut
+from .usage import Usage
 
 Edit = str | Callable[[str], str]
 """Another text for an observation, or a function of the text that the agent would read."""
@@ -97,9 +98,9 @@ class Continuation:
         source = self._source()
         most = limits.max_trace_mb * 1024**2
         if isinstance(source, Path) and not self.is_fork:
-            writer = TraceWriter.reopen(source, secrets=secrets, max_bytes=most)
+            writer, recorded = TraceWriter.reopen(source, secrets=secrets, max_bytes=most)
             try:
-                return _rooted(ExecutionTree.load(source)), writer
+                return _rooted(ExecutionTree.from_events(recorded)), writer
             except BaseException:
                 writer.close()
                 raise
@@ -135,17 +136,12 @@ class Continuation:
         steps = {most for each in limits_so_far if isinstance(most := each.get("max_steps"), int)}
         question = record.open_question
         if self.question is not None:
-            last = max((step.number for step in record.root.steps), default=0)
-            schema = self.returns_of(record).schema
-            question = OpenQuestion(
-                self.question, schema, last, record.usage, len(record.nodes), len(record.root.children)
-            )
+            question = record.ask(self.question, self.returns_of(record).schema)
         past = Past(record.root, max_steps=steps or {config.limits.max_steps}, redactor=redactor, question=question)
         limits = config.limits
         root = Account(Budget(limits.max_tokens), Budget(limits.max_cost), config.prices, own_share=False)
-        root.already_spent(record.usage)
-        if question is not None:  # each question has the limits for itself
-            root.not_spent(question.usage)
+        # Each question has the limits for itself.
+        root.already_spent(record.usage, before=Usage() if question is None else question.usage)
         edits = {}
         if self.edit is not None:
             edits[self.at or ROOT, self.step or past.open] = self.edit

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recursive_agent import ConfigurationError, Limits, Prices, Status, Usage
 from recursive_agent.limits import Account, Budget, LimitReached, NotEnough, Slots
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -249,3 +250,12 @@ async def test_a_budget_refuses_only_what_can_never_fit() -> None:
 async def test_limits_that_make_no_sense_are_refused(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         Limits(**settings)
+
+
+async def test_a_budget_with_nothing_out_gives_what_is_left_whatever_fractions_came_back() -> None:
+    purse = Budget(0.5)
+    held = [await purse.reserve(each, each) for each in (0.1, 0.2)]
+    for each in held:
+        purse.settle(each, 0)  # .1 + .2 − .1 − .2 is more than nothing
+    with anyio.fail_after(PATIENCE):
+        assert await purse.reserve(0.4, 0.6) == 0.5

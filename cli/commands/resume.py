@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +18,8 @@ from ..limits import (
 )
 from ..models import BaseUrlOption, ModelOption, RequestTimeoutOption
 from ..progress import QuietOption
+from ..running import JsonOption, TraceDirOption, carry_out, plan_resumption
 from ..types import parse_type
-from .run import carry_out, plan_resumption
 
 
 def resume(
@@ -47,20 +46,8 @@ def resume(
     max_steps: MaxStepsOption = None,
     max_tokens: MaxTokensOption = None,
     timeout: TimeoutOption = None,
-    trace_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of traces. Default: RAO_TRACE_DIR, else traces.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    json_output: Annotated[
-        bool,
-        typer.Option(
-            "--json", metavar="", help="Print result, status, usage and trace as JSON.", rich_help_panel="Output"
-        ),
-    ] = False,
+    trace_dir: TraceDirOption = None,
+    json_output: JsonOption = False,
     quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from ..errors import ConfigurationError
 from .node import Node, Step
-from .schema import CallBegan, ClockRead, Event, NodeEnded, NodeStarted, RunEnded, RunStarted
+from .schema import ROOT, CallBegan, ClockRead, Event, NodeEnded, NodeStarted, RunEnded, RunResumed, RunStarted
 from .tree import ExecutionTree
 
 
@@ -18,23 +18,15 @@ def events_of(tree: ExecutionTree, run: str, cuts: dict[str, int] | None = None,
     `whole` the end of the run is there too.
     """
     cuts = cuts or {}
+    waiting = {tree.nodes[node].parent for node in cuts}
     events: list[Event] = []
     left_out: set[str] = set()
     for node in tree.walk():
-        above = cuts.get(node.parent or "")
-        launched = node.launched_at
-        waits = any(other in cuts for other in tree.nodes if other.rpartition(".")[0] == node.parent)
-        late = (
-            above is not None
-            and launched is not None
-            and (launched.step > above or (launched.step == above and not waits))
-            and node.id not in cuts
-        )
-        if late or node.parent in left_out:
+        if _is_late(node, cuts, waiting) or node.parent in left_out:
             left_out.add(node.id)
             continue
         events += _of_node(node, cuts.get(node.id), set(cuts))
-    events += tree.resumptions  # with the limits under which agents were launched
+    events += (_resumption(tree, each, cuts) for each in tree.resumptions)
     events.sort(key=lambda event: event.time)  # stable, so that what an agent did stays in its order
     start = RunStarted(
         time=tree.started,
@@ -49,6 +41,21 @@ def events_of(tree: ExecutionTree, run: str, cuts: dict[str, int] | None = None,
     )
     end = RunEnded(time=tree.last_time, status=tree.status, usage=tree.usage, incomplete=tree.incomplete)
     return [start, *events, *([end] if whole else [])]
+
+
+def _is_late(node: Node, cuts: Mapping[str, int], waiting: Collection[str | None]) -> bool:
+    """Whether an agent was launched in a step of its parent that does not stand; of a cell that waits, its launches do."""
+    above, launched = cuts.get(node.parent or ""), node.launched_at
+    if above is None or launched is None or node.id in cuts:
+        return False
+    return launched.step > above or (launched.step == above and node.parent not in waiting)
+
+
+def _resumption(tree: ExecutionTree, event: RunResumed, cuts: Mapping[str, int]) -> RunResumed:
+    """A resumption, with the limits under which agents were launched; without its question where that comes after the cut."""
+    cut = cuts.get(ROOT)
+    before = max((s.number for s in tree.root.steps if s.model is not None and s.model.time <= event.time), default=0)
+    return event if cut is None or cut > before else replace(event, question=None, returns=None)
 
 
 def cuts_before(tree: ExecutionTree, node: str, step: int) -> dict[str, int]:

@@ -81,23 +81,17 @@ class Past:
         if self.question is not None and last.number == self.question.step:
             return last.number + 1
         children = {child.id: child for child in self.node.children}
-        if last.cell is None:
-            redo = (call for call in last.calls if self._was_cut(call, children) or call.error == "cancelled")
-            if not self.node.running:  # of a killed process, what was cancelled was cancelled by the agent's own code
-                self.redo = tuple(call.call for call in redo)
-            else:
-                self.redo = tuple(call.call for call in last.calls if self._was_cut(call, children))
-            self._without(last)
-            return last.number
-        self.redo = tuple(call.call for call in last.calls if self._was_cut(call, children))
-        if self.redo:
-            self._without(last)
+        # Of a killed process, what was cancelled was cancelled by the agent's own code.
+        stopped = last.cell is None and not self.node.running
+        self.redo = tuple(
+            call.call for call in last.calls if self._was_cut(call, children) or (stopped and call.error == "cancelled")
+        )
+        if last.cell is not None and not self.redo:
+            return last.number + 1
+        last.calls = [call for call in last.calls if call.call not in self.redo]
+        if last.cell is not None:
             self.steps[last.number] = replace(last, cell=None, clock=[])
-            return last.number
-        return last.number + 1
-
-    def _without(self, step: Step) -> None:
-        step.calls = [call for call in step.calls if call.call not in self.redo]
+        return last.number
 
     @staticmethod
     def _was_cut(call: HostCalled, children: Mapping[str, Node]) -> bool:

@@ -38,15 +38,10 @@ class TraceWriter:
     says so.
     """
 
+    _fd: int | None
+
     def __init__(self, path: str | Path, *, secrets: Iterable[str | None] = (), max_bytes: int | None = None) -> None:
-        self.path = Path(path)
-        self.left_out: str | None = None
-        self._encoder = Encoder(Redactor(secrets))
-        self._size = 0
-        self._most = max_bytes
-        self._detail = Detail.FULL
-        self._fd: int | None = None
-        self._ended = "the trace is closed"
+        self._set_up(path, secrets, max_bytes)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -58,30 +53,34 @@ class TraceWriter:
         with suppress(OSError):  # a file system without locks: traces work there, only `in_progress` does not
             fcntl.flock(self._fd, fcntl.LOCK_EX)
 
-    @classmethod
-    def reopen(cls, path: str | Path, *, secrets: Iterable[str | None] = (), max_bytes: int | None = None) -> Self:
-        """A writer that goes on with a trace, whose writer has ended or died; what stands there is never rewritten.
+    def _set_up(self, path: str | Path, secrets: Iterable[str | None], max_bytes: int | None) -> None:
+        self.path = Path(path)
+        self.left_out: str | None = None
+        self._encoder = Encoder(Redactor(secrets))
+        self._size = 0
+        self._most = max_bytes
+        self._detail = Detail.FULL
+        self._fd = None
+        self._ended = "the trace is closed"
 
-        A torn last line is cut off. Raises TraceError where the file is no trace, is still being written, or cannot be.
+    @classmethod
+    def reopen(
+        cls, path: str | Path, *, secrets: Iterable[str | None] = (), max_bytes: int | None = None
+    ) -> tuple[Self, list[Event]]:
+        """A writer that goes on with a trace, whose writer has ended or died, and the events that stand there.
+
+        What stands there is never rewritten; a torn last line is cut off. Raises TraceError where the file is no trace, is
+        still being written, or cannot be.
         """
         writer = cls.__new__(cls)
-        writer.path = Path(path)
-        writer.left_out = None
-        writer._encoder = Encoder(Redactor(secrets))
-        writer._most = max_bytes
-        writer._detail = Detail.FULL
-        writer._ended = "the trace is closed"
+        writer._set_up(path, secrets, max_bytes)
         try:
             writer._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except OSError as error:
-            raise TraceError(f"{path}: the trace cannot be written ({error.strerror})") from error
-        try:
             if not _lock(writer._fd, fcntl.LOCK_EX):
                 raise TraceError(f"{path}: the run is still going on; it can be resumed when it has ended")
             writer._size = _mend(writer._fd, path)
             decoder = Decoder()
-            for _ in _decoded(path, decoder):
-                pass
+            events = list(_decoded(path, decoder))
             writer._encoder.continues(decoder)
         except OSError as error:
             writer.close()
@@ -89,7 +88,7 @@ class TraceWriter:
         except BaseException:
             writer.close()
             raise
-        return writer
+        return writer, events
 
     def __enter__(self) -> Self:
         return self

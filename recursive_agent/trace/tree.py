@@ -249,7 +249,7 @@ class ExecutionTree:
                 self.limits = event.limits or self.limits
                 self.resumptions.append(event)
                 if event.question is not None:
-                    self.open_question = self.last_question = self._asked(event.question, event)
+                    self.open_question = self.last_question = self.ask(event.question, event.returns)
             case NodeResumed():
                 self._node(event.node, event).resume(event.step, event.redo)
             case Waiting():
@@ -265,9 +265,10 @@ class ExecutionTree:
                 raise TraceError(f"An event that no tree knows: {type(event).__name__}.")
         self._clock.now = max(self._clock.now, event.time)
 
-    def _asked(self, question: str, event: RunResumed) -> OpenQuestion:
+    def ask(self, question: str, returns: Any) -> OpenQuestion:
+        """A further question to the root, with what there is before it."""
         last = max((step.number for step in self.root.steps), default=0)
-        return OpenQuestion(question, event.returns, last, event.usage, len(self.nodes), len(self.root.children))
+        return OpenQuestion(question, returns, last, self.usage, len(self.nodes), len(self.root.children))
 
     def _start(self, event: NodeStarted) -> None:
         if event.node in self.nodes:

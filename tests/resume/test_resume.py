@@ -165,6 +165,11 @@ async def test_another_question_finds_the_variables_and_the_children(tmp_path: P
         assert len(third.tree.resumptions) == 2
         with pytest.raises(ConfigurationError, match="question"):
             await third.follow_up(" ")
+        assert third.trace_path is not None
+        before = await agent_on(endpoint).resume(third.trace_path, step=1)  # before the questions, so without them
+        assert before.output == "gold"
+        assert before.tree.last_question is None
+        assert len(endpoint.requests) == 6
 
 
 async def test_a_tool_that_must_not_be_repeated_is_not(tmp_path: Path) -> None:
