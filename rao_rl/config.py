@@ -176,6 +176,8 @@ class ImitationSettings:
     short_first: Whole = 0
     """Steps until which the longer conversations are left out, fewer and fewer of them: what new weights learn on long
     conversations, they learn sooner on short ones. Of demonstrations of TextCraft none are left out."""
+    context_length: Count | None = None
+    """Tokens of the window of a policy from new weights; None: 2,048."""
     learning_rate: Positive | None = None
     """None: 2e-3 from scratch, 2e-4 for LoRA; for all weights 5e-4 of a small policy, 1e-4, or 2e-5 from a billion on."""
     lora_rank: Rank | None = None
@@ -192,6 +194,8 @@ class ImitationSettings:
     """Mixed precision; None: on GPUs, and on processors with instructions for bfloat16 (avx512_bf16, AMX)."""
     save_steps: Count = 200
     """Steps between checkpoints."""
+    report_to: str = "none"
+    """Where else the metrics go (wandb, tensorboard, …), by transformers' names, separated by commas."""
     logging_steps: Count = 1
     """Steps between lines of metrics."""
 
@@ -263,12 +267,18 @@ def current_name(setting: str) -> str:
 
 
 def sections(
-    *, seed: int = 0, learning_rate: float | None = None, save_steps: int | None = None, noise: float = 0.0
+    *,
+    seed: int = 0,
+    learning_rate: float | None = None,
+    save_steps: int | None = None,
+    noise: float = 0.0,
+    report_to: str = "none",
 ) -> dict[str, Any]:
     """The sections that `rao train --set` changes, with the defaults of a small policy."""
     # A policy of a few million parameters, which is what a CPU trains, takes larger steps than a large one.
-    update = UpdateConfig(learning_rate=3e-4 if learning_rate is None else learning_rate, seed=seed)
-    imitation = ImitationSettings(learning_rate=learning_rate, seed=seed)
+    rate = 3e-4 if learning_rate is None else learning_rate
+    update = UpdateConfig(learning_rate=rate, seed=seed, report_to=report_to)
+    imitation = ImitationSettings(learning_rate=learning_rate, seed=seed, report_to=report_to)
     return {
         "credit": CreditConfig(),
         "update": update if save_steps is None else replace(update, save_steps=save_steps),

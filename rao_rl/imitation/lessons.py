@@ -23,8 +23,8 @@ WORDS = (
 A count that belongs to a recipe stays with the punctuation around it: what stands between two names is then one token in
 an observation and one in code, so that the next name is found a fixed, small distance behind the last one.
 """
-ANY_WORDS = "[A-Za-z]+|[0-9]"
-"""Words and digits where nothing is known of an environment's texts: a name has the same token wherever it stands."""
+ANY_WORDS = " ?[A-Za-z]+|[0-9]"
+"""Words, each with the space before it, and digits, where nothing is known of an environment's texts."""
 _STEPS_PER_BLOCK = 64
 _SHORTEST = 0.1
 """Share of the rows that training begins with where short ones come first."""

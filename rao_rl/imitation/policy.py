@@ -16,6 +16,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 PAD, END = "<|pad|>", "<|end|>"
 SHARPNESS = 2.0
 """Initial weight of the query and key norms: attention scores of fresh weights are this squared times larger."""
+_SPACE = "\u0120"
+"""What byte-level vocabularies write for a space."""
 ROLES = ("system", "user", "assistant", "tool")
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -73,7 +75,9 @@ def train_tokenizer(
     draft.train_from_iterator(texts, trainer)
     bpe = json.loads(draft.to_str())["model"]
     vocab: dict[str, int] = bpe["vocab"]
-    found = sorted({match for text in texts for match in re.findall(words, text)} - vocab.keys())
+    # A word that was seen behind a space may come without one, in code say.
+    seen = {match for text in texts for match in re.findall(words, text)}
+    found = sorted({form for word in seen for form in (word.lstrip(), word.replace(" ", _SPACE))} - vocab.keys())
     stretches = [piece for piece, _ in sorted(pieces.items(), key=lambda item: (-item[1], item[0]))]
     for piece in [*found, *stretches]:
         if len(vocab) < vocabulary:
@@ -94,8 +98,12 @@ def train_tokenizer(
     )
 
 
-def create(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Qwen3ForCausalLM:
-    """Fresh float32 weights, a function of `seed` alone; input and output embeddings untied.
+def create(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, seed: int, words: str | None = None
+) -> Qwen3ForCausalLM:
+    """Fresh float32 weights, a function of `seed` and `words`; input and output embeddings untied.
+
+    `words` is the regular expression of `train_tokenizer`, where it takes the space before a word: those words begin related.
 
     Untied, because a serving engine that reloads tied weights may keep the old output embedding without a word.
     """
@@ -119,8 +127,11 @@ def create(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, se
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    embeddings = model.model.embed_tokens.weight.data
+    if words is not None:
+        _relate(embeddings, tokenizer, words)
     # Both embeddings begin alike: what a small policy must learn above all is to copy.
-    model.lm_head.weight.data.copy_(model.model.embed_tokens.weight.data)
+    model.lm_head.weight.data.copy_(embeddings)
     # Sharp attention from the start: looking up one token among many is then found in a third of the steps.
     for layer in model.model.layers:
         layer.self_attn.q_norm.weight.data.fill_(SHARPNESS)
@@ -129,3 +140,17 @@ def create(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, se
     model.generation_config.pad_token_id = pad
     model.generation_config.do_sample = True
     return model  # type: ignore[no-any-return]
+
+
+def _relate(embeddings: torch.Tensor, tokenizer: PreTrainedTokenizerFast, words: str) -> None:
+    """Let each word behind a space begin as the same word without it, plus what all words behind a space have in common.
+
+    A name that is copied from a sentence into code loses its space; from unrelated weights, a policy would have to learn that
+    for each name.
+    """
+    vocab = tokenizer.get_vocab()
+    space = embeddings[vocab[_SPACE]].clone()
+    for token, place in vocab.items():
+        word = token.removeprefix(_SPACE)
+        if word != token and word in vocab and re.fullmatch(words, f" {word}"):
+            embeddings[place] = embeddings[vocab[word]] + space
