@@ -11,10 +11,13 @@ from typing import Any
 
 from recursive_agent import ExecutionTree, RaoError, Result, Status
 from recursive_agent.limits import Budget, Slots
+from recursive_agent.trace.otel.export import readable_spans, spans_of
+from recursive_agent.trace.store import read_events
+from tests.trace.spans import billed, comparable, faults, tokens
 
 from . import cells
 from .answers import KINDS
-from .endpoint import CampaignEndpoint
+from .endpoint import KEY, CampaignEndpoint
 from .machine import CANCELLED, DISK, SIGKILLED, Machine
 from .plan import NodePlan, Plan
 
@@ -170,6 +173,42 @@ def _(seen: Observed) -> Iterator[str]:
             ours, theirs = dump(seen.tree), dump(tree)
             if ours != theirs:
                 yield f"the trace differs from the result: {_difference(ours, theirs)}"
+
+
+@invariant("spans")
+def _(seen: Observed) -> Iterator[str]:
+    """One trace without orphans whose model calls have the tree's usage, live and from the record."""
+    if seen.overdue is not None:
+        return
+    live = seen.machine.spans.get_finished_spans()
+    ids = {span.context.span_id for span in live if span.context}
+    if len(ids) != len(live):
+        yield "live spans with the same id"
+    if live and sum(span.parent is None for span in live) != 1:
+        yield f"{sum(span.parent is None for span in live)} live roots"
+    yield from (
+        f"the live span {s.name} is an orphan" for s in live if s.parent is not None and s.parent.span_id not in ids
+    )
+    if any(KEY in span.to_json() for span in live):
+        yield "the key is in a live span"
+    if disk_failed(seen):
+        return
+    for path in seen.traces:
+        events = list(read_events(path))
+        spans = spans_of(events)
+        yield from faults(spans)
+        tree = ExecutionTree.from_events(events)
+        if tokens(spans) != billed(tree.usage):
+            yield f"spans have {tokens(spans)} tokens, the tree {billed(tree.usage)}"
+        ours, theirs = comparable(live), comparable(readable_spans(events, content=True))
+        if missing := theirs.keys() - ours.keys():
+            yield f"recorded and not live: {[theirs[each][0] for each in missing]}"
+        for each in theirs.keys() & ours.keys():
+            # What never came to an end has no start in a record. A live cell begins with a call that came before it.
+            early = theirs[each][0] == "execute_tool python" and ours[each][4][0] < theirs[each][4][0]
+            same = (*ours[each][:4], theirs[each][4], *ours[each][5:]) if early else ours[each]
+            if theirs[each] != same and theirs[each][5][1] != "cancelled":
+                yield f"live {ours[each]!r:.2000} and recorded {theirs[each]!r:.2000}"
 
 
 @invariant("clean trees finish")

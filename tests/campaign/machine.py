@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+from tests.trace.spans import in_memory
+
 from . import clock
 
 SIGKILLED = ("kill my worker", "kill a worker", "kill all workers", "kill the zygote")
@@ -31,6 +33,8 @@ class Machine:
         self.traces = folder / "traces"
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)
+        self.tracers, self.spans = in_memory()
+        """Where the tree's spans go, and what came there."""
         self.jumped = 0.0
         self.cancelled = False
         self.struck: list[str] = []

@@ -27,7 +27,7 @@ from unittest import mock
 
 import anyio
 
-from recursive_agent import Agent, Limits, Result
+from recursive_agent import Agent, Limits, OpenTelemetry, Result
 from recursive_agent.errors import NotFinished
 from recursive_agent.limits import Budget, Slots
 from recursive_agent.model import Endpoint, connect
@@ -341,6 +341,7 @@ async def solve(
         "prompt_style": plan.style,
         "trace_dir": machine.traces if plan.trace else None,
         "prices": {"prompt": 1.0, "completion": 2.0} if plan.prices else None,
+        "observers": [OpenTelemetry(machine.tracers, content=True)],
         "sandbox": sandbox if plan.machine == "shared" else "process",
     }
     arguments: dict[str, Any] = {"returns": _RETURNS[plan.returns], "score": application.scorer, "seed": plan.seed}
