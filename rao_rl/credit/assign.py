@@ -23,23 +23,19 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.trace.schema import ROOT
 from recursive_agent.trace.tree import ExecutionTree
 
-from ..errors import DataError
-from .advantages import advantages
 from .averages import moved
 from .baselines import Baseline
+from .batch import Rollout, Trained, batch_of, tree_version, validate
 from .config import PAPER, CreditConfig, DepthWeighting
-from .counterfactual import Further, launch_of
 from .credits import Credits, DepthStats, NodeCredit, Size
-from .funnel import Funnel, Losses
-from .rewards import Earned, Reward, Success, rewards, success
-from .shaping import Shaping, annealed
+from .funnel import Funnel
+from .rewards import Reward, Success, success
+from .shaping import annealed
 from .weights import depth_weights, sub_sample
 
 __all__ = [
@@ -57,30 +53,6 @@ __all__ = [
     "success",
     "tree_version",
 ]
-
-
-@dataclass(slots=True)
-class _Trained:
-    """A node that can be trained; `position` is its place in `_Rollout.earned`."""
-
-    tree: int
-    position: int
-    earned: Earned
-    tokens: int
-    advantage: Fraction = Fraction(0)
-
-    @property
-    def depth(self) -> int:
-        return self.earned.node.depth
-
-
-@dataclass(slots=True)
-class _Rollout:
-    """A rollout whose root is scored. All nodes with a reward count for baselines, whether or not they can be trained."""
-
-    tree: int
-    earned: list[Earned]
-    trained: list[_Trained] = field(default_factory=list)
 
 
 def assign(
@@ -109,41 +81,14 @@ def assign(
     if config.max_nodes_per_depth is not None and rng is None:
         raise ConfigurationError("max_nodes_per_depth needs a random generator (`rng`) to pick the nodes with")
     for tree in trees:
-        _validate(tree)
+        validate(tree)
     shaping = annealed(config.parallel_bonus, config.finish_bonus, update, config.shaping_updates)
 
-    losses = Losses()
-    groups: dict[str | int, list[_Rollout]] = {}
-    further: defaultdict[str, defaultdict[str, list[Fraction]]] = defaultdict(lambda: defaultdict(list))
-    for index, tree in enumerate(trees):
-        if (launch := launch_of(tree.group)) is not None:
-            losses.drop("baseline_only", nodes=len(tree.nodes), rollouts=1)
-            if _unusable(tree, version, config) is None:
-                further[launch[0]][launch[1]].append(_earned(tree, config, shaping)[0][0].reward)
-            continue
-        members = groups.setdefault(index if tree.group is None else tree.group, [])
-        if (reason := _unusable(tree, version, config)) is not None:
-            losses.drop(reason, nodes=len(tree.nodes), rollouts=1)
-        else:
-            members.append(_rollout(index, tree, config, shaping, sizes, losses))
-    scored = [rollout for members in groups.values() for rollout in members]
-
-    kept: list[_Rollout] = []
-    verdicts: Counter[str | None] = Counter()
-    flat = 0
-    for members in groups.values():
-        reason, zero = _advantages(members, config, averages, [further[trees[rollout.tree].run] for rollout in members])
-        verdicts[reason] += 1
-        flat += zero
-        for rollout in members:
-            if reason is None and rollout.trained:
-                kept.append(rollout)
-            else:
-                losses.drop(reason or "nothing_left", nodes=len(rollout.trained), rollouts=1)
-    kept.sort(key=lambda rollout: rollout.tree)
+    batch = batch_of(trees, config, shaping, sizes, version, averages)
+    losses, kept = batch.losses, batch.kept
 
     nodes = [node for rollout in kept for node in rollout.trained]
-    by_depth: defaultdict[int, list[_Trained]] = defaultdict(list)
+    by_depth: defaultdict[int, list[Trained]] = defaultdict(list)
     for node in nodes:
         by_depth[node.depth].append(node)
     counts = {depth: len(by_depth[depth]) for depth in sorted(by_depth)}
@@ -152,7 +97,9 @@ def assign(
     rollouts_trained = len({node.tree for node in picked})
     losses.drop("not_sampled", nodes=len(nodes) - len(picked), rollouts=len(kept) - rollouts_trained)
 
-    large = len(groups) - verdicts["group_too_small"]
+    verdicts = Counter(group.verdict for group in batch.groups)
+    large = len(batch.groups) - verdicts["group_too_small"]
+    scored = [rollout for group in batch.groups for rollout in group.members]
     return Credits(
         nodes=[_credit(node, weights[node.depth], scales[node.depth]) for node in picked],
         funnel=Funnel(
@@ -164,7 +111,7 @@ def assign(
             nodes_scored=sum(len(rollout.trained) for rollout in scored),
             nodes_kept=len(nodes),
             nodes_trained=len(picked),
-            groups=len(groups),
+            groups=len(batch.groups),
             groups_kept=verdicts[None],
             dropped=losses.nodes,
             dropped_rollouts=losses.rollouts,
@@ -173,102 +120,12 @@ def assign(
         tokens=sum(node.tokens for node in nodes),
         count=len(nodes),
         rollouts=len(kept),
-        frac_reward_zero_std=flat / large if large else 0.0,
+        frac_reward_zero_std=sum(group.flat for group in batch.groups) / large if large else 0.0,
         averages=_moved(scored, config, averages),
     )
 
 
-def tree_version(tree: ExecutionTree) -> int | None:
-    """The oldest version of the model among the calls of a tree's trainable agents; None where versions are not numbers."""
-    trained = [node for node in tree.nodes.values() if node.trainable]
-    versions = [call.version for node in trained for call in node.model_calls]
-    try:
-        return min((int(version or "") for version in versions), default=None)
-    except ValueError:
-        return None
-
-
-def _validate(tree: ExecutionTree) -> None:
-    if not tree.complete or ROOT not in tree.nodes or any(node.running for node in tree.nodes.values()):
-        raise DataError(
-            f"run {tree.run} has not ended (or its trace was cut off): credit can be assigned to whole trees only"
-        )
-
-
-def _unusable(tree: ExecutionTree, version: int | None, config: CreditConfig) -> str | None:
-    """The reason that a whole rollout is dropped, or None."""
-    if (missing := success(tree.root, root=True).missing) is not None:
-        return f"root_{missing}"
-    if version is None or config.max_staleness is None or not tree.usage.calls:  # what sampled nothing is not stale
-        return None
-    if (sampled := tree_version(tree)) is None:
-        return "version_unknown"
-    return "stale" if version - sampled > config.max_staleness else None
-
-
-def _rollout(
-    index: int,
-    tree: ExecutionTree,
-    config: CreditConfig,
-    shaping: Shaping,
-    sizes: Sequence[Mapping[str, Size]] | None,
-    losses: Losses,
-) -> _Rollout:
-    """The rewards of a tree's nodes, and the nodes that can be trained; the others are counted in `losses`."""
-    earned, missing = _earned(tree, config, shaping)
-    losses.nodes.update(missing)
-    rollout = _Rollout(index, earned)
-    for position, one in enumerate(earned):
-        if not one.node.trainable:
-            losses.drop("untrainable", nodes=1)
-            continue
-        if sizes is None:
-            tokens = one.node.usage.completion_tokens
-        else:
-            size = sizes[index].get(one.node.id, Size(0, 0))
-            if not size.of_policy:
-                losses.drop("other_model", nodes=1)
-                continue
-            tokens = size.completion_tokens
-            if tokens == 0:
-                losses.drop("no_tokens", nodes=1)
-                continue
-            if config.max_length is not None and size.longest_row > config.max_length:
-                losses.drop("too_long", nodes=1)
-                continue
-        rollout.trained.append(_Trained(index, position, one, tokens))
-    return rollout
-
-
-def _earned(tree: ExecutionTree, config: CreditConfig, shaping: Shaping) -> tuple[list[Earned], Counter[str]]:
-    return rewards(
-        tree,
-        kind="root" if config.baseline == "inherit" else config.reward,  # a node needs no reward of its own to inherit
-        bonus=config.delegation_bonus,
-        bonus_for_forwarding=config.bonus_for_forwarding,
-        shaping=shaping,
-    )
-
-
-def _advantages(
-    members: Sequence[_Rollout], config: CreditConfig, averages: Mapping[int, float], further: Sequence[Further]
-) -> tuple[str | None, bool]:
-    """Fill in the advantages of a group. Returns the reason that the group is dropped, or None; and whether all are 0."""
-    if len(members) < config.least_group:
-        return "group_too_small", False
-    found = advantages([rollout.earned for rollout in members], config.baseline, averages=averages, further=further)
-    for rollout, own in zip(members, found, strict=True):
-        for node in rollout.trained:
-            node.advantage = own[node.position]
-    nodes = [node for rollout in members for node in rollout.trained]
-    if not nodes:
-        return "nothing_left", False
-    zero = not any(node.advantage for node in nodes)
-    # A moving average is the same for all groups, so that one group at it is no reason to leave that group out.
-    return ("zero_advantage" if zero and config.baseline != "ema_depth" else None), zero
-
-
-def _moved(scored: Sequence[_Rollout], config: CreditConfig, averages: Mapping[int, float]) -> Mapping[int, float]:
+def _moved(scored: Sequence[Rollout], config: CreditConfig, averages: Mapping[int, float]) -> Mapping[int, float]:
     """The moving averages after a batch; all nodes with a reward count, whether or not they are trained."""
     if config.baseline != "ema_depth":
         return averages
@@ -279,7 +136,7 @@ def _moved(scored: Sequence[_Rollout], config: CreditConfig, averages: Mapping[i
     return moved(averages, by_depth, config.ema_decay)
 
 
-def _credit(node: _Trained, weight: float, scale: float) -> NodeCredit:
+def _credit(node: Trained, weight: float, scale: float) -> NodeCredit:
     success = node.earned.success
     return NodeCredit(
         tree=node.tree,
@@ -294,7 +151,7 @@ def _credit(node: _Trained, weight: float, scale: float) -> NodeCredit:
     )
 
 
-def _stats(nodes: Sequence[_Trained], weight: float) -> DepthStats:
+def _stats(nodes: Sequence[Trained], weight: float) -> DepthStats:
     known = [float(node.earned.success) for node in nodes if node.earned.success is not None]
     return DepthStats(
         nodes=len(nodes),

@@ -72,7 +72,7 @@ def goal(group: Group) -> list[list[Fraction]]:
 
     The same goal is the same text but for white space around it, the same context and the same type of result.
     """
-    goals = [[_asked(earned.node) for earned in rollout] for rollout in group]
+    goals = [[asked(earned.node) for earned in rollout] for rollout in group]
     pool = _by_depth(group)
     for number, rollout in enumerate(group):
         for earned, same in zip(rollout, goals[number], strict=True):
@@ -94,25 +94,27 @@ def siblings(group: Group) -> list[list[Fraction]]:
     """
     pool = _Pools()
     families: defaultdict[Hashable, list[Fraction]] = defaultdict(list)
-    keys = [
-        [(number, earned.node.parent, form(earned.node.goal), _digest(earned.node.returns)) for earned in rollout]
-        for number, rollout in enumerate(group)
-    ]
+    keys = [[(number, family(earned.node)) for earned in rollout] for number, rollout in enumerate(group)]
     for number, rollout in enumerate(group):
         pool.add(_ROOT, number, rollout[0].reward)
         for earned, key in zip(rollout, keys[number], strict=True):
             families[key].append(earned.reward)
 
     def b(number: int, earned: Earned, key: Hashable) -> Fraction:
-        family = families[key]
-        if len(family) == 1:  # a root too
+        alike = families[key]
+        if len(alike) == 1:  # a root too
             return pool.mean(number, _ROOT)
-        return (sum(family, Fraction(0)) - earned.reward) / (len(family) - 1)
+        return (sum(alike, Fraction(0)) - earned.reward) / (len(alike) - 1)
 
     return [
         [b(number, earned, key) for earned, key in zip(rollout, keys[number], strict=True)]
         for number, rollout in enumerate(group)
     ]
+
+
+def family(node: Node) -> Hashable:
+    """The siblings of a node, itself among them, that have goals of the same form: a key of them within a rollout."""
+    return node.parent, form(node.goal), _digest(node.returns)
 
 
 def form(goal: str) -> str:
@@ -185,7 +187,7 @@ def _by_depth(group: Group) -> _Pools:
     return pools
 
 
-def _asked(node: Node) -> Hashable:
+def asked(node: Node) -> Hashable:
     """What a node was asked, as a key that is the same for all that were asked the same."""
     return node.goal.strip(), _digest(node.context), _digest(node.returns)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, NamedTuple
@@ -86,7 +86,7 @@ def rewards(
     scale = Fraction(bonus)
 
     def reward(node: Node) -> Fraction:
-        below = list(_children(node, known, bonus_for_forwarding)) if scale else []
+        below = [known[child.id] for child in bonus_children(node, known, bonus_for_forwarding)] if scale else []
         return known[node.id] + (scale * sum(below) / len(below) if below else 0) + shaping.reward(node)
 
     sparse = reward(tree.root) if kind == "root" else None
@@ -101,8 +101,8 @@ def rewards(
     return earned, lost
 
 
-def _children(node: Node, known: Mapping[str, Fraction], forwarding: bool) -> Iterator[Fraction]:
-    """s̃ of the children that count for the bonus."""
+def bonus_children(node: Node, known: Container[str], forwarding: bool) -> Iterator[Node]:
+    """The children that count for the bonus, given the ids of those whose s̃ is known."""
     for child in node.children:
         if child.id in known and (forwarding or child.goal.strip() != node.goal.strip()):
-            yield known[child.id]
+            yield child

@@ -63,7 +63,7 @@ def focus(tree: ExecutionTree, policy: str) -> frozenset[str]:
     Raises DataError where agents of one model have different settings.
     """
     models = _models(tree)
-    others = {node.id for node in tree.nodes.values() if policy not in (node.model, model_of(tree, node))}
+    others = others_of(tree, policy)
     mine = {node.model for node in tree.nodes.values() if node.id not in others and node.trainable and node.usage.calls}
     found = [dict(models[name]) for name in sorted(filter(None, mine)) if isinstance(models.get(name), Mapping)]
     for settings in found[1:]:
@@ -78,7 +78,12 @@ def focus(tree: ExecutionTree, policy: str) -> frozenset[str]:
         name, interface = first.pop("model", tree.model), first.pop("interface", tree.interface)
         tree.model, tree.interface = str(name), str(interface)
         tree.settings = {**{key: value for key, value in tree.settings.items() if key != "sampling"}, **first}
-    return frozenset(others)
+    return others
+
+
+def others_of(tree: ExecutionTree, policy: str) -> frozenset[str]:
+    """The ids of the agents that have another model than `policy`."""
+    return frozenset(node.id for node in tree.nodes.values() if policy not in (node.model, model_of(tree, node)))
 
 
 def settings_of(tree: ExecutionTree, node: Node) -> Mapping[str, Any]:
