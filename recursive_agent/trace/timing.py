@@ -20,6 +20,16 @@ class CriticalPath(NamedTuple):
     nodes: tuple[Node, ...]
 
 
+class Part(NamedTuple):
+    """A piece of the critical path, in seconds since the epoch: a `model` call, a `cell`, or a `call` of tools in one."""
+
+    kind: str
+    node: Node
+    step: int
+    start: float
+    end: float
+
+
 class _Item(NamedTuple):
     """A piece of a node's work, which weighs `weight` seconds (or calls); `child` is set for the work of a child."""
 
@@ -27,6 +37,8 @@ class _Item(NamedTuple):
     end: float
     weight: float
     child: Node | None
+    kind: str = ""
+    step: int = 0
 
 
 def critical_path(root: Node) -> CriticalPath:
@@ -40,12 +52,45 @@ def critical_path(root: Node) -> CriticalPath:
     path never exceeds the duration of `root`. What started after something else ended is taken to depend on it, which
     holds for the steps of a node and for launches awaited one after the other.
     """
+    chains, seconds = _chains(root)
+    return CriticalPath(seconds[root.id], tuple(_nodes(root, chains)))
+
+
+def critical_parts(root: Node) -> list[Part]:
+    """The work on the critical path below `root`, in order of time: what its seconds are made of.
+
+    Of a sub-agent that went on after its parent had ended, the path counts no more than the time until then, while the parts
+    are all of its own.
+    """
+    chains, _ = _chains(root)
+    parts: list[Part] = []
+    for node in _nodes(root, chains):
+        for item in chains[node.id]:
+            if item.kind == "cell":
+                parts += _of_cell(node, item)
+            elif item.child is None:
+                parts.append(Part(item.kind, node, item.step, item.start, item.end))
+    return sorted(parts, key=lambda part: (part.start, part.end))
+
+
+def _of_cell(node: Node, item: _Item) -> Iterator[Part]:
+    """A stretch of a cell: where a call of a tool was under way, and the rest."""
+    step = next(step for step in node.steps if step.number == item.step)
+    calls = [(call.started, call.time) for call in step.calls if call.name != LAUNCH]
+    whole = (item.start, item.end)
+    own = list(_without(whole, calls))
+    yield from (Part("cell", node, item.step, start, end) for start, end in own)
+    yield from (Part("call", node, item.step, start, end) for start, end in _without(whole, own))
+
+
+def _chains(root: Node) -> tuple[dict[str, list[_Item]], dict[str, float]]:
+    """By node id the heaviest chain of its items, and the seconds of it."""
     chains: dict[str, list[_Item]] = {}
     seconds: dict[str, float] = {}
     for node in reversed(list(root.walk())):  # children before parents, without recursion
         chains[node.id] = _heaviest_chain(list(_items(node, seconds)))
         seconds[node.id] = sum(item.weight for item in chains[node.id])
-    return CriticalPath(seconds[root.id], tuple(_nodes(root, chains)))
+    return chains, seconds
 
 
 def critical_steps(root: Node) -> int:
@@ -112,7 +157,7 @@ def _items(node: Node, seconds: dict[str, float]) -> Iterator[_Item]:
         yield _Item(child.started, end, min(seconds[child.id], max(0.0, end - child.started)), child)
     for step in node.steps:
         for call in step.model_calls:
-            yield _Item(call.started, call.time, max(0.0, call.time - call.started), None)
+            yield _Item(call.started, call.time, max(0.0, call.time - call.started), None, "model", step.number)
         if step.cell is not None:
             busy = [
                 (child.started, child.end)
@@ -120,7 +165,7 @@ def _items(node: Node, seconds: dict[str, float]) -> Iterator[_Item]:
                 if child.launched_at is not None and child.launched_at.step == step.number
             ]
             for start, end in _without((step.cell.started, step.cell.time), busy):
-                yield _Item(start, end, end - start, None)
+                yield _Item(start, end, end - start, None, "cell", step.number)
 
 
 def _without(whole: Interval, holes: Sequence[Interval]) -> Iterator[Interval]:
