@@ -56,6 +56,7 @@ _TWICE = {
     "lr": ("update.learning_rate", "imitation.learning_rate"),
     "save_steps": ("update.save_steps", "imitation.save_steps"),
     "noise": ("lessons.drop_child", "lessons.wrong_count"),
+    "report_to": ("update.report_to", "imitation.report_to"),
     "judge": ("judge.model",),
     "judge_base_url": ("judge.base_url",),
 }

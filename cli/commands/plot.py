@@ -12,6 +12,8 @@ import typer
 from recursive_agent.errors import ConfigurationError
 
 from ..extras import needs
+from ..messages import say
+from ..training_view import TrainingView, write_page
 
 METRICS = "metrics.jsonl"
 """The metrics file in the folder of a training run."""
@@ -21,7 +23,30 @@ def plot(
     metrics: Annotated[
         list[Path], typer.Argument(metavar="METRICS...", help="Folders of training runs, or their metrics files.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the charts (PNG).")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the charts (PNG and SVG).", show_default=False)
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write all metrics and alarms as one HTML page: hover for values, several x axes, smoothing, tables.",
+            show_default=False,
+        ),
+    ] = None,
+    view: Annotated[
+        bool, typer.Option("--view", metavar="", help="Show that page in the browser; it follows runs that go on.")
+    ] = False,
+    view_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port of the page of --view. Default: a free one.",
+            show_default=False,
+        ),
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,23 +59,51 @@ def plot(
         list[str] | None, typer.Option(metavar="KEY", help="Draw this metric too; repeat for several.")
     ] = None,
 ) -> None:
-    """Draw learning curves: success against optimizer steps, and against generated tokens.
+    """Show training runs: learning curves as files, or all metrics as a page.
 
     [bold]Examples[/]
       rao plot runs/a runs/b --label RAO --label single --out plots/
+      rao plot runs/a --page training.html
+      rao plot runs/ --view
 
-    For runs with the same label, it draws their mean, and a band from the lowest
+    The charts show success against optimizer steps, and against sampled tokens.
+    For runs with the same label, they show the mean, and a band from the lowest
     to the highest.
     """
+    if out is None and page is None and not view:
+        raise ConfigurationError(
+            "say what to make: --out DIR for charts, --page FILE for a page, or --view to look at it"
+        )
+    if view_port is not None and not view:
+        raise ConfigurationError("--view-port is the port of the page of --view: add --view, or leave it out")
+    if out is not None:
+        _draw(metrics, label or [], metric or [], out)
+    # A label for each run names it on the page; one for all makes them seeds of one chart.
+    labels = label if label and len(label) == len(metrics) else []
+    if page is not None:
+        write_page(metrics, page, labels=labels)
+        print(page)
+    if view:
+        from rao_rl.evaluation.training_page import training_data
+
+        training_data(metrics)  # what cannot be shown is said here, not on the page
+        with TrainingView(metrics, port=view_port, labels=labels) as shown:
+            say("press Ctrl-C to end")
+            shown.wait()
+
+
+def _draw(metrics: Sequence[Path], labels: Sequence[str], more: Sequence[str], out: Path) -> None:
     plots = load_plots()
-    runs = _labelled(metrics, label or [])
-    drawn = plots.TRAINING | {key: key for key in metric or [] if key not in plots.TRAINING}
-    print(plots.learning_curves(runs, out / "learning_steps.png", "step", metrics=drawn))
+    from rao_rl.evaluation.metric_names import titled
+
+    runs = _labelled(metrics, labels)
+    drawn = plots.TRAINING | {key: titled(key) for key in more if key not in plots.TRAINING}
+    print(plots.learning_curves(runs, out / "learning_steps.png", "step", metrics=drawn, kinds=plots.BOTH))
     from rao_rl.evaluation.curves import TOKENS, read_metrics
 
     rows = [row for files in runs.values() for file in files for row in read_metrics(file).values()]
     if any(TOKENS in row for row in rows):  # imitation generates none
-        print(plots.learning_curves(runs, out / "learning_tokens.png", "tokens", metrics=drawn))
+        print(plots.learning_curves(runs, out / "learning_tokens.png", "tokens", metrics=drawn, kinds=plots.BOTH))
 
 
 def load_plots() -> ModuleType:

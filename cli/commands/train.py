@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,8 +28,10 @@ from ..messages import say
 from ..settings import listing, parse
 from ..tasks import held_out_split, select_tasks
 from ..train_options import check_applies, check_demonstrations, check_together, kind_of
+from ..training_view import TrainingView
 
 _FROM, _LENGTH, _MORE = "Training data", "Length and learning rate", "Imitation"
+_WATCHING = "Watching"
 
 _MOST_EPOCHS = 1_000_000
 
@@ -147,6 +149,35 @@ def train(
             rich_help_panel=_LENGTH,
         ),
     ] = None,
+    report_to: Annotated[
+        str,
+        typer.Option(
+            help="Report metrics and alarms elsewhere too: tensorboard, wandb (Weights & Biases), or another name that "
+            "transformers knows; several with commas.",
+            metavar="NAME",
+            rich_help_panel=_WATCHING,
+        ),
+    ] = "none",
+    view: Annotated[
+        bool,
+        typer.Option(
+            "--view",
+            metavar="",
+            help="Show the metrics and alarms in the browser while the run goes on.",
+            rich_help_panel=_WATCHING,
+        ),
+    ] = False,
+    view_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port of the page of --view. Default: a free one.",
+            rich_help_panel=_WATCHING,
+            show_default=False,
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -193,7 +224,7 @@ def train(
         raise ConfigurationError(f"--lr must be more than 0, not {lr:g}")
     if epochs > _MOST_EPOCHS:
         raise ConfigurationError(f"--epochs must be at most {_MOST_EPOCHS:,}, not {epochs:g}")
-    defaults = sections(seed=seed, learning_rate=lr, save_steps=save_steps, noise=noise)
+    defaults = sections(seed=seed, learning_rate=lr, save_steps=save_steps, noise=noise, report_to=report_to)
     if settings:
         print(listing(defaults))
         return
@@ -214,7 +245,10 @@ def train(
         raise ConfigurationError("say what to train on: give either a folder of traces or --env ENV, not both")
     if model is None and (objective == "rao" or traces is not None):
         raise ConfigurationError("name the model to start from: --model DIR")
+    if view_port is not None and not view:
+        raise ConfigurationError("--view-port is the port of the page of --view: add --view, or leave it out")
     chosen = parse(set_ or (), defaults)
+    watching = TrainingView([out], port=view_port) if view else nullcontext()
     check_applies(context, chosen, defaults, set_ or (), kind_of(objective, online=online, traces=traces is not None))
     if objective == "imitation":
         if steps is not None and minutes is not None:
@@ -234,7 +268,7 @@ def train(
             resume=resume,
             compile=compile,
         )
-        with _stoppable():
+        with _stoppable(), watching:
             _imitate(
                 *(config, traces, env, env_set, model, chosen["lessons"]),
                 threshold=threshold,
@@ -246,7 +280,7 @@ def train(
             raise ConfigurationError("--online trains on an environment: give --env instead of recorded traces")
         check_together(chosen, online=False, eval_tasks=eval_tasks)
         temperature = chosen["collect"].temperature if _is_given("collect.temperature", set_ or ()) else None
-        with _stoppable():
+        with _stoppable(), watching:
             _offline(
                 *(out, str(model), traces, chosen, policy),
                 epochs=epochs,
@@ -270,7 +304,7 @@ def train(
         opened = open_environment(str(env), env_set)
         if chosen["collect"].level not in opened.environment.levels and not _is_given("collect.level", set_ or ()):
             chosen["collect"] = replace(chosen["collect"], level=None)  # all of its levels
-        with _stoppable():
+        with _stoppable(), watching:
             _online(out, str(model), opened, chosen, eval_tasks=eval_tasks, resume=resume, require=required)
     print(out)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from recursive_agent.errors import ConfigurationError
 Axis = Literal["step", "tokens"]
 STEP = "step"
 TOKENS = "rao/generated_tokens"
+SKIPPED = "rao/skipped"
 Metrics = Mapping[int, Mapping[str, float]]
 """The figures of one run by optimizer step."""
 
@@ -37,17 +38,16 @@ class Curve:
     measured: bool
 
 
-def read_metrics(path: Path) -> dict[int, dict[str, float]]:
-    """The figures of a metrics file (JSONL) by step. If a step was written twice (resumed runs), the last one counts.
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file (JSONL) that have a step, as they stand; without a partial last line.
 
-    Ignores rows without a step, values that are not finite numbers, and a partial last line. Raises ConfigurationError,
-    naming file and line, for any other file.
+    Raises ConfigurationError, naming file and line, for any other file.
     """
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
-    rows: dict[int, dict[str, float]] = {}
+    rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -59,9 +59,27 @@ def read_metrics(path: Path) -> dict[int, dict[str, float]]:
             if number == len(lines):  # no newline follows: the writer was killed, or is writing it now
                 break
             raise ConfigurationError(f"{path}, line {number}: a metrics file must have one JSON object on each line")
-        figures = {key: float(value) for key, value in row.items() if _is_figure(value)}
-        if STEP in figures:
-            rows.setdefault(int(figures[STEP]), {}).update(figures)
+        if is_figure(row.get(STEP)):
+            rows.append(row)
+    return rows
+
+
+def read_metrics(path: Path) -> dict[int, dict[str, float]]:
+    """The figures of a metrics file (JSONL) by step. If a step was written twice (resumed runs), the last one counts.
+
+    A batch that was skipped, since it taught nothing, has the number of the step before it: its figures stand only where that
+    step has none, and `rao/skipped` counts the batches. Ignores rows without a step, values that are not finite numbers, and
+    a partial last line. Raises ConfigurationError, naming file and line, for any other file.
+    """
+    rows: dict[int, dict[str, float]] = {}
+    for row in read_rows(path):
+        figures = {key: float(value) for key, value in row.items() if is_figure(value)}
+        step = rows.setdefault(int(figures[STEP]), {})
+        if SKIPPED in figures:
+            skipped = step.get(SKIPPED, 0.0) + figures[SKIPPED]
+            rows[int(figures[STEP])] = {**figures, **step, SKIPPED: skipped}
+        else:
+            step.update(figures)
     if not rows:
         raise ConfigurationError(f'{path} contains no metrics: no line has a "{STEP}"')
     return dict(sorted(rows.items()))
@@ -110,5 +128,6 @@ def _line(run: Metrics, key: str, axis: Axis) -> tuple[NDArray[np.float64], NDAr
     return x, y
 
 
-def _is_figure(value: Any) -> bool:
+def is_figure(value: Any) -> TypeGuard[float]:
+    """Whether a value of a metrics file can be drawn: a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -123,3 +123,25 @@ def _t_below(t: float, freedom: int) -> float:
         total += term
     within = math.sin(angle) * total
     return 0.5 + (2 * (angle + within) / math.pi if odd else within) / 2
+
+
+def ratio_interval(
+    tops: Sequence[float], bottoms: Sequence[float], confidence: float = 0.95, *, draws: int = 2000
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of Σ tops / Σ bottoms over tasks, which are drawn with replacement.
+
+    Both have one number for each task. A draw whose bottoms sum to 0 counts as infinite; (nan, nan) where there are no tasks.
+    The same numbers give the same interval. With a single task nothing is known of the spread: (−inf, inf).
+    """
+    import numpy as np  # here, for every command imports this file
+
+    if not tops:
+        return math.nan, math.nan
+    if len(tops) == 1:
+        return -math.inf, math.inf
+    chosen = np.random.default_rng(0).integers(len(tops), size=(draws, len(tops)))
+    above, below = np.asarray(tops, float)[chosen].sum(axis=1), np.asarray(bottoms, float)[chosen].sum(axis=1)
+    ratios = np.divide(above, below, out=np.full(draws, math.inf), where=below > 0)
+    # Not interpolated: between a number and infinity there is none.
+    low, high = np.quantile(ratios, [0.5 - confidence / 2, 0.5 + confidence / 2], method="inverted_cdf")
+    return float(low), float(high)

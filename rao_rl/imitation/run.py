@@ -25,6 +25,7 @@ from ..data.rows import TokenRow
 from ..envs.arguments import Plain, as_texts
 from ..envs.base import Environment
 from ..errors import TrainingStopped
+from ..train.arguments import check_reporters
 from ..train.folder import (
     CHECKPOINTS,
     METRICS,
@@ -40,6 +41,8 @@ from ..train.folder import (
     show_by,
     steps_done,
 )
+from ..train.record import Record
+from ..train.reporters import reporters
 from ..train.safe_trainer import check_given, check_sound
 from ..weights.adapters import adapted, merged
 from ..weights.causal_lm import context_window, end_ids
@@ -74,6 +77,7 @@ _FREE = (
     "bf16",
     "compile",
     "save_steps",
+    "report_to",
     "logging_steps",
     "gradient_checkpointing",
     "temperature",
@@ -96,18 +100,23 @@ def train(policy: Any, tokenizer: Any, block: Block, config: ImitationConfig) ->
     """
     output = check_folder(config.output_dir)
     checkpoints = output / CHECKPOINTS
+    check_reporters(config.report_to)
     if not any(block(0)):
         raise ConfigurationError("there is nothing to learn from: not one row of tokens is left")
     last = last_checkpoint(checkpoints) if config.resume else None
     if last is None and config.resume and not (output / SETTINGS).is_file():
         raise ConfigurationError(f"{checkpoints} contains no checkpoint to resume from")
+    rows: list[dict[str, Any]] = []
     if is_first():
-        cut_metrics(output / METRICS, -1 if last is None else steps_done(last))
+        rows = cut_metrics(output / METRICS, -1 if last is None else steps_done(last))
     trainer = ImitationTrainer(policy, tokenizer, block, config, checkpoints)
+    done = max((int(row.get("step", 0)) for row in rows), default=-1)
+    others = reporters(check_reporters(config.report_to), output, last=done) if is_first() else []
+    record = Record(output, rows=rows, reporters=others, writes=is_first())
     stop = StopOnSignal()
-    progress = RunProgress(output / METRICS, trainer.share, lambda logs: f"loss {float(logs['loss']):.4f}")
-    show_by(trainer, stop, progress)
-    with stop.heeding(), saving(output):
+    progress = RunProgress(record, trainer.share, lambda logs: f"loss {float(logs['loss']):.4f}")
+    show_by(trainer, stop, progress, *others)
+    with stop.heeding(), record.ending(), saving(output):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if stop.number is not None and trainer.share(trainer.state.global_step) < 1:
         raise TrainingStopped(stop.number, trainer.state.global_step)
@@ -131,7 +140,7 @@ def train_on_demonstrations(
     of the last steps. Raises like `train`, and ConfigurationError if `resume` finds other settings than the run started
     with, if there is no such checkpoint, or if it cannot be saved.
     """
-    shape = architecture or Architecture()
+    shape = _shaped(architecture or Architecture(), config, model)
     if model is None:
         tokenizer = train_tokenizer(
             sample_texts(curriculum, _TEXTS),
@@ -187,6 +196,7 @@ def train_on_traces(
     like `train`, DataError if there is nothing to learn from, and ConfigurationError if there is no such checkpoint, or if it
     cannot be saved.
     """
+    _shaped(Architecture(), config, model)
     recorded = read_successful(traces, threshold=threshold, prompting=prompting_asked(config, model))
     temperature = config.temperature if config.temperature is not None else recorded.temperature
     own = own_settings(model)
@@ -222,6 +232,7 @@ def train_on_environment(
     """
     output = check_folder(config.output_dir)
     _check_new(config)
+    shape = _shaped(architecture or Architecture(vocabulary=_VOCABULARY), config, model)
     prompting = prompting_of(config, model)
     if (alone is None) != (config.single_share is None):
         raise ConfigurationError("single_share needs an environment whose agents work alone (`alone`), and the reverse")
@@ -251,7 +262,6 @@ def train_on_environment(
     }
     if model is not None:
         return _train_on_recorded(config, recorded, model, settings, epochs=epochs, say=say, **about)
-    shape = architecture or Architecture(vocabulary=_VOCABULARY)
     new = _new_policy(shape, recorded, name=f"rao-{environment.name}", seed=config.seed)
     return _train_on_recorded(
         config, recorded, new, settings, epochs=epochs, say=say, architecture=asdict(shape), **about
@@ -275,7 +285,7 @@ def _new_policy(shape: Architecture, recorded: Recorded, *, name: str, seed: int
         action_format=recorded.prompting.action_format,
         context_length=shape.context_length,
     )
-    return create(shape, tokenizer, seed=seed), tokenizer, settings
+    return create(shape, tokenizer, seed=seed, words=ANY_WORDS), tokenizer, settings
 
 
 def _train_on_recorded(
@@ -388,6 +398,17 @@ def _begin(config: ImitationConfig, policy: Any, tokenizer: Any, settings: Check
     check_savable(output, policy, tokenizer, settings)
     with saving(output):
         remember(output, {**own, **about}, resume=config.resume, free=_FREE)
+
+
+def _shaped(architecture: Architecture, config: ImitationConfig, model: str | Path | None) -> Architecture:
+    """The shape of a policy from new weights. Raises ConfigurationError for a window of a model that exists."""
+    if config.context_length is None:
+        return architecture
+    if model is not None:
+        raise ConfigurationError(
+            "imitation.context_length sets the window of a policy from new weights: leave it out to train an existing model"
+        )
+    return replace(architecture, context_length=config.context_length)
 
 
 def _check_new(config: ImitationConfig) -> None:

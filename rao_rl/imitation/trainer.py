@@ -130,7 +130,10 @@ class ImitationTrainer(SafeTrainer, SFTTrainer):
         self.packed = use_packed_attention(policy) and not config.compile
         self.pad_id = tokenizer.pad_token_id or 0
         arguments = SFTConfig(
-            **{**common(output, config), "learning_rate": learning_rate(policy, config, scratch=False)},
+            **{
+                **common(output, config, report_to=config.report_to),
+                "learning_rate": learning_rate(policy, config, scratch=False),
+            },
             max_steps=self.length,
             gradient_accumulation_steps=parts,
             gradient_checkpointing=config.gradient_checkpointing,

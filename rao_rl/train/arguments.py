@@ -10,6 +10,7 @@ from recursive_agent.errors import ConfigurationError
 
 from ..config import ImitationConfig, UpdateConfig
 from ..weights.hardware import multiplies_bf16, training_device
+from .reporters import OWN, check_wandb
 
 
 def common(output: Path, settings: UpdateConfig | ImitationConfig, *, report_to: str = "none") -> dict[str, Any]:
@@ -26,7 +27,7 @@ def common(output: Path, settings: UpdateConfig | ImitationConfig, *, report_to:
         "save_steps": settings.save_steps,
         "save_total_limit": 1,
         "logging_nan_inf_filter": False,
-        "report_to": check_reporters(report_to),
+        "report_to": [name for name in check_reporters(report_to) if name not in OWN] or ["none"],
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "ignore_data_skip": True,
@@ -43,7 +44,7 @@ def check_reporters(names: str) -> list[str]:
     if reporters in ([], ["none"]):
         return ["none"]
     if reporters == ["all"]:
-        return list(integration_utils.get_available_reporting_integrations())  # type: ignore[no-untyped-call]
+        reporters = list(integration_utils.get_available_reporting_integrations())  # type: ignore[no-untyped-call]
     for name in reporters:
         if name not in known:
             close = get_close_matches(name, known, 1)
@@ -53,5 +54,10 @@ def check_reporters(names: str) -> list[str]:
             known[name]()
         except Exception as error:  # each library has its own way to say that it is not there
             reason = " ".join(str(error).split())[:200]
-            raise ConfigurationError(f"report_to={name} does not work here: {reason or type(error).__name__}") from None
+            hint = f": pip install 'rao[{name}]'" if name in OWN else ""
+            raise ConfigurationError(
+                f"report_to={name} does not work here{hint} ({reason or type(error).__name__})"
+            ) from None
+    if "wandb" in reporters:
+        check_wandb()
     return reporters

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import transformers
 from rich.console import Console
@@ -174,13 +174,24 @@ def show_by(trainer: Any, *callbacks: TrainerCallback) -> None:
     logging.disable_progress_bar()
 
 
+class Recording(Protocol):
+    """Where lines of metrics go (see `record.Record`)."""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """A line of metrics."""
+
+    @property
+    def lasting(self) -> list[str]:
+        """The labels of the alarms that last."""
+
+
 class RunProgress(TrainerCallback):
-    """Writes the metrics, shows a bar on stderr, and ends the run when `progress(step)`, a share, reaches 1."""
+    """Records the metrics, shows a bar on stderr, and ends the run when `progress(step)`, a share, reaches 1."""
 
     def __init__(
-        self, metrics: Path, progress: Callable[[int], float], describe: Callable[[dict[str, Any]], str]
+        self, record: Recording, progress: Callable[[int], float], describe: Callable[[dict[str, Any]], str]
     ) -> None:
-        self.metrics = metrics
+        self.record = record
         self.progress = progress
         self.describe = describe
         self.bar = Progress(
@@ -211,9 +222,10 @@ class RunProgress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         shown = {"step": state.global_step, **(logs or {})}
-        append_metrics(self.metrics, shown)
+        self.record.write(shown)
         if "loss" in shown:
-            self.bar.update(self.task, shown=f"step {state.global_step:,} · {self.describe(shown)}")
+            alarms = "".join(f" · [bold red]{label}[/]" for label in self.record.lasting)
+            self.bar.update(self.task, shown=f"step {state.global_step:,} · {self.describe(shown)}{alarms}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the bar away."""

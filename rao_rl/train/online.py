@@ -36,8 +36,8 @@ from ..rollouts.batches import Collector, TreeBatch, attempt_settings
 from ..scoring.config import NO_JUDGE, JudgeConfig
 from ..scoring.opening import open_attempt_judge
 from ..weights.sync import WeightSync
-from .alarms import Say, silent
 from .folder import append_metrics
+from .record import Say, silent
 from .safe_trainer import check_sound
 from .steps import step_of
 from .trainer import Step
@@ -88,6 +88,7 @@ class Progress(TrainerCallback, ExportableState):
 class OnlineLoop:
     """Gives the optimizer steps of a run (`steps`), and knows how much of it is done (`share`).
 
+    `record` takes each line of metrics that is not of a step; without it they go to the file `metrics`.
     `evaluated` are steps whose weights need no evaluation any more. `stopping` says whether the run is to end before its
     next step, whatever is under way. Batches in `passed_over` are neither rolled out nor trained on. A context manager: it
     holds the event loop in which the agents run, their sandbox, and the judge that `judge` names.
@@ -105,6 +106,7 @@ class OnlineLoop:
         judge: JudgeConfig = NO_JUDGE,
         progress: Progress,
         metrics: Path,
+        record: Callable[[Mapping[str, Any]], None] | None = None,
         eval_tasks: Sequence[Task] = (),
         evaluated: Iterable[int] = (),
         require: Require | Unset = UNSET,
@@ -122,6 +124,7 @@ class OnlineLoop:
         self._judge_figures: dict[str, float] = {}
         self.progress = progress
         self.metrics = metrics
+        self._record = record or (lambda row: append_metrics(metrics, row))
         self.eval_tasks = list(eval_tasks)
         self._pending: dict[int, Future[TreeBatch]] = {}
         self._evaluated = set(evaluated)
@@ -211,7 +214,7 @@ class OnlineLoop:
                 **({} if pushed.probe_share is None else {"rao/push_share": pushed.probe_share}),
             }
             if not step.samples:
-                append_metrics(self.metrics, {"step": version, "rao/skipped": 1.0, **figures})
+                self._record({"step": version, "rao/skipped": 1.0, **figures})
                 idle, barren = idle + 1, 0 if generated and _is_scored(batch) else barren + 1
                 if idle == IDLE:
                     self._say(f"{_nothing(idle, batch, figures)}; the run goes on")
@@ -264,7 +267,7 @@ class OnlineLoop:
         except _Stopping:
             self._evaluated.discard(step)
             raise
-        append_metrics(self.metrics, {"step": step, **self._tokens(), **self._judged(), **rates})
+        self._record({"step": step, **self._tokens(), **self._judged(), **rates})
 
     def _tokens(self) -> dict[str, float]:
         generated = self.progress.generated_tokens
@@ -360,6 +363,7 @@ async def _rates(
             f"eval/success/{item.level}": item.success,
             f"eval/success_low/{item.level}": item.low,
             f"eval/success_high/{item.level}": item.high,
+            f"eval/tasks/{item.level}": float(item.tasks),
             f"eval/agents/{item.level}": item.agents,
             f"eval/tokens/{item.level}": item.completion_tokens,
             f"eval/depth/{item.level}": item.depth,

@@ -51,7 +51,6 @@ from ..weights.checkpoint import load_checkpoint, write_checkpoint
 from ..weights.choose import open_sync
 from ..weights.hardware import training_device
 from ..weights.saving import check_apart, check_folder, check_savable, saving
-from .alarms import Alarms, Say, first_of, silent
 from .arguments import check_reporters, common
 from .divergence import diverged_draws, noted, set_aside
 from .folder import (
@@ -71,6 +70,8 @@ from .folder import (
 from .offline import OfflineSteps
 from .online import OnlineLoop, Progress
 from .provenance import not_its_own
+from .record import Record, Say, silent
+from .reporters import reporters
 from .safe_trainer import check_given, check_sound, warmup_steps
 from .trainer import RaoArguments, RaoTrainer, Step, Steps
 
@@ -174,8 +175,10 @@ def train_online(
             metrics, done, lambda row: "train_runtime" in row or row.get("rao/batch", -1) >= progress.batches
         )
     stop = StopOnSignal()
+    record = Record(folder, say, rows=rows, reporters=_reporters(folder, update, rows))
     with (
         stop.heeding(),
+        record.ending(),
         OnlineLoop(
             collector,
             sync,
@@ -186,6 +189,7 @@ def train_online(
             judge=judge,
             progress=progress,
             metrics=metrics,
+            record=record.write,
             eval_tasks=eval_tasks,
             evaluated=[row["step"] for row in rows if any(name.startswith("eval/") for name in row)],
             require=require,
@@ -203,7 +207,8 @@ def train_online(
             loop.share,
             tokenizer,
             collect.temperature,
-            [progress, stop, Alarms(say, first=first_of(rows))],
+            [progress, stop],
+            record,
             length=online.max_steps,
         )
         with saving(folder):
@@ -295,13 +300,18 @@ def train_offline(
         return itertools.islice(source.steps(first), max(0, steps - first))
 
     stop = StopOnSignal()
-    checked = Alarms(
-        say, lambda figures: not_its_own(figures, recorded, tokenizer, trained=settings.name), first=first_of(rows)
+    record = Record(
+        folder,
+        say,
+        rows=rows,
+        reporters=_reporters(folder, update, rows) if first else (),
+        writes=first,
+        on_first=lambda figures: not_its_own(figures, recorded, tokenizer, trained=settings.name),
     )
     trainer = _trainer(
-        folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [stop, checked], length=steps
+        *(folder, policy, update, rest, lambda step: step / steps, tokenizer, temperature, [stop], record), length=steps
     )
-    with stop.heeding(), saving(folder), noted(folder, lambda: source.number, write=first):
+    with stop.heeding(), record.ending(), saving(folder), noted(folder, lambda: source.number, write=first):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if stop.number is not None and trainer.state.global_step < steps:
         raise TrainingStopped(stop.number, trainer.state.global_step)
@@ -398,6 +408,7 @@ def _trainer(
     tokenizer: Any,
     temperature: float,
     callbacks: list[Any],
+    record: Record,
     *,
     length: int,
 ) -> RaoTrainer:
@@ -423,8 +434,16 @@ def _trainer(
         steps,
         pad_id=tokenizer.pad_token_id or 0,
     )
-    show_by(trainer, RunProgress(folder / METRICS, share, _describe), *callbacks)
+    also: Sequence[Any] = record.reporters  # each is a callback of the trainer too
+    show_by(trainer, RunProgress(record, share, _describe), *also, *callbacks)
     return trainer
+
+
+def _reporters(folder: Path, update: UpdateConfig, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Where else the figures go. A run that is resumed after `rows` hides what it had reported after them."""
+    last = max((int(row.get("step", 0)) for row in rows), default=-1)
+    with saving(folder):
+        return reporters(check_reporters(update.report_to), folder, last=last)
 
 
 def _describe(logs: dict[str, Any]) -> str:

@@ -106,7 +106,9 @@ def test_a_killed_evaluation_goes_on_and_repeats_nothing(
     assert "easy single 2 0.000 (0.00–0.66)" in " ".join(done.stdout.split())
     assert "0 of 2" in done.stdout
     assert "textcraft test 4/4" in done.stderr
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"success.png", "tokens_per_solved.png"}
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
+        f"{name}.{kind}" for name in ("success", "tokens_per_solved") for kind in ("png", "svg")
+    }
     monkeypatch.chdir(tmp_path)
     code, out, err = run(monkeypatch, capsys, *command, "--json", "--quiet")
     assert (code, err, script.asked) == (0, "", 5)
@@ -182,6 +184,7 @@ def test_plot_draws_folders_and_files_and_says_where(
         *(0, "new/learning_steps.png\n", ""),
     )
     assert (runs / "new" / "learning_steps.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (runs / "new" / "learning_steps.svg").read_text()
     with (runs / "a" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "rao/generated_tokens": 900}\n')
     _, out, _ = run(monkeypatch, capsys, "plot", "a", "b", "--label", "one", "--out", "new")
@@ -222,7 +225,8 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_attempted(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "rao_rl.evaluation.plots", raising=False)
+    for name in [name for name in sys.modules if name.startswith("rao_rl.evaluation.plots")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(rao_rl.evaluation, "plots", raising=False)
     monkeypatch.setattr("rao_cli.commands.eval.open_model", None)
     for command in (["eval", "--plots", "p"], ["plot", "a", "--out", "p"]):

@@ -66,7 +66,9 @@ def test_one_process_on_a_machine_of_several_gpus_trains_on_one(
 ) -> None:
     alone, _ = one_step(qwen3(), ROWS, tokenizer, tmp_path / "alone", 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr("rao_rl.imitation.trainer.common", lambda *args: {**common(*args), "use_cpu": False})
+    monkeypatch.setattr(
+        "rao_rl.imitation.trainer.common", lambda *args, **more: {**common(*args, **more), "use_cpu": False}
+    )
     monkeypatch.setattr(torch.nn, "DataParallel", DealtOut)
     loss, _ = one_step(qwen3(), ROWS, tokenizer, tmp_path / "of four", 2)
     assert loss == pytest.approx(alone, abs=1e-6)
