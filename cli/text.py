@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
+import unicodedata
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from rich.text import Text
+
+from recursive_agent import written
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_MOST_DIGITS = 100_000
-"""Digits of a whole number that are written out (a moment's work); longer ones are written as `0x…`, which takes none."""
-_MOST_BITS = 332_000
-"""Bits that such a number can have."""
+_MOST_MARKS = 3
+"""Combining marks on one character; further ones would run into the lines above and below."""
+_ASCII = str.maketrans(
+    {"├": "|", "└": "`", "│": "|", "…": "~", "·": "-", "→": ">", "✓": "+", "✗": "x", "⊘": "-", "●": "*", "○": "o"}
+)
+"""What is drawn in place of signs that are not ASCII; the marks are those of `status.LABELS`."""
 
 
 def clean(text: str) -> str:
@@ -24,8 +29,31 @@ def clean(text: str) -> str:
 def one_line(value: Any, width: int = 400) -> str:
     """A value in one line of at most `width` characters, safe to show. Costs no more for a large value."""
     text = value if isinstance(value, str) else as_json(_beginning(value, _Room(width)))
-    text = " ".join(clean(text[: 4 * width]).split())
+    text = " ".join(clean(_visible(text[: 4 * width])).split())
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _visible(text: str) -> str:
+    """Without the signs that are not seen and change how many columns a line has: joiners, directions, variants, heaps of
+    combining marks. Directions that reorder a line are left for `clean` to show."""
+    if text.isascii():
+        return text
+    kept: list[str] = []
+    marks = 0
+    for sign in text:
+        kind = unicodedata.category(sign)
+        marks = marks + 1 if kind in ("Mn", "Me") else 0
+        unseen = (kind == "Cf" and not _CONTROLS.match(sign)) or "\ufe00" <= sign <= "\ufe0f"
+        if not unseen and marks <= _MOST_MARKS:
+            kept.append(sign)
+    return "".join(kept)
+
+
+def ascii_only(text: Text) -> Text:
+    """The same text in ASCII, sign for sign, for terminals that have nothing else."""
+    drawn = text.copy()
+    drawn.plain = text.plain.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+    return drawn
 
 
 class _Room:
@@ -51,18 +79,7 @@ def _beginning(value: Any, room: _Room) -> Any:
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
     """A value as JSON; what JSON lacks is written as text. Controls of terminals are escaped, as JSON may."""
-    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", _as_json(value, indent=indent))
-
-
-def _as_json(value: Any, *, indent: int | None) -> str:
-    before = sys.get_int_max_str_digits()
-    try:
-        sys.set_int_max_str_digits(_MOST_DIGITS)
-        return json.dumps(_writable(value), ensure_ascii=False, indent=indent, default=_other)
-    except (ValueError, RecursionError):
-        return json.dumps(_named(value), ensure_ascii=False)
-    finally:
-        sys.set_int_max_str_digits(before)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", written.as_json(value, indent=indent))
 
 
 def seconds(value: float) -> str:
@@ -78,32 +95,3 @@ def seconds(value: float) -> str:
 def count(number: int, noun: str) -> str:
     """`1 agent`, `1,200 agents`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _other(value: Any) -> Any:
-    if isinstance(value, set | frozenset):
-        return list(value)
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-
-
-def _writable(value: Any) -> Any:
-    """`value` with text for what `json` cannot write: keys that are not strings, whole numbers that go on for pages."""
-    if isinstance(value, Mapping):
-        return {_key(key): _writable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_writable(item) for item in value]
-    return hex(value) if isinstance(value, int) and value.bit_length() > _MOST_BITS else value
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, tuple):
-        return str(tuple(_writable(part) for part in key))
-    return key if isinstance(key, str) else str(_writable(key))
-
-
-def _named(value: Any) -> str:
-    """What is said of a value that cannot be written: nested too deep, or with a `repr` that fails as well."""
-    try:
-        return repr(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
