@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+
 from rao_rl import Attempt
 
 DRAWS = 2000
@@ -38,16 +40,18 @@ def interval(runs: Sequence[Scores], against: Sequence[Scores] | None = None) ->
     sides = [runs] if against is None else [runs, against]
     tasks = sorted(set.intersection(*(set(run) for side in sides for run in side)))
     rng = random.Random(0)
+    tables = [np.array([[run[task] for task in tasks] for run in side]) for side in sides]  # runs x tasks
 
-    def figure(chosen: Sequence[Sequence[Scores]], drawn: Sequence[str]) -> float:
-        means = [mean(run[task] for run in side for task in drawn) for side in chosen]
+    def figure(seeds: Sequence[Sequence[int]], drawn: Sequence[int]) -> float:
+        means = [float(table[np.ix_(each, drawn)].mean()) for table, each in zip(tables, seeds, strict=True)]
         return means[0] - means[1] if len(means) == 2 else means[0]
 
+    everything = [range(len(side)) for side in sides]
     draws = sorted(
-        figure([rng.choices(side, k=len(side)) for side in sides], rng.choices(tasks, k=len(tasks)))
+        figure([rng.choices(each, k=len(each)) for each in everything], rng.choices(range(len(tasks)), k=len(tasks)))
         for _ in range(DRAWS)
     )
-    return figure(sides, tasks), draws[int(0.025 * DRAWS)], draws[int(0.975 * DRAWS) - 1]
+    return figure(everything, range(len(tasks))), draws[int(0.025 * DRAWS)], draws[int(0.975 * DRAWS) - 1]
 
 
 def paired(differences: Sequence[float]) -> Figure:

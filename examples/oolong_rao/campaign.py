@@ -2,8 +2,8 @@
 
     python -m examples.oolong_rao.campaign --out runs/ [--only print-recursive …] [--seeds 1] [--longest 32k]
 
-Every arm begins with a small policy from new weights, which imitates the reference solver of its way of working until it is
-mediocre. It is evaluated at all lengths, trained with RAO on short documents, and evaluated again. Runs that are done are
+Every arm begins with a small policy from new weights, which imitates the reference solver of its way of working. It is
+evaluated at all lengths, trained with RAO on short documents, and evaluated again. Runs that are done are
 passed over and killed ones go on, so the script may be stopped and started at will. `report.py` makes the tables.
 """
 
@@ -14,10 +14,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
 from examples.command import rao, resumed
-from examples.figures import scores
 from rao_rl.envs import Mode
 
 CONTEXT_LIMIT = 819
@@ -31,13 +29,6 @@ TEMPERATURES = (0.7, 0.0)
 LONGER = ("2k", "8k", "32k")
 """Lengths of a few more demonstrations: an agent is told the length of its context, and a policy so small takes a number with
 more digits than it has seen for something else."""
-EVERY, MOST, ENOUGH = 300, 3000, 0.2
-"""Imitation goes on for EVERY steps at a time, MOST in all, until the mean score at VALIDATION tasks is ENOUGH: a start that is
-mediocre on purpose."""
-FAST, FIRST_RATE, LATER_RATE = 900, 1.5e-3, 5e-4
-"""Steps of imitation at the first learning rate, that rate, and the one from then on."""
-VALIDATION = 20
-"""Validation tasks of each length in TRAINED."""
 GREEDY_FROM = "16k"
 """The length from which on only greedy decoding is evaluated: of hundreds of agents, many would sample a mistake."""
 
@@ -67,7 +58,7 @@ class Arm:
 
 ARMS = {
     "print-recursive": Arm(
-        reading="print", mode="recursive", leaf=8, taught=("256", "1k"), answer=192, budgets=(400_000,)
+        reading="print", mode="recursive", leaf=8, taught=("256", "1k"), answer=192, budgets=(400_000, 1_200_000)
     ),
     "code-recursive": Arm(
         reading="code", mode="recursive", leaf=40, taught=("1k", "2k"), answer=320, budgets=(400_000,)
@@ -78,11 +69,12 @@ ARMS = {
 
 IMITATION = [
     "--set=imitation.demonstrations=1000",
-    "--set=imitation.decay=0",  # so that a longer run begins like a shorter one
     "--set=imitation.warmup_steps=50",
     # The shortest conversations are those of agents that delegate: one in seven, and what is learnt last.
     "--set=imitation.short_first=600",
     "--tokens=1024",
+    "--lr=1.5e-3",
+    "--steps=1500",
     "--save-steps=100",
 ]
 IMITATION_OF_LONGER = [
@@ -146,30 +138,18 @@ def measure(arm: Arm, model: Path, folder: Path, label: str, longest: str) -> in
 
 
 def imitate(arm: Arm, seed: int, folder: Path) -> int:
-    """Make a policy for short documents: more and more imitation, until it is mediocre. Exit status of what failed."""
-    short, done, log = folder / "short", folder / "short.done", folder / "log.txt"
-    tasks = ("--split=validation", f"--level={','.join(TRAINED)}", f"--tasks={VALIDATION}")
-    for steps in range(EVERY, MOST + 1, EVERY):
-        if done.exists():
-            return 0
-        attempts = folder / f"validation-{steps}.jsonl"
-        if not (measured := attempts.with_suffix(".done")).exists():
-            imitation = ["train", "--env=oolong-synth", *arm.environment, *IMITATION, f"--steps={steps}"]
-            imitation.append(f"--lr={FIRST_RATE if steps <= FAST else LATER_RATE}")
-            imitation += [f"--env-set=taught={','.join(arm.taught)}", f"--seed={seed}", f"--out={short}"]
-            status = rao(*imitation, *resumed(short), log=log)
-            if status := status or evaluate(arm, short, attempts, *tasks, temperature=TEMPERATURES[0], log=log):
-                return status
-            measured.touch()
-        reached = mean(scores(attempts).values())
-        print(f"{steps} steps of imitation: mean score {reached:.3f} at validation tasks", flush=True)
-        if reached >= ENOUGH:
-            done.touch()
-            return 0
-    print(
-        f"the mean score at validation tasks is below {ENOUGH} after {MOST} steps of imitation: nothing to begin RAO with"
-    )
-    return 1
+    """Make a policy for short documents. Exit status of what failed."""
+    short = folder / "short"
+    if (short / "agent.json").is_file():
+        return 0
+    imitation = [
+        "train",
+        "--env=oolong-synth",
+        *arm.environment,
+        *IMITATION,
+        f"--env-set=taught={','.join(arm.taught)}",
+    ]
+    return rao(*imitation, f"--seed={seed}", f"--out={short}", *resumed(short), log=folder / "log.txt")
 
 
 def lengthen(arm: Arm, seed: int, folder: Path) -> int:
@@ -191,7 +171,8 @@ def run(name: str, seed: int, out: Path, longest: str) -> int:
         return status
     if status := measure(arm, start, folder, "start", longest):
         return status
-    for budget in arm.budgets:
+    done = [budget for budget in arm.budgets if (folder / f"trained-{budget}.done").exists()]
+    for budget in arm.budgets[max(0, len(done) - 1) :]:  # the policy of an earlier one is no longer there
         if not (trained := folder / f"trained-{budget}.done").exists():
             train = ["train", "--env=oolong-synth", *arm.environment, *RAO, f"--set=collect.mode={arm.mode}"]
             train += [f"--set=collect.max_completion_length={arm.answer}", f"--generated={budget}", f"--seed={seed}"]

@@ -17,11 +17,7 @@ from rao_rl import learning_curves, summarize
 
 RESULTS = Path(__file__).parent / "results"
 ORDER = ("base", "base-room", "imitation", "imitation-room", "rao", "rao-room")
-SHOWN = {
-    "reward": "root success while training",
-    "entropy": "entropy (nats a token)",
-    "rao/agents_per_tree": "agents a tree",
-}
+SHOWN = ("reward", "entropy", "rao/agents_per_tree")
 
 
 def table(results: Path) -> list[str]:

@@ -66,6 +66,11 @@ ARMS: dict[str, list[str]] = {
     "baseline-goal": ["--set=credit.baseline=goal"],
     "bonus-root": ["--set=credit.delegation_bonus=0.4"],
     "bonus-root-success": ["--set=credit.delegation_bonus=0.4", "--set=credit.baseline=root_success"],
+    "baseline-siblings": ["--set=credit.baseline=siblings"],
+    "baseline-ema-depth": ["--set=credit.baseline=ema_depth"],
+    "max-rl": ["--set=credit.baseline=max_rl"],
+    "shaping": ["--set=credit.parallel_bonus=0.2", "--set=credit.finish_bonus=0.2", "--set=credit.shaping_updates=10"],
+    "normalize-constant": ["--set=update.normalize=constant", "--set=update.constant=14000"],
 }
 """What each arm changes. `rao` is the paper's setting: local reward, λ = 0, root baseline, inverse depth frequency. `sparse` is
 also what `credit.baseline=inherit` computes: every agent has the advantage of its root."""

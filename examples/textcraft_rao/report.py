@@ -21,7 +21,7 @@ from examples.textcraft_rao.campaign import ARMS, BUDGETS, LEVELS, TEMPERATURE
 from rao_rl import learning_curves
 
 RESULTS = Path(__file__).parent / "results"
-SHOWN = {"reward": "root success while training", "entropy": "entropy (nats a token)"}
+SHOWN = ("reward", "entropy")
 
 
 def runs_of(results: Path, arm: str, budget: int) -> list[Path]:
