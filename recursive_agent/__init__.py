@@ -29,10 +29,12 @@ from .errors import (
     ReplayDiverged,
     RunFailed,
     SandboxError,
+    ToolServerError,
     TraceError,
 )
 from .goal import SolveOptions
 from .limits import Limits, Prices
+from .mcp import MCPServer
 from .model import (
     Completion,
     Conversation,
@@ -71,10 +73,11 @@ from .repl import (
 from .result import Result
 from .run_config import LaunchInfo
 from .scoring import Scorer
-from .status import Status
+from .status import Activity, Status
 from .stream import Stream
 from .tools import ToolContext, tool
 from .trace.node import Finding, Node, Step
+from .trace.observer import Observer, RunObserver, Work
 from .trace.schema import (
     ApprovalAnswered,
     ApprovalAsked,
@@ -100,12 +103,14 @@ if TYPE_CHECKING:
     from .model.embedded import SHIPPED, EmbeddedModel
     from .model.served import ServedCheckpoint
     from .model.tokens import TokensModel
+    from .trace.otel import OpenTelemetry
 
 _LAZY = {
     "Capabilities": "model.capabilities",
     "ChatModel": "model.chat",
     "EmbeddedModel": "model.embedded",
     "SHIPPED": "model.embedded",
+    "OpenTelemetry": "trace.otel",
     "ServedCheckpoint": "model.served",
     "TokensModel": "model.tokens",
     "probe": "model.capabilities",
@@ -113,6 +118,7 @@ _LAZY = {
 """Names whose modules take time to import, so that they are imported when the name is first used."""
 
 __all__ = [
+    "Activity",
     "Agent",
     "Approval",
     "ApprovalAnswered",
@@ -149,6 +155,7 @@ __all__ = [
     "Keyed",
     "LaunchInfo",
     "Limits",
+    "MCPServer",
     "Message",
     "Model",
     "ModelCalled",
@@ -161,6 +168,8 @@ __all__ = [
     "NodeEnded",
     "NodeStarted",
     "NotFinished",
+    "Observer",
+    "OpenTelemetry",
     "PendingCall",
     "Prices",
     "ProcessSandbox",
@@ -171,6 +180,7 @@ __all__ = [
     "Result",
     "RunEnded",
     "RunFailed",
+    "RunObserver",
     "RunStarted",
     "SHIPPED",
     "Sampling",
@@ -189,12 +199,14 @@ __all__ = [
     "TokensModel",
     "ToolCall",
     "ToolContext",
+    "ToolServerError",
     "TraceError",
     "Trained",
     "TrustedCodeWarning",
     "Usage",
     "Versioned",
     "Waiting",
+    "Work",
     "__version__",
     "connect",
     "make_sandbox",

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, Unpack, get_args
 import anyio
 from anyio.lowlevel import current_token
 
-from .approval import Approve, Approver, approve_for
+from .approval import Approve, Approver, approve_for, check_approved
 from .background import Held
 from .checkpoint import ActionFormat, PromptStyle
 from .checks import check_prices, is_whole, of_kind, one_of, sampling_over, seconds
@@ -25,6 +25,8 @@ from .compaction import Compaction
 from .errors import ConfigurationError, SandboxError
 from .goal import Goal, SolveOptions, check_names, lists_options, read_options
 from .limits import Limits, Prices
+from .mcp.server import MCPServer
+from .mcp.servers import Connected, split_tools
 from .model import resolve_endpoint
 from .model.base import Keyed, Model, Sampling, Trained
 from .model_choice import (
@@ -53,10 +55,11 @@ from .threads import call_in_thread, outside_the_loop
 from .tools import tool_set
 from .trace.events import events_of
 from .trace.node import LAUNCH
+from .trace.observer import Observer
 from .tree import Sink
 
-_Opened = tuple[Model, Sandbox, Mapping[str, Model]]
-"""The agent's own model, the sandbox, and the other models by name."""
+_Opened = tuple[Model, Sandbox, Mapping[str, Model], Connected]
+"""The agent's own model, the sandbox, the other models by name, and the MCP servers."""
 _log = logging.getLogger("recursive_agent")
 _log_root = logging.getLogger("recursive_agent.root")
 _said_root = False
@@ -102,6 +105,11 @@ class Agent:
     With `share_identical`, agents that launch the same goal with the same inputs share one sub-agent and its result. Leave it
     off if attempts at one goal must differ (voting, best of N), or if you train on the runs.
 
+    `observers` watch each run while it goes on: `OpenTelemetry()` sends it to a collector.
+
+    `tools` are functions, sync or async, and MCP servers (`MCPServer.stdio(...)`, `MCPServer.http(...)`), whose tools the
+    agents call like functions.
+
     Raises ConfigurationError for invalid settings.
     """
 
@@ -111,7 +119,7 @@ class Agent:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
-        tools: Iterable[Callable[..., Any]] = (),
+        tools: Iterable[Callable[..., Any] | MCPServer] = (),
         limits: Limits | None = None,
         instructions: str | None = None,
         sampling: Mapping[str, Any] | None = None,
@@ -130,6 +138,7 @@ class Agent:
         models: Mapping[str, str | Model | ModelChoice] | None = None,
         choose: Mapping[int, str] | Rule | None = None,
         share_identical: bool = False,
+        observers: Iterable[Observer] = (),
     ) -> None:
         defaults = Defaults(
             base_url=base_url,
@@ -160,10 +169,12 @@ class Agent:
         of_kind("api_key", api_key, str, "text")
         of_kind("model", model, str | Model, "a name or a Model")
         self.limits = limits or Limits()
-        self.tools = tool_set(tools)
+        functions, self.mcp_servers = split_tools(tools)
+        self.tools = tool_set(functions)
         self.instructions = instructions
         self.trace_dir = None if trace_dir is None else Path(trace_dir)
-        self.approve = approve_for(approve, self.tools)
+        self.approve = approve_for(approve, self.tools, self.mcp_servers)
+        self.observers = _observers(observers)
         self.prices = Prices.of(prices)
         check_prices(self.limits, self.prices)
         settings = model.settings if isinstance(model, Trained) else None
@@ -237,11 +248,12 @@ class Agent:
     def variant(
         self,
         *,
-        tools: Iterable[Callable[..., Any]] | None = None,
+        tools: Iterable[Callable[..., Any] | MCPServer] | None = None,
         limits: Limits | None = None,
         instructions: str | None = None,
         sampling: Mapping[str, Any] | None = None,
         approve: Approve | Approver | None = None,
+        observers: Iterable[Observer] | None = None,
     ) -> Agent:
         """A copy of this agent with the settings passed here; `sampling` is merged into the agent's own.
 
@@ -249,9 +261,11 @@ class Agent:
         """
         other = copy.copy(self)
         if tools is not None:
-            other.tools = tool_set(tools)
+            functions, other.mcp_servers = split_tools(tools)
+            other.tools = tool_set(functions)
         if tools is not None or approve is not None:
-            other.approve = approve_for(self.approve if approve is None else approve, other.tools)
+            asked = self.approve if approve is None else approve
+            other.approve = approve_for(asked, other.tools, other.mcp_servers)
             _check_shared(other.share_identical, other.approve)
         if limits is not None:
             of_kind("limits", limits, Limits, "Limits(...)")
@@ -261,6 +275,8 @@ class Agent:
         of_kind("instructions", instructions, str, "text")
         if instructions is not None:
             other.instructions = instructions
+        if observers is not None:
+            other.observers = _observers(observers)
         other.sampling = sampling_over(self.sampling, sampling)
         other._changes = {**self._changes, **(sampling or {})}
         return other
@@ -276,9 +292,9 @@ class Agent:
 
         If an agent fails or hits a limit, `solve` still returns: check `result.status`. It raises ConfigurationError for
         invalid settings, TraceError if the trace file cannot be created, SandboxError if the sandbox cannot start,
-        ModelError if the endpoint fails, and RunFailed for any other exception that ends the run. All of them are RaoErrors,
-        and their `.result` contains the run up to that point. If the trace file cannot be written later, the run goes on:
-        see `result.trace_error`.
+        ToolServerError if an MCP server cannot be started or reached, ModelError if the endpoint fails, and RunFailed for any
+        other exception that ends the run. All of them are RaoErrors, and their `.result` contains the run up to that point.
+        If the trace file cannot be written later, the run goes on: see `result.trace_error`.
         """
         return await self._solve(read_options(goal, options))
 
@@ -449,11 +465,13 @@ class Agent:
             name: other.open(stack, changes=self._changes, timeout=timeout, run=run)
             for name, other in self._others.items()
         }
+        servers = Connected()
+        await servers.connect(stack, self.mcp_servers)
         if self._model_object is not None:
-            return self._model_object, sandbox, others
+            return self._model_object, sandbox, others, servers
         model = at_endpoint(self._endpoint, self._interface, self.sampling, timeout=timeout, run=run)
         stack.push_async_callback(model.aclose)
-        return model, sandbox, others
+        return model, sandbox, others, servers
 
     async def _solve(
         self,
@@ -467,8 +485,9 @@ class Agent:
             self._ready,
             limits=self.limits,
             trace_dir=self.trace_dir,
-            secrets=self._secrets,
+            secrets=(*self._secrets, *(secret for server in self.mcp_servers for secret in server.secrets)),
             sinks=() if sink is None else (sink,),
+            observers=self.observers,
             steering=steering,
             continuation=continuation,
         )
@@ -476,8 +495,12 @@ class Agent:
 
     async def _ready(self, stack: AsyncExitStack) -> tuple[RunConfig, Sandbox]:
         """What a run needs: kept open by this agent, or opened for the run."""
-        model, sandbox, others = self._kept or await self._open(stack)
+        model, sandbox, others, servers = self._kept or await self._open(stack)
         config = self._config(model)
+        if self.mcp_servers:
+            tools = await servers.toolbox(stack, self.tools, self.mcp_servers)
+            check_approved(self.approve, tools)
+            config = replace(config, tools=tools)
         configs = {name: self._others[name].config(name, each, config, self._changes) for name, each in others.items()}
         return replace(config, others=configs, rule=self._rule), sandbox
 
@@ -502,6 +525,16 @@ class Agent:
             approve=self.approve,
             compact=self.compact,
         )
+
+
+def _observers(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    found = tuple(observers) if isinstance(observers, Iterable) else (observers,)
+    for observer in found:
+        if not isinstance(observer, Observer) or isinstance(observer, type):
+            raise ConfigurationError(
+                f"observers must be a list of observers, such as [OpenTelemetry()], not {observer!r:.80}"
+            )
+    return found
 
 
 def _check_shared(share_identical: bool, approve: Approve | None) -> None:

@@ -16,6 +16,7 @@ import anyio
 from .asking import asked, is_async
 from .concurrency import Ended
 from .errors import ConfigurationError, described
+from .mcp.server import MCPServer
 from .plain import NotPlain, plain
 from .usage import Usage
 
@@ -79,7 +80,8 @@ class Approve:
     """Which calls wait for approval, and who is asked: `Approve(ask, tools=["send_mail"], launches=True)`.
 
     `ask` is a function `call -> bool | str | Approval`, sync or async. A sync function runs in a thread and is asked about one
-    call of a run at a time. `tools` lists tools (functions or names); True means all of them. A call that `ask` has not
+    call of a run at a time. `tools` lists tools (functions, names, or an
+    `MCPServer` for all of its tools); True means all of them. A call that `ask` has not
     answered after `timeout` seconds is refused. While a call waits, the time of `Limits.timeout` stands still.
 
     Raises ConfigurationError for invalid settings.
@@ -89,7 +91,7 @@ class Approve:
         self,
         ask: Approver,
         *,
-        tools: bool | Iterable[str | Callable[..., Any]] = (),
+        tools: bool | Iterable[str | Callable[..., Any] | MCPServer] = (),
         launches: bool = False,
         timeout: float | None = None,
     ) -> None:
@@ -108,9 +110,13 @@ class Approve:
         self.ask = ask
         self.launches = bool(launches)
         self.timeout = timeout
-        self.tools: frozenset[str] | None = None if tools is True else frozenset(map(_name_of, tools or ()))
+        listed = [] if isinstance(tools, bool) else list(tools)
+        self.servers = frozenset(each.name for each in listed if isinstance(each, MCPServer))
+        """Names of the MCP servers whose tools wait, all of them."""
+        names = (_name_of(each) for each in listed if not isinstance(each, MCPServer))
+        self.tools: frozenset[str] | None = None if tools is True else frozenset(names)
         """Names of the tools whose calls wait; None for all tools."""
-        if not self.launches and self.tools is not None and not self.tools:
+        if not self.launches and self.tools is not None and not self.tools and not self.servers:
             raise ConfigurationError("Approve asks about nothing: name tools=[...], or set tools=True or launches=True")
 
     @property
@@ -118,9 +124,9 @@ class Approve:
         """Whether calls of a run are asked about one after the other."""
         return not is_async(self.ask)
 
-    def concerns(self, name: str, *, launch: bool) -> bool:
-        """Whether such a call waits for approval."""
-        return self.launches if launch else self.tools is None or name in self.tools
+    def concerns(self, name: str, *, launch: bool, origin: str | None = None) -> bool:
+        """Whether such a call waits for approval; `origin` is the MCP server of the tool."""
+        return self.launches if launch else self.tools is None or name in self.tools or origin in self.servers
 
     async def decide(self, call: PendingCall) -> Decision:
         """Ask about a call. Raises nothing but cancellation (and KeyboardInterrupt)."""
@@ -134,18 +140,33 @@ class Approve:
         return _read(ended.value)
 
 
-def approve_for(approve: Approve | Approver | None, tools: Collection[str]) -> Approve | None:
-    """The setting of an agent with these tools; a function alone is asked about everything. Raises ConfigurationError."""
+def approve_for(
+    approve: Approve | Approver | None, tools: Collection[str], servers: Collection[MCPServer] = ()
+) -> Approve | None:
+    """The setting of an agent with these tools; a function alone is asked about everything. Raises ConfigurationError.
+
+    With MCP servers, names are checked when these say what tools they have: see `check_approved`.
+    """
     if approve is None:
         return None
     if not isinstance(approve, Approve):
         return Approve(approve, tools=True, launches=True)
+    if missing := sorted(approve.servers - {server.name for server in servers}):
+        raise ConfigurationError(f"Approve names the MCP server {missing[0]!r}, which is none of this agent's tools")
+    if not servers:
+        check_approved(approve, tools)
+    return approve
+
+
+def check_approved(approve: Approve | None, tools: Collection[str]) -> None:
+    """Raises ConfigurationError where calls of a tool should be approved that the agent does not have."""
+    if approve is None:
+        return
     for name in sorted(approve.tools or ()):
         if name not in tools:
             close = get_close_matches(name, tools, 1)
             hint = f"; do you mean {close[0]!r}?" if close else f"; it has {', '.join(tools) or 'no tools'}"
             raise ConfigurationError(f"Approve names the tool {name!r}, which this agent does not have{hint}")
-    return approve
 
 
 def _name_of(tool: str | Callable[..., Any]) -> str:

@@ -30,7 +30,8 @@ class Approvals:
         """
         approve = self._tree.config.approve
         launch = request.name == LAUNCH
-        if approve is None or not approve.concerns(request.name, launch=launch):
+        origin = None if launch else self._tree.config.tools[request.name].origin
+        if approve is None or not approve.concerns(request.name, launch=launch, origin=origin):
             return None
         kind = "LaunchRefused" if launch else "ToolError"
         call = self._pending(request, step, launch=launch)

@@ -4,6 +4,7 @@
     ├── ConfigurationError (ValueError)     a setting or argument is invalid
     ├── NotFinished                         `result.output` was read, but the run did not finish
     ├── SandboxError (RuntimeError)         the sandbox cannot start
+    ├── ToolServerError (ConnectionError)   an MCP server cannot be started or reached when a run begins
     ├── TraceError (ValueError)             a trace file cannot be read or created
     ├── ReplayDiverged                      a run cannot be resumed as it was recorded: an agent's code did something else
     ├── RunFailed                           any other exception ended the run: a bug in rao, or in a model, a sandbox or
@@ -109,6 +110,13 @@ class NotFinished(RaoError):
 
 class SandboxError(RaoError, RuntimeError):
     """The sandbox cannot start, or not with the required protection; the message says why."""
+
+
+class ToolServerError(RaoError, ConnectionError):
+    """An MCP server whose tools the agents should have cannot be started or reached; the message says why.
+
+    Only when a run begins: of one that ends later, agents see a ToolError.
+    """
 
 
 class ReplayDiverged(RaoError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from itertools import chain, count
 from typing import Any
@@ -19,11 +19,13 @@ from .repl.base import HostCallError, HostRequest, RecordedAnswer
 from .returns import Returns
 from .run_config import LaunchInfo
 from .sizes import held_bytes, is_large
+from .status import Activity
 from .threads import call_in_thread
 from .tools import ToolContext, ToolFailed
 from .trace.journal import Past
 from .trace.keys import call_key
 from .trace.node import Node
+from .trace.observer import Work
 from .trace.schema import CallBegan, HostCalled
 from .trace.values import is_cut
 from .trace.weight import is_heavy_event
@@ -64,6 +66,8 @@ class HostCalls:
         """Large texts that tools gave and the record holds already."""
         self._recording = anyio.Lock()
         self._approvals = Approvals(tree, launch)
+        self._shared: list[str] = []
+        """Agents launched by others whose results are waited for now."""
         self._withdrawn = 0
         """Launches that were refused after they had their place."""
         self._tool_context = ToolContext(tree.run, launch.id, launch.parent, launch.depth, launch.goal)
@@ -163,6 +167,12 @@ class HostCalls:
     async def _answer(self, request: HostRequest, admitted: Launch | Ticket | HostCallError | None) -> Any:
         """Answer the agent's code, and put the call into the trace however it ends."""
         started, step = self._tree.now(), self.step
+        with self._tree.doing(Work("call", self._launch.id, step, started, request.name, request.id)):
+            return await self._answered(request, admitted, started, step)
+
+    async def _answered(
+        self, request: HostRequest, admitted: Launch | Ticket | HostCallError | None, started: float, step: int
+    ) -> Any:
         result: Any = None
         kept: Any = None
         detail: Any = None
@@ -174,7 +184,8 @@ class HostCalls:
                 raise admitted
             if isinstance(admitted, Ticket):
                 child = admitted.child
-                kept = result = await admitted.result()
+                with self._waiting_for(admitted):
+                    kept = result = await admitted.result()
             elif admitted is not None:
                 approved = admitted if admitted.past is not None else await self._approved(request, step, admitted)
                 child = approved.id
@@ -215,6 +226,25 @@ class HostCalls:
                     shared=isinstance(admitted, Ticket) and admitted.shared,
                 )
             )
+
+    @contextmanager
+    def _waiting_for(self, ticket: Ticket) -> Iterator[None]:
+        """Show meanwhile that the agent waits for one that is not its own child."""
+        if not ticket.shared or ticket.work.ended.is_set():
+            yield
+            return
+        self._shared.append(ticket.child)
+        self._show_shared()
+        try:
+            yield
+        finally:
+            self._shared.remove(ticket.child)
+            self._show_shared()
+
+    def _show_shared(self) -> None:
+        others = sorted(set(self._shared))
+        reason = f"agent{'s' if len(others) > 1 else ''} {', '.join(others[:10])}" if others else None
+        self._tree.waits(self._launch.id, Activity.SUBAGENTS, reason)
 
     async def _begins(self, request: HostRequest, step: int) -> None:
         """Record that a call is about to be made that must not be repeated, before it is."""

@@ -9,7 +9,7 @@ it is given, and what was not used of it goes back: nobody else can spend it, an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -128,6 +128,10 @@ class Prices:
         return (prompt * dearest + completion * self.completion) / 1e6
 
 
+OnDelay = Callable[[str], None]
+"""Called when something is not to be had at once, with what is waited for, in words."""
+
+
 class LimitReached(Exception):
     """A limit ends a node. Internal: the node turns it into its status and reason."""
 
@@ -170,14 +174,16 @@ class Budget:
         """What is neither spent nor reserved."""
         return float("inf") if self.limit is None else self.limit - self.settled - self.reserved
 
-    async def reserve(self, least: float, most: float) -> float:
-        """Take `most`, waiting for others to settle. Raises NotEnough.
+    async def reserve(self, least: float, most: float, on_delay: Callable[[], None] | None = None) -> float:
+        """Take `most`, waiting for others to settle; `on_delay` is called where that is necessary. Raises NotEnough.
 
         Less than `most`, down to `least`, is given only when nothing is out that could come back.
         """
         waiter = _Waiter(least, most, anyio.Event())
         self._queue.append(waiter)
         self._serve()
+        if on_delay is not None and not waiter.turn.is_set():
+            on_delay()
         try:
             await waiter.turn.wait()
         except BaseException:
@@ -234,36 +240,39 @@ class Slots:
 
     def __init__(self, total: int, within: Slots | None = None) -> None:
         """With `within`, each slot takes one of those as well: the slots of one model within those of the tree."""
+        self.total = total
         self._free = total
         self._within = within
         self._begun: deque[anyio.Event] = deque()
         self._fresh: deque[anyio.Event] = deque()
 
     @asynccontextmanager
-    async def slot(self, *, begun: bool) -> AsyncIterator[Slot]:
+    async def slot(self, *, begun: bool, on_delay: OnDelay | None = None) -> AsyncIterator[Slot]:
         """Hold a slot, waiting for one where all are taken."""
-        await self._take(begun)
-        slot = Slot(self)
+        await self._take(begun, on_delay)
+        slot = Slot(self, on_delay)
         try:
             yield slot
         finally:
             if slot.held:
                 self._release()
 
-    async def _take(self, begun: bool) -> None:
-        await self._take_own(begun)
+    async def _take(self, begun: bool, on_delay: OnDelay | None = None) -> None:
+        await self._take_own(begun, on_delay)
         if self._within is None:
             return
         try:
-            await self._within._take(begun)
+            await self._within._take(begun, on_delay)
         except BaseException:
             self._release_own()
             raise
 
-    async def _take_own(self, begun: bool) -> None:
+    async def _take_own(self, begun: bool, on_delay: OnDelay | None) -> None:
         if self._free > 0:
             self._free -= 1
             return
+        if on_delay is not None:
+            on_delay(f"{self.total:,} of {self.total:,} calls {'of its model ' if self._within else ''}are under way")
         queue = self._begun if begun else self._fresh
         turn = anyio.Event()
         queue.append(turn)
@@ -292,9 +301,10 @@ class Slots:
 class Slot:
     """A place among the model calls under way."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, on_delay: OnDelay | None = None) -> None:
         self.held = True
         self._slots = slots
+        self._on_delay = on_delay
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[None]:
@@ -302,7 +312,7 @@ class Slot:
         self._slots._release()
         self.held = False
         yield
-        await self._slots._take(begun=True)
+        await self._slots._take(True, self._on_delay)
         self.held = True
 
 
@@ -429,13 +439,20 @@ class Account:
                 owner.settle(budget.limit, budget.settled)
             account = account._parent
 
-    async def reserve(self, prompt: int, completion: int) -> Reservation:
+    async def reserve(self, prompt: int, completion: int, on_delay: OnDelay | None = None) -> Reservation:
         """Reserve one call of at most these sizes; the completion may be cut to what is left, but not below 1 token.
 
         Raises LimitReached.
         """
+
+        def delayed(budget: Budget, needed: float, unit: str) -> None:
+            if on_delay is not None:
+                on_delay(f"it needs {needed:,.6g}{unit}, and {max(0.0, budget.free):,.6g} are not held by other calls")
+
         try:
-            tokens = await self.tokens.reserve(prompt + 1, prompt + completion)
+            tokens = await self.tokens.reserve(
+                prompt + 1, prompt + completion, lambda: delayed(self.tokens, prompt + completion, " tokens")
+            )
         except NotEnough:
             left = 0 if self.tokens.limit is None else int(self.tokens.limit - self.tokens.settled)
             raise LimitReached(
@@ -445,9 +462,12 @@ class Account:
             ) from None
         completion = int(tokens) - prompt
         if self.prices is None:
-            return Reservation(self, prompt, completion, tokens, 0.0)
+            return Reservation(self, prompt, completion, tokens, 0.0, on_delay)
         try:
-            cost = await self.cost.reserve(self.prices.bound(prompt, 1), self.prices.bound(prompt, completion))
+            most = self.prices.bound(prompt, completion)
+            cost = await self.cost.reserve(
+                self.prices.bound(prompt, 1), most, lambda: delayed(self.cost, most, " of the money")
+            )
         except BaseException as error:
             self.tokens.settle(tokens, 0)
             if not isinstance(error, NotEnough):
@@ -461,18 +481,27 @@ class Account:
         if cost < self.prices.bound(prompt, completion) and self.prices.completion > 0:
             spare = cost - self.prices.bound(prompt, 0)
             completion = max(1, min(completion, int(spare * 1e6 / self.prices.completion + 1e-9)))
-        return Reservation(self, prompt, completion, tokens, cost)
+        return Reservation(self, prompt, completion, tokens, cost, on_delay)
 
 
 class Reservation:
     """Tokens and money held for one model call."""
 
-    def __init__(self, account: Account, prompt: int, completion: int, tokens: float, cost: float) -> None:
+    def __init__(
+        self,
+        account: Account,
+        prompt: int,
+        completion: int,
+        tokens: float,
+        cost: float,
+        on_delay: OnDelay | None = None,
+    ) -> None:
         self._account = account
         self.prompt = prompt
         self.completion = completion
         self._tokens = tokens
         self._cost = cost
+        self._on_delay = on_delay
         self.lost = 0
         self._open = True
 
@@ -482,7 +511,7 @@ class Reservation:
         Raises LimitReached when another attempt no longer fits.
         """
         self.settle(Usage(), unconfirmed=lost)
-        fresh = await self._account.reserve(self.prompt, self.completion)
+        fresh = await self._account.reserve(self.prompt, self.completion, self._on_delay)
         if fresh.completion < self.completion:
             fresh.settle(Usage())
             raise LimitReached(

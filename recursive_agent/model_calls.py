@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 
 from .errors import ContextOverflow, ModelError
 from .launch import Launch
 from .limits import LimitReached, Reservation
 from .messages import Message
-from .model.base import Completion, Conversation, Restorable, Retractable
+from .model.base import Completion, Conversation, Restorable, Retractable, Waiting
+from .model.gate import own_waits
+from .status import Activity
+from .trace.observer import Work
 from .trace.schema import STEP, ModelCalled
 from .tree import Tree
 from .usage import Usage
@@ -76,21 +80,27 @@ class ModelCalls:
         if (cap := self._wrap_up.cap(prompt)) is not None:
             answer = min(answer, cap)
         messages = conversation.messages[self._recorded :]
-        reservation = self._reservation = await self._launch.account.reserve(prompt, answer)
+        waits = partial(tree.waits, self._launch.id)
+        reservation = self._reservation = await self._launch.account.reserve(
+            prompt, answer, partial(waits, Activity.BUDGET)
+        )
         left_at: float | None = None
         try:
-            async with tree.models.slots(self._launch.model).slot(begun=step > 1) as slot:
+            slots = tree.models.slots(self._launch.model)
+            async with slots.slot(begun=step > 1, on_delay=partial(waits, Activity.SLOT)) as slot:
 
                 async def retry(tokens: int) -> None:
                     async with slot.lent():
                         await reservation.renew(tokens)
 
-                await tree.steering.gate()
+                await tree.gate(self._launch.id)
                 on_leaving()
                 left_at = tree.now()
-                completion = await conversation.complete(
-                    max_tokens=reservation.completion, seed=self._seed(step, purpose), on_lost=retry
-                )
+                self._leaves()
+                with tree.doing(Work("model", self._launch.id, step, left_at, purpose)), own_waits(self._call_waits):
+                    completion = await conversation.complete(
+                        max_tokens=reservation.completion, seed=self._seed(step, purpose), on_lost=retry
+                    )
         except BaseException as error:
             self._settle_failure(error, left=left_at is not None)
             raise
@@ -127,6 +137,18 @@ class ModelCalls:
         )
         self._recorded, self._begun = len(conversation.messages), True
         return completion
+
+    def _leaves(self) -> None:
+        """Show that the model's answer is waited for now."""
+        self._tree.waits(self._launch.id, Activity.MODEL, "the model's answer")
+
+    def _call_waits(self, waiting: Waiting | None) -> None:
+        """Show that the call under way waits for its endpoint, or that it goes on."""
+        if waiting is None:
+            self._leaves()
+            return
+        activity = Activity.RATE_LIMIT if waiting.throttled else Activity.RETRY
+        self._tree.waits(self._launch.id, activity, waiting.reason, waiting.seconds)
 
     def restore(self, recorded: ModelCalled) -> Completion:
         """Take over a call of the record: what was sent and what was answered, as it stands there. Nothing is sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from .status import Status
 from .steering import with_messages
 from .threads import call_in_thread
 from .trace.journal import Past
+from .trace.observer import Work
 from .trace.schema import CellRan, ClockRead, NodeEnded, NodeResumed, NodeStarted
 from .tree import Tree
 from .usage import Usage
@@ -53,7 +55,7 @@ class AgentNode:
             goal=launch.goal,
             context=launch.context,
             schema=launch.returns.schema,
-            tools=config.tools,
+            tools=dict(config.tools),  # servers may change theirs while it works
             can_launch=launch.depth < config.limits.max_depth and config.limits.max_children > 0,
             launcher=config.limits.max_depth > 0 and config.limits.max_children > 0,
             depth=launch.depth,
@@ -199,7 +201,7 @@ class AgentNode:
 
     async def _steps(self, workplace: Workplace) -> Outcome:
         config, launch, steering = self._config, self.launch, self.tree.steering
-        await steering.gate()
+        await self.tree.gate(launch.id)
         dialogue = self._dialogue = Dialogue(self.tree, launch, self._situation, self.usage, self._wrap_up)
         malformed = 0
         replay = NodeReplay(self.tree, launch)
@@ -232,10 +234,12 @@ class AgentNode:
                 continue
             malformed = 0
             repl = await workplace.repl()
-            await steering.gate()
+            await self.tree.gate(launch.id)
             started = self.tree.now()
             supplied = Supplied(action.code) if self._supplies is None else self._supplies.to(action.code)
-            cell, new = await replay.run(step, supplied.code, repl)
+            work = Work("cell", launch.id, step, started)
+            with self.tree.doing(work) if replay.is_new(step) else nullcontext():
+                cell, new = await replay.run(step, supplied.code, repl)
             if new:
                 self._record_cell(supplied.code, started, cell)
             refusal = cell.refused
@@ -258,7 +262,7 @@ class AgentNode:
     async def _observe(self, dialogue: Dialogue, completion: Completion, text: str) -> None:
         """Add what the agent sees next, with the messages for it; also those that come while the run is paused."""
         if self._step < self.launch.max_steps:
-            await self.tree.steering.gate()
+            await self.tree.gate(self.launch.id)
             text = with_messages(text, self.tree.steering.take(self.launch.id))
             dialogue.add(*replies(completion.tool_calls, text))
 
@@ -328,7 +332,7 @@ class AgentNode:
             extra["recording"] = Recording(seed=seed, on_clock=self._record_clock)
         return await sandbox.open(
             call=self._host_calls,
-            functions=[HostFunction(tool.name, tool.description) for tool in config.tools.values()],
+            functions=[HostFunction(tool.name, tool.description) for tool in self._situation.tools.values()],
             context=self.launch.context,
             launcher=self._situation.launcher,
             returns=None if self.launch.parent is None else self.launch.returns.schema,

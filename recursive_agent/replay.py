@@ -45,6 +45,11 @@ class NodeReplay:
         recorded = self._recorded(step)
         return None if recorded is None else recorded.model
 
+    def is_new(self, step: int) -> bool:
+        """Whether the cell of a step will be recorded."""
+        recorded = self._recorded(step)
+        return recorded is None or recorded.cell is None
+
     def is_over(self, step: int) -> bool:
         """Whether what comes after this step is new."""
         return self._past is None or step + 1 not in self._past.steps

@@ -19,6 +19,7 @@ from .errors import ConfigurationError, RaoError, SandboxError, described, docum
 from .goal import Goal
 from .launch import Launch, Outcome
 from .limits import Account, Budget, Limits
+from .model.base import Provided
 from .node import AgentNode
 from .once import Once, key_of
 from .plain import NotPlain, plain
@@ -33,6 +34,7 @@ from .steering import Steering
 from .threads import call_in_thread
 from .trace.folder import trace_path
 from .trace.journal import Past
+from .trace.observer import Observer, RunObserver, around, begin_watching, close_all
 from .trace.recorder import Recorder
 from .trace.schema import ROOT, Scored
 from .trace.store import TraceWriter
@@ -57,6 +59,7 @@ async def run_goal(
     trace_dir: Path | None = None,
     secrets: Sequence[str] = (),
     sinks: tuple[Sink, ...] = (),
+    observers: Sequence[Observer] = (),
     steering: Steering | None = None,
     continuation: Continuation | None = None,
 ) -> Result:
@@ -68,6 +71,7 @@ async def run_goal(
     outcome: Outcome | None = None
     path: Path | None = None
     failure: RaoError | None = None
+    watching: list[RunObserver] = []
     try:
         # Around the run lies the time to open what it needs, and to close it; in between, the tree has its own.
         with anyio.CancelScope() as scope:
@@ -92,15 +96,22 @@ async def run_goal(
                 if writer is not None:
                     path, recorder = writer.path, Recorder(writer)
                     stack.callback(recorder.release)
+                known = None if continuation is None else len(record.resumptions)
+                watching, observed = begin_watching(observers, run=run, secrets=secrets, resumptions=known)
                 tree = Tree(
                     config,
                     sandbox,
                     run=run,
                     seed=goal.seed,
                     group=goal.group,
-                    settings=_settings(config, sandbox) | {"cell_seed": run if goal.seed is None else str(goal.seed)},
+                    settings={
+                        **_settings(config, sandbox),
+                        "cell_seed": run if goal.seed is None else str(goal.seed),
+                        **observed,
+                    },
                     secrets=secrets,
-                    sinks=sinks,
+                    sinks=(*sinks, *(each.event for each in watching)),
+                    doing=around(watching),
                     recorder=recorder,
                     resumption=resumption,
                     steering=steering,
@@ -112,6 +123,8 @@ async def run_goal(
     except Exception as error:
         # Once the run has ended, what fails while its sandbox and connection are closed takes nothing from it.
         failure = None if outcome is not None else _documented(error, opening=tree is None)
+    finally:
+        close_all(watching, None if tree is None else tree.record)
     if tree is None or ROOT not in tree.record.nodes:
         assert failure is not None
         raise failure
@@ -270,6 +283,7 @@ def _settings(config: RunConfig, sandbox: Sandbox) -> dict[str, Any]:
 
 def _of_model(config: RunConfig) -> dict[str, Any]:
     return {
+        **({"provider": config.model.provider} if isinstance(config.model, Provided) else {}),
         "prompt_style": config.prompt_style,
         "action_format": config.action_format,
         "bare_code": config.bare_code,

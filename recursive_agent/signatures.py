@@ -62,7 +62,7 @@ def describe_function(
         if isinstance(default, FieldInfo):
             hint, default = typing.Annotated[hint, default], _default_of(default)
         elif default is not inspect.Parameter.empty:
-            default = _Text(_shown(default))
+            default = _Text(shown_default(default))
         texts = _notes(hint)
         if texts:
             notes.append(f"{parameter.name}: {'; '.join(texts)}")
@@ -118,10 +118,10 @@ def _default_of(field: FieldInfo) -> Any:
     if field.default_factory is not None:
         return _Text("…")
     required = field.default is PydanticUndefined or field.default is Ellipsis
-    return inspect.Parameter.empty if required else _Text(_shown(field.default))
+    return inspect.Parameter.empty if required else _Text(shown_default(field.default))
 
 
-def _shown(value: Any) -> str:
+def shown_default(value: Any) -> str:
     """A value in Python's words, if it has such; an object of another kind is only said to be there."""
     if isinstance(value, enum.Enum):
         value = value.value
@@ -149,7 +149,7 @@ def _notes(hint: Any) -> list[str]:
         )
         if isinstance(text, str) and text.strip():
             texts.append(" ".join(text.split()))
-    return [*texts, *_bounds(_schema(hint) or {})]
+    return [*texts, *bounds_of(_schema(hint) or {})]
 
 
 # -- classes ----------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def _collect(hint: Any, found: dict[str, list[str]]) -> None:
         if "$ref" not in schema:
             known = {hint.__name__: {key: value for key, value in schema.items() if key != "$defs"}, **known}
         for name, part in known.items():
-            found.setdefault(_plain_name(name, part), list(_class(part)))
+            found.setdefault(_plain_name(name, part), list(class_lines(part)))
         return
     for argument in get_args(hint):
         if not isinstance(argument, str):
@@ -203,7 +203,7 @@ def _plain_name(name: str, schema: Mapping[str, Any]) -> str:
     return name if name.isidentifier() and "__" not in name else str(schema.get("title", name))
 
 
-def _class(schema: Mapping[str, Any]) -> Iterator[str]:
+def class_lines(schema: Mapping[str, Any]) -> Iterator[str]:
     """Lines that say what a class holds; the first ends the line with its name."""
     choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if choices is not None:
@@ -219,10 +219,12 @@ def _class(schema: Mapping[str, Any]) -> Iterator[str]:
     required = set(schema.get("required", ()))
     for name, field in fields.items():
         default = (
-            f" = {_shown(field['default'])}" if "default" in field else ("" if name in required else " (optional)")
+            f" = {shown_default(field['default'])}"
+            if "default" in field
+            else ("" if name in required else " (optional)")
         )
         texts = [_first_line(field["description"])] if "description" in field else []
-        texts += _bounds(field)
+        texts += bounds_of(field)
         comment = f"  # {'; '.join(texts)}" if texts else ""
         yield f"    {name}: {schema_name(field)}{default}{comment}"
 
@@ -255,7 +257,8 @@ def schema_name(schema: Any) -> str:
     return _NAMES.get(str(kind), "Any")
 
 
-def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
+def bounds_of(schema: Mapping[str, Any]) -> Iterator[str]:
+    """What a schema asks of a value beside its type, in words."""
     for part in [schema, *(item for item in schema.get("anyOf", ()) if isinstance(item, Mapping))]:
         for key, words in _BOUNDS.items():
             if key in part:

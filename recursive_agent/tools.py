@@ -98,6 +98,8 @@ class Tool:
         if not callable(function):
             raise ConfigurationError(f"tools must be functions, not {function!r}")
         self._function = function
+        self.origin: str | None = None
+        """Name of the MCP server that it comes from, whose words its description is then."""
         marked: Mapping[str, Any] = getattr(function, "__rao_tool__", {})
         self.repeat: bool | None = marked.get("repeat")
         """Whether a call may be made again when a run is resumed; None: if it was under way, and not answered."""

@@ -21,10 +21,11 @@ from .once import Once
 from .repl.base import MemoryPool, Sandbox
 from .resumption import Diverged, Resumption
 from .run_config import RunConfig
-from .status import Status
+from .status import Activity, Status
 from .steering import Steering
 from .trace.events import events_of
 from .trace.journal import goes_on
+from .trace.observer import Doing, idle
 from .trace.recorder import Recorder
 from .trace.redact import Redactor
 from .trace.schema import ROOT, Event, RunEnded, RunResumed, RunStarted, Waiting
@@ -57,6 +58,7 @@ class Tree:
         settings: Mapping[str, Any],
         secrets: Sequence[str] = (),
         sinks: tuple[Sink, ...] = (),
+        doing: Doing = idle,
         recorder: Recorder | None = None,
         resumption: Resumption | None = None,
         steering: Steering | None = None,
@@ -91,6 +93,8 @@ class Tree:
         """Around the root: `fail` cancels it, and its deadline is that of the run."""
         self.clock = RunClock(self.scope)
         self.steering = steering or Steering()
+        self.doing = doing
+        """What is around a model call, a cell or a host call: those who watch the run enter and leave it."""
         self._sinks = list(sinks)
         self._live: dict[str, LiveAgent] = {}
         self._over = False
@@ -177,6 +181,18 @@ class Tree:
         self.emit(event)
         if self.recorder is not None and not self._over:
             await self.recorder.written()
+
+    def waits(self, node: str, activity: Activity, reason: str | None, seconds: float | None = None) -> None:
+        """Tell the sinks what an agent waits for now; with the reason None, that it waits no longer."""
+        if self._sinks and not self._over:
+            self._show(Waiting(time=self.now(), reason=reason, seconds=seconds, node=node, activity=activity))
+
+    async def gate(self, node: str) -> None:
+        """Wait here while the run is paused."""
+        if self.steering.paused:
+            self.waits(node, Activity.PAUSED, "the run is paused")
+            await self.steering.gate()
+            self.waits(node, Activity.PAUSED, None)
 
     def _waits(self, waiting: models.Waiting | None) -> None:
         """Tell the sinks that calls wait for the endpoint, or flow again."""

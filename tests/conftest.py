@@ -20,6 +20,8 @@ SLOW = frozenset(
         "cli/test_serve",
         "cli/test_usage",
         "envs/test_extending",
+        "mcp/test_faults",
+        "mcp/test_servers",
         "model/test_capabilities",
         "model/test_gate",
         "model/test_not_http",
@@ -34,6 +36,7 @@ SLOW = frozenset(
         "repl/worker/test_language_generator",
         "repl/worker/test_own_hooks",
         "repl/worker/test_what_leaves_and_arrives",
+        "serve/agent/test_mcp_process",
         "serve/engine/test_refusals",
         "serve/http/test_browsers",
         "trace/test_heartbeat",
@@ -69,7 +72,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAO_MODEL", "RAO_TRACE_DIR", "COLUMNS", "LINES"):
+    own = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAO_MODEL", "RAO_TRACE_DIR", "COLUMNS", "LINES")
+    for name in (*own, *(name for name in os.environ if name.startswith("OTEL_"))):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -15,8 +15,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"recursive_agent", "rao_rl", "rao_cli", "cli", "tests", "benchmarks", "examples", "app"}
-EVERYTHING = ("train", "data", "serve", "openenv", "vllm", "dev", "fuzz")
-MAY_IMPORT = {"recursive_agent": (), "cli": ("train", "serve"), "rao_rl": ("train", "data", "serve", "openenv", "vllm")}
+EVERYTHING = ("train", "data", "serve", "mcp", "openenv", "otel", "vllm", "dev", "fuzz")
+MAY_IMPORT = {
+    "recursive_agent": ("mcp", "otel"),
+    "cli": ("train", "serve", "mcp"),
+    "rao_rl": ("train", "data", "serve", "mcp", "openenv", "vllm"),
+}
 """Extras whose packages the files of a folder may import, beside the base install's."""
 PART_OF = {"pydantic_core": "pydantic", "starlette": "fastapi", "PIL": "matplotlib"}
 """Packages that belong to the interface of another one, which declares them."""

@@ -25,6 +25,7 @@ PATHS = {
     "recursive_agent.repl",
     "recursive_agent.testing",
     "recursive_agent.testing.sandbox_conformance",
+    "recursive_agent.viewer",
     "rao_rl",
     "rao_rl.credit",
     "rao_rl.envs",

@@ -157,7 +157,8 @@ def eval_command(
         typer.Option(metavar="FILE", help="Write all figures and attempts to FILE, as JSON.", rich_help_panel="Output"),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write charts to DIR, as PNG files.", rich_help_panel="Output")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write charts to DIR, as PNG and SVG files.", rich_help_panel="Output"),
     ] = None,
     trace_dir: Annotated[
         Path | None,
@@ -274,7 +275,8 @@ def eval_command(
     if out is not None:
         write_json(out, full)
     if plots is not None:
-        load_plots().evaluation(results, plots)
+        drawing = load_plots()
+        drawing.evaluation(results, plots, kinds=drawing.BOTH)
     if calibration is not None:
         if done:
             say(
@@ -301,7 +303,7 @@ def _compare(first: Path, second: Path, *, as_json: bool, out: Path | None, plot
     if out is not None:
         write_json(out, data)
     if drawing is not None and plots is not None:
-        drawing.comparison(found[2], (first.stem, second.stem), plots)
+        drawing.comparison(found[2], (first.stem, second.stem), plots, kinds=drawing.BOTH)
 
 
 def _show(data: Any, parts: Sequence[Any], as_json: bool) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rao_rl.credit import Baseline, CreditConfig, DepthWeighting, Reward
+from recursive_agent.errors import ConfigurationError
 
+from ..extras import needs
 from ..folders import trace_dir
 from ..messages import say
 from ..text import count
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from recursive_agent.trace.folder import TraceState
 
 _CREDIT = "How credit is assigned"
+_OTEL = "OpenTelemetry"
 
 
 def export(
@@ -33,6 +36,32 @@ def export(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="File to write; the ending chooses the format: .parquet or .jsonl.")
     ] = Path("rows.parquet"),
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            metavar="",
+            help="Send the runs as OpenTelemetry traces to a collector; no file is written.",
+            rich_help_panel=_OTEL,
+        ),
+    ] = False,
+    otel_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The collector. Default: OTEL_EXPORTER_OTLP_ENDPOINT, else http://localhost:4318.",
+            rich_help_panel=_OTEL,
+        ),
+    ] = None,
+    otel_content: Annotated[
+        bool,
+        typer.Option(
+            "--otel-content",
+            metavar="",
+            help="Send goals, messages, code and results too.",
+            rich_help_panel=_OTEL,
+        ),
+    ] = False,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -92,12 +121,22 @@ def export(
 ) -> None:
     """Write the sampled tokens of recorded runs to a file for other trainers.
 
-    [bold]Example[/]
+    [bold]Examples[/]
       rao trace export traces/ --out rows.parquet
+      rao trace export traces/ --otel
 
     The columns have TRL's names; advantages and weights are computed as in
     `rao train`. Score the runs first, and record them with --interface tokens.
+    With --otel, each run is sent to a collector of OpenTelemetry instead. Sending a
+    run again changes nothing there: its ids follow from the run.
     """
+    if otel:
+        with needs("otel", "--otel"):
+            from ..spans import send
+        send(traces or trace_dir(), endpoint=otel_endpoint, content=otel_content or None)
+        return
+    if otel_endpoint is not None or otel_content:
+        raise ConfigurationError("--otel-endpoint and --otel-content work only with --otel: add it, or leave them out")
     from rao_rl.data.folder import read_groups
     from rao_rl.data.rows import with_credit
     from rao_rl.data.table import check_target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -16,9 +17,11 @@ from ..limits import (
     TimeoutOption,
     chosen_limits,
 )
+from ..live_page import ViewOption, ViewPortOption, live_page
 from ..models import BaseUrlOption, ModelOption, RequestTimeoutOption
 from ..progress import QuietOption
-from ..running import JsonOption, TraceDirOption, carry_out, plan_resumption
+from ..running import JsonOption, McpOption, TraceDirOption, carry_out, plan_resumption
+from ..telemetry import OtelOption
 from ..types import parse_type
 
 
@@ -46,9 +49,13 @@ def resume(
     max_steps: MaxStepsOption = None,
     max_tokens: MaxTokensOption = None,
     timeout: TimeoutOption = None,
+    mcp: McpOption = None,
     trace_dir: TraceDirOption = None,
     json_output: JsonOption = False,
+    otel: OtelOption = False,
     quiet: QuietOption = False,
+    view: ViewOption = False,
+    view_port: ViewPortOption = None,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
 ) -> None:
@@ -61,8 +68,8 @@ def resume(
     No model call that was recorded is sent again. The limits are those of the run,
     except those set here, and count what was used before; the time begins anew.
     The trace goes on in its file. To try another way from one of its points, see
-    rao run --resume-from. A run whose agents had tools goes on in Python:
-    Agent(tools=...).resume(TRACE).
+    rao run --resume-from. If its agents had the tools of MCP servers, name these with
+    --mcp; with other tools it goes on in Python: Agent(tools=...).resume(TRACE).
 
     Exit status: as for rao run.
     """
@@ -80,5 +87,7 @@ def resume(
         isolation={"sandbox": sandbox, "require": parse_require(require, sandbox)},
         options={"diverged": diverged, "returns": None if returns is None else parse_type(returns)},
         quiet=quiet,
+        mcp=mcp,
     )
-    raise typer.Exit(carry_out(plan, traces, json_output=json_output, quiet=quiet))
+    page = live_page(traces, view=view, port=view_port, file=None if plan.resumed is None else plan.resumed["trace"])
+    raise typer.Exit(carry_out(replace(plan, page=page), traces, json_output=json_output, quiet=quiet, otel=otel))

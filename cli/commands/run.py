@@ -24,6 +24,7 @@ from ..limits import (
     TimeoutOption,
     chosen_limits,
 )
+from ..live_page import ViewOption, ViewPortOption, live_page
 from ..model_sets import ChooseOption, ModelsOption, ShareOption, parse_choose, parse_models
 from ..models import (
     ActionFormatOption,
@@ -40,8 +41,9 @@ from ..models import (
     open_model,
 )
 from ..progress import QuietOption
-from ..running import JsonOption, Plan, TraceDirOption, carry_out, plan_resumption
+from ..running import JsonOption, McpOption, Plan, TraceDirOption, carry_out, plan_resumption
 from ..specialist import Assignment, assign, assign_own, check_embedded_knows, open_specialist
+from ..telemetry import OtelOption
 from ..types import parse_type
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def run(
         str | None,
         typer.Option(metavar="TEXT", help="What it reads before this step instead.", rich_help_panel=_FORK),
     ] = None,
+    mcp: McpOption = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed for sampling; with --demo also the number of the task.")
     ] = None,
@@ -121,7 +124,10 @@ def run(
     share_identical: ShareOption = False,
     trace_dir: TraceDirOption = None,
     json_output: JsonOption = False,
+    otel: OtelOption = False,
     quiet: QuietOption = False,
+    view: ViewOption = False,
+    view_port: ViewPortOption = None,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
     approve: RunApproveOption = None,
@@ -131,6 +137,7 @@ def run(
     [bold]Examples[/]
       rao run --demo
       rao run "Sum the bill" --context bill.txt --returns float --model NAME
+      rao run "What changed last week?" --mcp "uvx mcp-server-git" --model NAME
 
     Set the endpoint's key in the environment variable OPENAI_API_KEY. A model that
     was trained on one environment solves only goals of that environment, and has
@@ -145,10 +152,11 @@ def run(
     )
     isolation: dict[str, Any] = {"sandbox": sandbox, "require": parse_require(require, sandbox)}
     asking: dict[str, Any] = {} if approve is None else {"approve": approve_on_terminal(approve)}
+    page = live_page(traces, view=view, port=view_port)
     if resume_from is not None:
-        if goal is not None or demo or env is not None or context:
+        if goal is not None or demo or env is not None or context or mcp:
             raise ConfigurationError(
-                "--resume-from has the goal of its run; leave out GOAL, --demo, --env and --context"
+                "--resume-from has the goal of its run; leave out GOAL, --demo, --env, --context and --mcp"
             )
         options = {
             "at": at or "0",
@@ -169,7 +177,7 @@ def run(
         )
         if asking:
             plan = replace(plan, agent=plan.agent.variant(**asking), asks=True)
-        raise typer.Exit(carry_out(plan, traces, json_output=json_output, quiet=quiet))
+        raise typer.Exit(carry_out(replace(plan, page=page), traces, json_output=json_output, quiet=quiet, otel=otel))
     if at is not None or step is not None or edit is not None:
         raise ConfigurationError("--at, --step and --edit say where a run forks; name its trace with --resume-from")
     if goal is None and not demo:
@@ -187,6 +195,8 @@ def run(
         raise ConfigurationError("--models and --choose work only with a goal of your own; leave out --env and --demo")
     if share_identical and (env is not None or demo):
         raise ConfigurationError("--share-identical works only with a goal of your own; leave out --env and --demo")
+    if mcp and (env is not None or demo):
+        raise ConfigurationError("--mcp works only with a goal of your own; leave out --env and --demo")
     if env is not None and (context or returns):
         raise ConfigurationError(
             "a task of --env has its own context and result type; leave out --context and --returns"
@@ -211,9 +221,9 @@ def run(
             raise ConfigurationError(
                 "--models, --choose and --share-identical need a general model; choose one with --model and --base-url"
             )
-        if context or returns:
+        if context or returns or mcp:
             raise ConfigurationError(
-                "this model only solves tasks of the environment it was trained on, so --context and --returns are not "
+                "this model only solves tasks of the environment it was trained on, so --context, --returns and --mcp are not "
                 "supported; choose a general model with --model and --base-url"
             )
         opened, settings = open_specialist(checkpoint, request_timeout, prompting, quiet=quiet)
@@ -224,6 +234,7 @@ def run(
         plan = _task_plan(assignment, opened, seed, limits, traces, isolation, note)
     else:
         from recursive_agent import Agent, Limits
+        from recursive_agent.mcp.config import server_of
 
         if env_set:
             raise ConfigurationError("--env-set gives arguments to an environment; name it with --env")
@@ -236,6 +247,7 @@ def run(
             agent=Agent(
                 local or model,
                 base_url,
+                tools=[server for text in mcp or [] for server in server_of(text)],
                 limits=replace(Limits(), **limits),
                 interface=interface,
                 prompt_style=prompt_style,
@@ -253,7 +265,7 @@ def run(
         )
     if asking:
         plan = replace(plan, agent=plan.agent.variant(**asking), asks=True)
-    raise typer.Exit(carry_out(plan, traces, json_output=json_output, quiet=quiet))
+    raise typer.Exit(carry_out(replace(plan, page=page), traces, json_output=json_output, quiet=quiet, otel=otel))
 
 
 def read_context(paths: list[Path]) -> Any:

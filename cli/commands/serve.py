@@ -61,6 +61,20 @@ def serve(
         bool,
         typer.Option("--agent", metavar="", help="Also serve the recursive agent, as the model NAME-agent."),
     ] = False,
+    mcp: Annotated[
+        bool,
+        typer.Option(
+            "--mcp",
+            metavar="",
+            help="Serve the agent as a tool of the MCP client that starts this command, on stdin and stdout; nothing listens.",
+        ),
+    ] = False,
+    mcp_http: Annotated[
+        bool,
+        typer.Option(
+            "--mcp-http", metavar="", help="Serve the agent as a tool of MCP clients too, at /mcp of the server."
+        ),
+    ] = False,
     host: Annotated[
         str,
         typer.Option(
@@ -183,6 +197,16 @@ def serve(
             rich_help_panel=_OWN,
         ),
     ] = None,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            metavar="",
+            help="Send the agent's runs as OpenTelemetry traces, as parts of the clients' (traceparent), to the collector that "
+            "OTEL_EXPORTER_OTLP_ENDPOINT names.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = False,
     approve: ServeApproveOption = None,
     max_depth: MaxDepthOption = None,
     max_agents: MaxAgentsOption = None,
@@ -199,6 +223,7 @@ def serve(
       rao serve policy/ --port 8000 -- --max-num-seqs 64
       rao serve policy/ --engine embedded --agent
       rao serve --agent --base-url http://localhost:11434/v1 --model qwen3:8b
+      rao serve --mcp --base-url http://localhost:11434/v1 --model qwen3:8b
 
     When the server is ready, it prints its URL on stdout. With --agent, each request
     starts a tree of agents with the options under Model, Limits and Sandbox; a
@@ -210,6 +235,12 @@ def serve(
         checkpoint = None
     if more and not more[0].startswith("-"):
         raise ConfigurationError(f"rao serve takes one model; leave out {more[0]} (put options for vLLM after --)")
+    agent = agent or mcp or mcp_http
+    if mcp:
+        _check_stdio(
+            {"--mcp-http": mcp_http, "--port": port != 8000, "--host": host != "127.0.0.1", "--api-key": api_key}
+            | {"--keep-alive": keep_alive, "--drain": drain, "--allowed-origin": allowed_origin, "--approve": approve}
+        )
     limits = chosen_limits(
         max_depth=max_depth, max_agents=max_agents, max_steps=max_steps, max_tokens=max_tokens, timeout=timeout
     )
@@ -229,6 +260,7 @@ def serve(
             "--base-url": base_url,
             "--trace-dir": trace_dir,
             "--approve": approve,
+            "--otel": otel,
             "--sandbox": sandbox != "process",
             "--require": require,
             "--request-timeout": request_timeout,
@@ -254,6 +286,7 @@ def serve(
         adapter=adapter,
         engine=engine,
         agent=agent,
+        mcp="stdio" if mcp else "http" if mcp_http else None,
         endpoint=endpoint,
         base_url=base_url,
         model=model,
@@ -278,6 +311,7 @@ def serve(
         env_set=tuple(env_set or ()),
         request_timeout=request_timeout,
         quiet=quiet,
+        otel=otel,
         max_batch=max_batch,
         vllm_options=tuple(more),
     )
@@ -290,9 +324,18 @@ def _run(options: ServeOptions) -> int:
         from ..serving.vllm import serve_vllm
 
         return anyio.run(serve_vllm, options)
+    if options.mcp is not None:
+        with needs("mcp,serve", "an MCP server"):
+            import mcp.server  # noqa: F401
     with needs("serve", "this server"):
         from ..serving.apps import serve_agent, serve_embedded
     return anyio.run(serve_agent if options.agent else serve_embedded, options)
+
+
+def _check_stdio(options: dict[str, Any]) -> None:
+    """Raises ConfigurationError for options of a server that listens."""
+    if idle := [name for name, value in options.items() if value]:
+        raise ConfigurationError(f"{idle[0]} is for servers that listen; leave it out, or use --agent --mcp-http")
 
 
 def _check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -18,14 +19,17 @@ from rich.table import Table
 from rich.text import Text
 
 from recursive_agent.errors import TraceError
+from recursive_agent.status import LABELS
 from recursive_agent.trace.folder import TraceState, TraceSummary, find_trace, read_trace, traces_below
 from recursive_agent.trace.schema import STEP, ModelCalled
 from recursive_agent.trace.tree import ExecutionTree, Node, Step
 
 from ..folders import trace_dir
+from ..happenings import between, happening_line, happening_lines, happenings_to
 from ..messages import say
-from ..text import as_json, clean, count, one_line, seconds
-from ..view import mark, render, state
+from ..states import Snapshot
+from ..text import as_json, ascii_only, clean, count, one_line, seconds
+from ..view import label_style, render
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,11 +37,15 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 PIPED_WIDTH = 200
 """Columns where stdout is no terminal and nothing says how wide it is."""
+PIPED_HEIGHT = 100
+"""Lines of a tree where stdout is no terminal."""
+LEAST_HEIGHT = 20
+"""Lines of a tree on small terminals, which scroll."""
 
 
 @app.callback()
 def trace() -> None:
-    """Show recorded runs, or export them for training.
+    """Show recorded runs in the terminal or the browser, or export them for training.
 
     [bold]Example[/]
       rao trace show traces/
@@ -59,6 +67,12 @@ def show(
         str | None,
         typer.Option(metavar="ID", help="Show only this agent, in full: 0 is the first, 0.1 its second sub-agent."),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all", metavar="", help="Show every agent and event, also where they fill more than the screen."
+        ),
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", metavar="", help="Print the tree or agent as JSON.")] = False,
 ) -> None:
     """Show a tree: each agent's goal, result, status, steps, tokens and time.
@@ -66,10 +80,13 @@ def show(
     [bold]Examples[/]
       rao trace show traces/
       rao trace show traces/ --node 0.1
+      rao trace show traces/ --all | less
 
     Without TRACE it shows the newest trace in the folder RAO_TRACE_DIR, or in
-    traces/. With --node it shows that agent's whole conversation, its code, and
-    the output of the code.
+    traces/. A tree with more agents than the screen has lines is folded: agents
+    that failed are shown first, and those that do not fit are counted; --all
+    shows every one. With --node it shows that agent's whole conversation, its
+    code, and the output of the code.
     """
     path = find_trace(trace if trace is not None else trace_dir(), trace_dir())
     file = read_trace(path)
@@ -80,13 +97,23 @@ def show(
         if json_output:
             print(as_json(_tree_data(tree, path), indent=2))
         else:
-            _print([*_about(tree, file.state), render(tree, sys.maxsize, results=True)])
+            console = _console()
+            about = [*_about(tree, file.state), *happening_lines(tree, all_lines=every)]
+            height = sys.maxsize
+            if not every:
+                room = console.height - sum(len(console.render_lines(line, pad=False)) for line in about) - 1
+                height = max(LEAST_HEIGHT, room) if console.is_terminal else PIPED_HEIGHT
+            _print([*about, render(tree, height, results=True, hint=" (--all shows them)")], console)
         return
     chosen = tree.nodes.get(node)
     if chosen is None:
         raise TraceError(f"{path}: there is no agent {node}; the tree has {one_line(', '.join(tree.nodes), 200)}")
     if json_output:
-        print(as_json(_node_data(chosen, steps=True), indent=2))
+        own = {
+            "steered": [asdict(each) for each in tree.steered if each.node == chosen.id],
+            "approvals": [asdict(each) for each in tree.approvals if each.node == chosen.id],
+        }
+        print(as_json(_node_data(chosen, steps=True) | own, indent=2))
     else:
         _print(_node_in_full(chosen, tree))
 
@@ -142,7 +169,7 @@ def _listed(summary: TraceSummary) -> Iterator[Text]:
         yield Text(clean(summary.path.name))
         yield Text(one_line(summary.problem.removeprefix(f"{summary.path}")).lstrip(":, "))
         return
-    status, style = summary.status.value.replace("_", " "), mark(summary.status)[1]
+    status, style = LABELS[summary.status].words, label_style(LABELS[summary.status])
     if not summary.complete:
         status, style = _STATES[summary.state]
     yield Text(datetime.fromtimestamp(summary.started).strftime("%Y-%m-%d %H:%M:%S"))
@@ -156,12 +183,17 @@ def _listed(summary: TraceSummary) -> Iterator[Text]:
     yield Text(one_line(summary.goal))
 
 
-def _print(parts: list[RenderableType]) -> None:
+def _console() -> Console:
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
+    return console
+
+
+def _print(parts: list[RenderableType], console: Console | None = None) -> None:
+    console = console or _console()
     for part in parts:
-        console.print(part)
+        console.print(ascii_only(part) if console.options.ascii_only and isinstance(part, Text) else part)
 
 
 def _about(tree: ExecutionTree, state: TraceState) -> Iterator[Text]:
@@ -189,22 +221,37 @@ def _about(tree: ExecutionTree, state: TraceState) -> Iterator[Text]:
 
 
 def _node_in_full(node: Node, tree: ExecutionTree) -> list[RenderableType]:
-    sign, style = mark(node.status)
+    snapshot = Snapshot(tree)
+    label = snapshot.label(node)
     launched = "" if node.launched_at is None else f" · launched by {node.parent} in step {node.launched_at.step}"
     used = f"{count(node.usage.total_tokens, 'token')} · {seconds(node.duration)}"
     model = (
         "" if node.model is None else f" · model {one_line(node.model, 80)}{'' if node.trainable else ' (not trained)'}"
     )
     parts: list[RenderableType] = [
-        Text.assemble((f"{sign} {state(node, tree)}", style), f" · agent {node.id}{launched}{model} · {used}"),
+        Text.assemble(
+            (f"{label.mark} {snapshot.state(node)}", label_style(label)),
+            f" · agent {node.id}{launched}{model} · {used}",
+        ),
         Text.assemble(("goal     ", "bold"), clean(node.goal)),
     ]
     if node.context is not None:
         parts.append(Text.assemble(("context  ", "bold"), one_line(node.context)))
     if node.returns is not None:
         parts.append(Text.assemble(("returns  ", "bold"), one_line(node.returns)))
-    for step in node.steps:
+    happened = happenings_to(node, tree)
+    before = -math.inf
+    for step in node.steps:  # what happened before a step's model call was recorded stands above the step
+        own = [each for each in happened if each.step == step.number]
+        until = min((call.time for call in step.model_calls), default=before)
+        others = [each for each in between(happened, before, until) if each.step is None]
+        parts += (happening_line(each, tree, alone=True) for each in others)
         parts += _step_in_full(step)
+        parts += (_indented(happening_line(each, tree, alone=True)) for each in own)
+        before = max(before, until)
+    steps = {step.number for step in node.steps}
+    left = [each for each in happened if (each.time >= before if each.step is None else each.step not in steps)]
+    parts += (happening_line(each, tree, alone=True) for each in left)
     parts.append(Rule(style="dim"))
     if node.finished:
         parts.append(Text.assemble(("result   ", "bold"), clean(_spelled(node.result))))
@@ -291,6 +338,9 @@ def _tree_data(tree: ExecutionTree, path: Path) -> dict[str, Any]:
         "critical_path": critical and {"seconds": critical.seconds, "nodes": [node.id for node in critical.nodes]},
         "limits": tree.limits,
         "settings": tree.settings,
+        "resumptions": [asdict(each) for each in tree.resumptions],
+        "steered": [asdict(each) for each in tree.steered],
+        "approvals": [asdict(each) for each in tree.approvals],
         "nodes": [_node_data(node, steps=False) for node in tree.walk()],
     }
 

@@ -33,6 +33,7 @@ from recursive_agent.model.template import CheckpointRenderer
 from ..messages import say
 from ..models import attempts, find_checkpoint
 from ..specialist import assign, own_environment
+from ..telemetry import observing
 from .options import ServeOptions
 from .ready import announce, free_port
 from .startup import StartupLog
@@ -51,7 +52,8 @@ async def serve_embedded(options: ServeOptions) -> int:
 
 async def serve_agent(options: ServeOptions) -> int:
     """Serve the agent until a signal comes or the vLLM under it ends; returns the exit status."""
-    free_port(options.server.host, options.server.port)  # a taken port is reported before a model is loaded
+    if options.mcp != "stdio":
+        free_port(options.server.host, options.server.port)  # a taken port is reported before a model is loaded
     timeout = attempts(options.request_timeout)
     if options.endpoint:
         checkpoint = find_checkpoint(options.model, options.base_url)
@@ -64,6 +66,9 @@ async def serve_agent(options: ServeOptions) -> int:
     if options.engine == "vllm":
         return await _serve_over_vllm(options)
     embedded, names = _embedded(options)
+    if options.mcp == "stdio":
+        await _serve_over(embedded, Endpoint(names[0], "", ""), embedded.settings, options)
+        return 0
     # The agent has the model at hand; a server of its own is for those who ask for the model itself.
     inside = ServerSettings(port=0, api_keys=(secrets.token_urlsafe(),), max_queue=options.server.max_queue)
     async with serving(engine_app(embedded, inside, names=names), inside) as url:
@@ -109,12 +114,28 @@ async def _serve_over(
     limits = replace(Limits(), **options.limits)
     if environment is not None:
         limits = replace(ROLLOUT_LIMITS, **{"max_depth": environment.max_depth, **options.limits})
-    agent = Agent(model, limits=limits, trace_dir=options.trace_dir, **options.isolation)
-    prepare = None if environment is None else partial(_attempt, environment, agent)
     try:
-        approve = None if options.approve is None else partial(Approve, timeout=_APPROVAL_SECONDS, **options.approve)
-        app = agent_app(agent, options.server, name=endpoint.model, prepare=prepare, upstream=endpoint, approve=approve)
-        await _serve(app, f"{endpoint.model}-agent", options)
+        with observing(options.otel) as observers:
+            agent = Agent(model, limits=limits, trace_dir=options.trace_dir, observers=observers, **options.isolation)
+            prepare = None if environment is None else partial(_attempt, environment, agent)
+            if options.mcp == "stdio":
+                await _serve_stdio(agent, endpoint.model, prepare, options)
+                return
+            approve = (
+                None if options.approve is None else partial(Approve, timeout=_APPROVAL_SECONDS, **options.approve)
+            )
+            app = agent_app(
+                agent,
+                options.server,
+                name=endpoint.model,
+                prepare=prepare,
+                upstream=endpoint,
+                approve=approve,
+                mcp=options.mcp == "http",
+            )
+            if options.mcp == "http" and not options.quiet:
+                say("the MCP endpoint is the server's URL with /mcp in place of /v1")
+            await _serve(app, f"{endpoint.model}-agent", options)
     finally:
         with anyio.CancelScope(shield=True):
             await model.aclose()
@@ -126,6 +147,20 @@ def _attempt(environment: Environment, agent: Agent, goal: str, seed: int | None
     task, session = assignment.task, assignment.session
     arguments = {"context": task.context, "returns": task.returns, "score": session.score}
     return agent.variant(tools=session.tools), arguments
+
+
+async def _serve_stdio(agent: Agent, name: str, prepare: Any, options: ServeOptions) -> None:
+    """The agent as an MCP server on stdin and stdout."""
+    from rao_rl.serve.agent.stdio import serve_stdio
+
+    await serve_stdio(
+        agent,
+        name=name,
+        prepare=prepare,
+        max_concurrency=options.server.max_concurrency,
+        max_queue=options.server.max_queue,
+        ready=None if options.quiet else lambda: say(f"{name} is ready as an MCP server on stdin and stdout"),
+    )
 
 
 async def _serve(app: FastAPI, name: str, options: ServeOptions) -> None:

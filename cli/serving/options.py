@@ -22,6 +22,8 @@ class ServeOptions:
     adapter: Path | None
     engine: Engine
     agent: bool
+    mcp: Literal["stdio", "http"] | None
+    """Whether the agent is a tool of MCP clients: of the one that started this process, or of all, beside the API."""
     endpoint: bool
     """Whether the model runs already, at `base_url` or where the environment says."""
     base_url: str | None
@@ -43,6 +45,8 @@ class ServeOptions:
     """Arguments of the environment that the model was trained on, over those of its `agent.json`."""
     request_timeout: float | None
     quiet: bool
+    otel: bool
+    """Whether the agent's runs are sent as OpenTelemetry traces."""
     max_batch: int | None
     """Answers that the engine in this process samples together; None: as many as suit the machine."""
     vllm_options: tuple[str, ...]

@@ -28,6 +28,7 @@ __all__ = [
     "OnText",
     "OnWait",
     "PerAgent",
+    "Provided",
     "Restorable",
     "Retractable",
     "Role",
@@ -137,7 +138,7 @@ class Model(Protocol):
     """A language model; pass one to `Agent` instead of a name.
 
     A model needs only these members. It may also have the members of `Trained`, `Keyed`, `Versioned`, `Throttled`,
-    `Explaining` or `PerAgent`, to use the features that those describe.
+    `Explaining`, `PerAgent` or `Provided`, to use the features that those describe.
     """
 
     name: str
@@ -169,6 +170,8 @@ class Waiting:
     """When the waiting began, in seconds since the epoch."""
     calls: int
     """How many calls wait."""
+    throttled: bool = True
+    """False for the pause before another attempt at a call that failed."""
 
     def __str__(self) -> str:
         return f"waiting {self.seconds:.0f} s for the endpoint: {self.reason}"
@@ -193,6 +196,15 @@ class PerAgent(Protocol):
 
     def conversation_for(self, goal: str, context: Any) -> Conversation:
         """A new, empty conversation of the agent with this goal and context; agents use it instead of `conversation`."""
+
+
+@runtime_checkable
+class Provided(Protocol):
+    """A model that says whose it is."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in OpenTelemetry's conventions (`gen_ai.provider.name`), or another short one."""
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,24 @@ _GROWTH = 0.25
 """Calls more at once for each round of answers, beyond half of what was too many."""
 _CALM = 120.0
 """Seconds without a refusal after which a gate is wide open again, where nobody waits."""
+
+_caller: ContextVar[OnWait | None] = ContextVar("rao-caller-of-model", default=None)
+
+
+@contextmanager
+def own_waits(listener: OnWait) -> Iterator[None]:
+    """Within the block, call `listener` when a call made in it has to wait itself, and with None when it goes on."""
+    token = _caller.set(listener)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+def tell_caller(waiting: Waiting | None) -> None:
+    """Tell whoever makes the present call that it has to wait, or that it goes on."""
+    if (listener := _caller.get()) is not None:
+        listener(waiting)
 
 
 class Listeners:
@@ -87,6 +106,7 @@ class Gate:
             self.under_way += 1
             return self._round
         turn = _Turn(anyio.Event())
+        tell_caller(self._waiting or self._trickle())
         (self._queue.appendleft if again else self._queue.append)(turn)
         try:
             while not (self._queue[0] is turn and self._may_go()):
@@ -105,6 +125,7 @@ class Gate:
         self._queue.popleft()
         self.under_way += 1
         self._call_next()
+        tell_caller(None)
         return self._round
 
     def answered(self) -> None:
@@ -150,6 +171,13 @@ class Gate:
         )
         self._listeners.tell(self._waiting)
         self._call_next()
+
+    def _trickle(self) -> Waiting:
+        """Why a call waits although the endpoint takes calls again."""
+        most = f"{self.limit:.0f} at once" if self.limit < math.inf else "one after the other"
+        return Waiting(
+            reason=f"after a rate limit calls go out {most}", seconds=0.0, since=time.time(), calls=len(self._queue) + 1
+        )
 
     def _flow(self) -> None:
         """Calls wait no longer."""

@@ -53,6 +53,7 @@ class LocalModel:
     """
 
     interface: Literal["chat", "tokens"] = "tokens"
+    provider = "rao"
     engine: Engine
     """Set by the subclass."""
 

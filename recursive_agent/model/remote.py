@@ -16,6 +16,7 @@ from .dialect import Trouble
 from .endpoint import Endpoint
 from .failures import Failure, Rejected, explain
 from .gate import Gate, Listeners
+from .providers import provider_of
 from .retry import Exhausted, Retries
 from .stream import assemble
 from .wire import Wire
@@ -54,6 +55,11 @@ class RemoteModel:
     def secrets(self) -> tuple[str, ...]:
         """Texts that must not enter a trace."""
         return self.endpoint.secrets
+
+    @property
+    def provider(self) -> str:
+        """Whose the endpoint is."""
+        return provider_of(self.endpoint.base_url)
 
     @property
     def gate(self) -> Gate:

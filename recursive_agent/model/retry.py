@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +17,9 @@ from typing import Generic, TypeVar
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from .base import OnLost
+from .base import OnLost, Waiting
 from .failures import Failure
-from .gate import Gate
+from .gate import Gate, tell_caller
 from .waits import retry_after
 
 __all__ = ["Answered", "Exhausted", "Retries", "call_with_retries", "retry_after"]
@@ -106,6 +107,8 @@ async def call_with_retries(
     async def counted() -> T:
         nonlocal attempts, unconfirmed
         turned_away: float | None = None
+        if attempts:
+            tell_caller(None)
         while True:
             entered = await gate.enter(again=turned_away is not None)
             attempts += 1
@@ -133,6 +136,8 @@ async def call_with_retries(
         failure = _failure(state)
         if failure.lost and on_lost is not None:
             await on_lost(_cost(failure, bound))
+        pause = 0.0 if state.next_action is None else state.next_action.sleep
+        tell_caller(Waiting(reason=failure.reason, seconds=pause, since=time.time(), calls=1, throttled=False))
 
     retrying = AsyncRetrying(
         sleep=anyio.sleep,

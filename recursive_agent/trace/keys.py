@@ -12,13 +12,14 @@ from .values import pack, to_json
 
 def call_key(redactor: Redactor, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Key of a call: equal for the call that an agent makes and the one that a trace holds, from which secrets are gone."""
-    return _digest(redactor, [name, list(args), dict(kwargs)])
+    return digest(redactor, [name, list(args), dict(kwargs)])
 
 
 def launch_key(redactor: Redactor, goal: str, context: Any, returns: Any, settings: Mapping[str, Any]) -> bytes:
     """Key of a launch: goal, inputs, the type asked for, and the settings of the child."""
-    return _digest(redactor, ["", goal, context, returns, dict(settings)])
+    return digest(redactor, ["", goal, context, returns, dict(settings)])
 
 
-def _digest(redactor: Redactor, value: Any) -> bytes:
+def digest(redactor: Redactor, value: Any) -> bytes:
+    """Key of a value: equal for equal values, whatever process or run they are from."""
     return hashlib.blake2b(to_json(pack(value, redactor.text, redactor.data)), digest_size=16).digest()

@@ -29,6 +29,11 @@ class Redactor:
         self._needles = sorted(needles, key=len, reverse=True)
         self._byte_needles = [needle.encode("utf-8", "surrogatepass") for needle in self._needles]
 
+    @property
+    def empty(self) -> bool:
+        """Whether it has no secrets to look for."""
+        return not self._needles
+
     def text(self, text: str) -> str:
         """`text` without the secrets."""
         for needle in self._needles:

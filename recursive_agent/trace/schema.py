@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from ..messages import Message, ToolCall
-from ..status import Status
+from ..status import Activity, Status
 from ..usage import Usage
 
 SCHEMA_VERSION = 1
@@ -287,10 +287,16 @@ class ApprovalAnswered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Event):
-    """Calls of all agents wait for the endpoint (its rate limit). It is shown during a run, and never in a trace."""
+    """What an agent waits for now, or (`node` is None) that calls of all agents wait for the endpoint, its rate limit.
+
+    It is shown during a run, and never in a trace. The latest one of an agent holds until its next ModelCalled or NodeEnded.
+    """
 
     kind: ClassVar[str] = "waiting"
     reason: str | None
-    """The message of the endpoint; None when calls continue."""
+    """For what, in words: the message of the endpoint, say. None when the waiting is over."""
     seconds: float | None = None
     """Length of the wait, if it is known."""
+    node: str | None = None
+    activity: Activity = Activity.RATE_LIMIT
+    """What the agent waits for; `MODEL` when its call has left."""

@@ -171,11 +171,11 @@ def read_events(path: str | Path) -> Iterator[Event]:
 
 def _decoded(path: str | Path, decoder: Decoder) -> Iterator[Event]:
     for number, line, whole in _lines(path):
-        if not whole and not _is_json(line):  # torn by the death of its writer
+        if not whole and not is_json(line):  # torn by the death of its writer
             return
         try:
             if number == 1:
-                _check_first(line)
+                check_first(line)
             event = decoder.decode(line)
         except TraceError as error:
             raise TraceError(f"{path}, line {number}: {error}") from error
@@ -235,8 +235,9 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes, bool]]:
         raise TraceError(f"{str(path)!r}: the trace cannot be read ({error})") from error
 
 
-def _check_first(line: bytes) -> None:
-    first = json.loads(line) if _is_json(line) else None
+def check_first(line: bytes) -> None:
+    """Raises TraceError where the first line of a file is none of a trace that this version reads."""
+    first = json.loads(line) if is_json(line) else None
     if not isinstance(first, dict) or "schema_version" not in first:
         raise TraceError("not a trace of rao: its first line does not give a schema_version")
     check_version(first)
@@ -254,11 +255,11 @@ def _mend(fd: int, path: str | Path) -> int:
     while keep and b"\n" not in head:
         head += os.pread(fd, _CHUNK, len(head))
     try:
-        _check_first(head.partition(b"\n")[0] if keep else b"")
+        check_first(head.partition(b"\n")[0] if keep else b"")
     except TraceError as error:
         raise TraceError(f"{path}, line 1: {error}") from error
     if keep < size:
-        if not _is_json(os.pread(fd, size - keep, keep)):
+        if not is_json(os.pread(fd, size - keep, keep)):
             os.ftruncate(fd, keep)
             return keep
         _write_all(fd, b"\n")  # whole but for its newline
@@ -266,7 +267,8 @@ def _mend(fd: int, path: str | Path) -> int:
     return size
 
 
-def _is_json(line: bytes) -> bool:
+def is_json(line: bytes) -> bool:
+    """Whether a line is whole but for its newline."""
     try:
         json.loads(line)
     except (ValueError, RecursionError, MemoryError):

@@ -89,6 +89,10 @@ class ExecutionTree:
         """What the caller did to the run while it went on, in order."""
         self.approvals: list[ApprovalAnswered] = []
         """The answers about calls that waited for approval, in order."""
+        self.asked: dict[str, list[ApprovalAsked]] = {}
+        """The calls that wait for approval now, by node."""
+        self.waits: dict[str | None, Waiting] = {}
+        """During a run, what agents wait for now, by node; under None, that all calls wait for the endpoint."""
         self._clock = Clock(start.time)
 
     def __repr__(self) -> str:
@@ -217,6 +221,7 @@ class ExecutionTree:
                 node = self._node(event.node, event)
                 node.step(event.step).take(event)
                 node.usage += event.usage
+                self.waits.pop(event.node, None)
             case HostCalled():
                 self._node(event.node, event).step(event.step).calls.append(event)
             case CellRan():
@@ -227,6 +232,7 @@ class ExecutionTree:
                 node = self._node(event.node, event)
                 node.status, node.result, node.reason = event.status, event.result, event.reason
                 node.usage, node.ended = event.usage, event.time
+                self._waits_no_more(node)
                 if node.parent is None and node.finished:
                     self.open_question = None
             case Steered():
@@ -235,10 +241,15 @@ class ExecutionTree:
                 self.steered.append(event)
             case ApprovalAsked():
                 self._node(event.node, event)
+                self.asked.setdefault(event.node, []).append(event)
             case ApprovalAnswered():
                 self._node(event.node, event)
                 self.approvals.append(event)
+                left = [asked for asked in self.asked.pop(event.node, []) if asked.call != event.call]
+                if left:
+                    self.asked[event.node] = left
             case RunEnded():
+                self.waits.clear()
                 self.ended, self.incomplete = event.time, event.incomplete
                 if any(node.score_status is not None for node in self.nodes.values()):
                     return  # the run ended when scoring began; what scores waited for, a judge say, is none of its time
@@ -251,8 +262,14 @@ class ExecutionTree:
                 if event.question is not None:
                     self.open_question = self.last_question = self.ask(event.question, event.returns)
             case NodeResumed():
-                self._node(event.node, event).resume(event.step, event.redo)
+                node = self._node(event.node, event)
+                node.resume(event.step, event.redo)
+                self._waits_no_more(node)
             case Waiting():
+                if event.reason is None:
+                    self.waits.pop(event.node, None)
+                else:
+                    self.waits[event.node] = event
                 return
             case Scored():
                 node = self._node(event.node, event)
@@ -292,6 +309,10 @@ class ExecutionTree:
             # Those launched together may start in any order; their numbers are the order of the launches.
             insort(self._node(event.parent, event).children, node, key=_launch_number)
         self.nodes[event.node] = node
+
+    def _waits_no_more(self, node: Node) -> None:
+        self.waits.pop(node.id, None)
+        self.asked.pop(node.id, None)
 
     def _node(self, name: str, event: Event) -> Node:
         try:

@@ -16,7 +16,7 @@ from .command import run_here
         ("run x --bogus", "there is no option --bogus (see: rao run --help)"),
         (
             "run x --modle m",
-            "there is no option --modle; did you mean --demo, --model, --models? (see: rao run --help)",
+            "there is no option --modle; did you mean --model, --models, --otel? (see: rao run --help)",
         ),
         ("run x --max-depth deep", "--max-depth must be a whole number (see: rao run --help)"),
         ("run x --max-depth -1", "--max-depth must be at least 0: -1"),
@@ -33,7 +33,7 @@ from .command import run_here
         ("frobnicate", "there is no command frobnicate (see: rao --help)"),
         ("trace shwo", "there is no command shwo; did you mean show? (see: rao trace --help)"),
         ("plot", "is missing (see: rao plot --help)"),
-        ("plot runs/a", "the option --out is missing (see: rao plot --help)"),
+        ("plot runs/a", "say what to make: --out DIR for charts, --page FILE for a page, or --view to look at it"),
         ("eval textcraft --tasks 0", "--tasks must be at least 1 (see: rao eval --help)"),
         ("serve policy --engine llama", "--engine must be vllm or embedded, not 'llama'"),
         ("serve policy --port http", "--port must be a whole number"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -27,7 +27,8 @@ from .requests import AgentChatRequest, AgentResponsesRequest
 from .responses import AgentResponse, ResponseEvent, ResponsesAnswer
 from .runs import RUN_HEADER, Ended, MakeApprove, Prepare, Run, Runs
 from .steer import add_steering
-from .traces import add_traces
+from .traces import Traces, add_traces
+from .views import add_views
 
 __all__ = ["RUN_HEADER", "Prepare", "agent_app"]
 
@@ -54,6 +55,7 @@ def agent_app(
     prepare: Prepare | None = None,
     upstream: Endpoint | None = None,
     approve: MakeApprove | None = None,
+    mcp: bool = False,
 ) -> FastAPI:
     """The application that serves `agent` as the model `NAME-agent` (`name` defaults to that of the agent's model).
 
@@ -61,13 +63,14 @@ def agent_app(
     agent is opened when the server starts and shared by all requests; what it writes to its `trace_dir` is served as
     /v1/traces. With `upstream` the model itself is there too, under NAME. `prepare` (see there) makes an agent for each
     goal, where tools and scorer depend on it. `approve` says which calls wait until a client approves them:
-    `partial(Approve, tools=[...], launches=True, timeout=3600)`.
+    `partial(Approve, tools=[...], launches=True, timeout=3600)`. With `mcp` the agent is a tool of MCP clients too, at /mcp.
     """
     name = name or agent.model_name
     served = f"{name}-agent"
     raw = None if upstream is None else RawModel(upstream)
     known = [served] if raw is None else [served, name]
     created = now()
+    mcp_sessions: AbstractAsyncContextManager[None] | None = None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -75,6 +78,8 @@ def agent_app(
             await stack.enter_async_context(agent)
             if raw is not None:
                 await stack.enter_async_context(raw)
+            if mcp_sessions is not None:
+                await stack.enter_async_context(mcp_sessions)
             yield
 
     app = make_app(f"rao agent: {name}", settings, lifespan=lifespan)
@@ -104,7 +109,7 @@ def agent_app(
         if model is not None:
             return model.relay(_CHAT, body, gate)
         asked = _validated(AgentChatRequest, body)
-        run, answer = runs.begin(chat_order(asked)), ChatAnswer(served)
+        run, answer = runs.begin(chat_order(asked), request.headers), ChatAnswer(served)
         if asked.stream:
             return _stream(run, answer.events(run, usage=asked.wants_usage), gate=gate)
         return await answered(request, run, answer.whole)
@@ -116,7 +121,7 @@ def agent_app(
         if model is not None:
             return model.relay(_RESPONSES, body, gate)
         asked = _validated(AgentResponsesRequest, body)
-        run, answer = runs.begin(responses_order(asked)), ResponsesAnswer(asked, served)
+        run, answer = runs.begin(responses_order(asked), request.headers), ResponsesAnswer(asked, served)
         if asked.stream:
             return _stream(run, answer.events(run), gate=gate, failed=answer.failed)
         return await answered(request, run, answer.whole)
@@ -138,7 +143,14 @@ def agent_app(
         return await card(model)
 
     add_traces(app, agent.trace_dir)
+    add_views(app, agent.trace_dir)
     add_steering(app, runs)
+    if mcp:
+        from .mcp import agent_server
+        from .mcp_http import add_mcp
+
+        traces = Traces(agent.trace_dir)
+        mcp_sessions = add_mcp(app, agent_server(name, runs, gate, traces=traces, goal_only=prepare is not None))
     readers: dict[str, type[BaseModel] | None] = {_CHAT: AgentChatRequest, _RESPONSES: AgentResponsesRequest}
     if raw is not None:
         for path in _OF_THE_MODEL:

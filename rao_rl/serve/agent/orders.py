@@ -145,7 +145,11 @@ def _returns(
         return None
     if isinstance(shape, JsonFormat):
         return {"type": "object"}
-    schema = (shape.json_schema if isinstance(shape, JsonSchemaFormat) else shape).schema_ or {}
+    return check_schema((shape.json_schema if isinstance(shape, JsonSchemaFormat) else shape).schema_ or {}, names)
+
+
+def check_schema(schema: Mapping[str, Any], names: Names) -> Mapping[str, Any]:
+    """The schema that a result must fit. Raises ApiError 400 where it is none."""
     if len(to_json(schema)) > _SCHEMA_BYTES:
         raise ApiError(400, f"The schema has more than {_SCHEMA_BYTES:,} bytes.", param=names.returns)
     try:

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from recursive_agent import Agent, Approve, Approver, Limits, Result, Stream, Usage
 from recursive_agent.errors import BadRequest, ConfigurationError, ModelError, SandboxError
 from recursive_agent.launch import partial_of
+from recursive_agent.trace.observer import INCOMING
 from recursive_agent.trace.schema import Event, ModelCalled, NodeEnded, NodeStarted, RunStarted
 
 from ..http.errors import ApiError
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 RUN_HEADER = "x-rao-run"
 """Names the run of an answer, as in `GET /v1/traces/{run}`."""
 
+_PRIVATE = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Headers that tools need not see."""
 _GOAL = 1_000
 """Characters of an agent's goal that the list of runs shows."""
 MakeApprove = Callable[[Approver], Approve]
@@ -103,8 +106,11 @@ class Runs:
         self._prepare = prepare
         self.metrics = _Metrics(registry)
 
-    def begin(self, order: Order) -> Run:
-        """A run that has not started yet. Raises ApiError 400 for what this agent cannot do."""
+    def begin(self, order: Order, headers: Mapping[str, str] | None = None) -> Run:
+        """A run that has not started yet; `headers` are those of its request.
+
+        Raises ApiError 400 for what this agent cannot do.
+        """
         agent, arguments = self._agent, {"context": order.full_context, "returns": order.returns}
         if self._prepare is not None:
             _only_a_goal(order)
@@ -130,7 +136,7 @@ class Runs:
             )
         except ConfigurationError as error:
             raise ApiError(400, str(error), param="limits") from None
-        return Run(agent, order, {"seed": order.seed, **arguments}, self.metrics, self.live, pending)
+        return Run(agent, order, {"seed": order.seed, **arguments}, self.metrics, self.live, pending, headers)
 
 
 class Run:
@@ -144,12 +150,14 @@ class Run:
         metrics: _Metrics,
         live: dict[str, Run],
         pending: PendingCalls,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._agent = agent
         self._order = order
         self._arguments = arguments
         self._metrics = metrics
         self._live = live
+        self._headers = {name: value for name, value in (headers or {}).items() if name.lower() not in _PRIVATE}
         self._stream: Stream | None = None
         self.pending = pending
         """Its calls that wait for approval."""
@@ -182,7 +190,12 @@ class Run:
         async with AsyncExitStack() as stack:
             stack.callback(lambda: self._metrics.ended(status))
             self._metrics.active.inc()
-            stream = await stack.enter_async_context(self._agent.stream(self._order.full_goal, **self._arguments))
+            stream = self._agent.stream(self._order.full_goal, **self._arguments)
+            incoming = INCOMING.set(self._headers)  # the run is a task of its own, which begins in this context
+            try:
+                await stack.enter_async_context(stream)
+            finally:
+                INCOMING.reset(incoming)
             self._stream = stream
             stack.callback(lambda: self._live.pop(self.id or "", None))
             try:

@@ -20,6 +20,8 @@ from .settings import ServerSettings, is_loopback
 
 OPEN_PATHS = frozenset({"/health"})
 """Asked without a key."""
+SIGNED = "/view/"
+"""Beginning of the paths that are asked without a key, because they hold a signature of the server, which the route checks."""
 _WATCHED_PATHS = frozenset({"/health", "/metrics"})
 """Answered while the server drains, too."""
 _RETRY_AFTER = 5
@@ -159,13 +161,13 @@ class KeyMiddleware:
         """Answer a request."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             headers = Headers(scope=scope)
-            refusal = self._refusal(headers)
+            refusal = self._refusal(headers, signed=scope["path"].startswith(SIGNED))
             if refusal is not None:
                 await refusal.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> ApiError | None:
+    def _refusal(self, headers: Headers, *, signed: bool) -> ApiError | None:
         if not self._keys:
             host = headers.get("host", "")
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -175,6 +177,8 @@ class KeyMiddleware:
                     "Without an API key this server answers only under localhost or a loopback address; to reach it under "
                     "another name, or through a proxy that passes one on, start it with a key.",
                 )
+            return None
+        if signed:
             return None
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         key = sent.strip().encode("latin-1") if scheme.lower() == "bearer" else b""

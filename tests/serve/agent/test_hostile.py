@@ -58,7 +58,7 @@ OPERATIONS = [
         ("GET", "/v1/models"),
         ("GET", "/v1/models/{model}"),
     ),
-    *(("GET", "/v1/traces/{run}"), ("GET", "/health"), ("GET", "/metrics")),
+    *(("GET", "/v1/traces/{run}"), ("GET", "/v1/runs/{run}/view"), ("GET", "/health"), ("GET", "/metrics")),
     *(("GET", f"/v1/runs{rest}") for rest in ("", "/{run}", "/{run}/approvals")),
     *(
         ("POST", f"/v1/runs/{{run}}/{rest}")
