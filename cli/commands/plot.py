@@ -12,6 +12,7 @@ import typer
 from recursive_agent.errors import ConfigurationError
 
 from ..extras import needs
+from ..live_page import check_view_port, port_option
 from ..messages import say
 from ..training_view import TrainingView, write_page
 
@@ -37,16 +38,7 @@ def plot(
     view: Annotated[
         bool, typer.Option("--view", metavar="", help="Show that page in the browser; it follows runs that go on.")
     ] = False,
-    view_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            metavar="PORT",
-            help="Port of the page of --view. Default: a free one.",
-            show_default=False,
-        ),
-    ] = None,
+    view_port: Annotated[int | None, port_option()] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,8 +66,7 @@ def plot(
         raise ConfigurationError(
             "say what to make: --out DIR for charts, --page FILE for a page, or --view to look at it"
         )
-    if view_port is not None and not view:
-        raise ConfigurationError("--view-port is the port of the page of --view: add --view, or leave it out")
+    check_view_port(view_port, view=view)
     if out is not None:
         _draw(metrics, label or [], metric or [], out)
     # A label for each run names it on the page; one for all makes them seeds of one chart.

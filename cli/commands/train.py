@@ -24,6 +24,7 @@ from ..environments import EnvSetOption, Opened, open_environment
 from ..extras import needs
 from ..isolation import parse_require
 from ..judging import JudgeOption, JudgeUrlOption
+from ..live_page import check_view_port, port_option
 from ..messages import say
 from ..settings import listing, parse
 from ..tasks import held_out_split, select_tasks
@@ -167,17 +168,7 @@ def train(
             rich_help_panel=_WATCHING,
         ),
     ] = False,
-    view_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            metavar="PORT",
-            help="Port of the page of --view. Default: a free one.",
-            rich_help_panel=_WATCHING,
-            show_default=False,
-        ),
-    ] = None,
+    view_port: Annotated[int | None, port_option(_WATCHING)] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -245,8 +236,7 @@ def train(
         raise ConfigurationError("say what to train on: give either a folder of traces or --env ENV, not both")
     if model is None and (objective == "rao" or traces is not None):
         raise ConfigurationError("name the model to start from: --model DIR")
-    if view_port is not None and not view:
-        raise ConfigurationError("--view-port is the port of the page of --view: add --view, or leave it out")
+    check_view_port(view_port, view=view)
     chosen = parse(set_ or (), defaults)
     watching = TrainingView([out], port=view_port) if view else nullcontext()
     check_applies(context, chosen, defaults, set_ or (), kind_of(objective, online=online, traces=traces is not None))

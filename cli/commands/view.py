@@ -110,16 +110,20 @@ def view(
     place = trace if trace is not None else trace_dir()
     if trace is None and not place.exists():
         raise ConfigurationError(f"there is no folder {place}: name a trace or a folder (`rao trace view TRACE`)")
-    if other is None and _is_training(place):
-        _training_page(place, out, port, serve=serve, no_open=no_open)
-        return
+    is_training = other is None and _is_training(place)
+    if is_training and (training or settings or policy):
+        raise ConfigurationError(
+            f"{place} is a training run, whose page has no credit: leave out --training, --set and --policy, or name its traces"
+        )
     if serve:
         _check_serve(other, out, training, settings, policy)
-        _serve(place if place.is_dir() else find_trace(place, trace_dir()), port or 0, no_open=no_open)
+        _serve(place, port or 0, is_training=is_training, no_open=no_open)
         return
     if port is not None:
         raise ConfigurationError("--port is the port of --serve: add --serve, or leave it out")
-    if other is not None:
+    if is_training:
+        data, runs, beside = _training_run(place)
+    elif other is not None:
         data, runs, beside = _compared(place, other)
     elif place.is_dir():
         data, runs, beside = _folder(place, training, settings, policy)
@@ -133,25 +137,6 @@ def _is_training(place: Path) -> bool:
     from rao_rl.evaluation.training_page import is_run
 
     return place.is_dir() and is_run(place)
-
-
-def _training_page(place: Path, out: Path | None, port: int | None, *, serve: bool, no_open: bool) -> None:
-    """The page of a training run: its figures and alarms."""
-    from ..training_view import TrainingView, write_page
-
-    if serve:
-        if out is not None:
-            raise ConfigurationError(
-                "--out takes the page as a file, which --serve does not make: leave one of them out"
-            )
-        with TrainingView([place], port=port) as page:
-            page.wait()
-        return
-    path = out or place / f"{place.resolve().name}{_SUFFIX}"
-    write_page([place], path)
-    print(path)
-    if not no_open:
-        open_browser(path.resolve().as_uri())
 
 
 _Page = tuple[dict[str, Any], list[tuple[str, str]], Path]
@@ -169,6 +154,14 @@ def _run(path: Path, training: Path | None, settings: list[str] | None, policy: 
         credit = credit_of(attempts_beside(file), _training(path, training, settings, policy)).get(path, {})
     run = run_data(tree, file=str(path), state=file.state.value, credit=credit)
     return page_data(_title(tree), runs=[run]), [], path.with_suffix(_SUFFIX)
+
+
+def _training_run(place: Path) -> _Page:
+    from rao_rl.evaluation.training_page import training_data
+    from recursive_agent.viewer.payload import page_data
+
+    training = training_data([place])
+    return page_data(training["title"], kind="training", training=training), [], place / f"training{_SUFFIX}"
 
 
 def _compared(left: Path, right: Path) -> _Page:
@@ -279,10 +272,15 @@ def _check_serve(*unused: object) -> None:
         raise ConfigurationError(f"--serve takes no {' and no '.join(wrong)}: leave it out, or leave out --serve")
 
 
-def _serve(place: Path, port: int, *, no_open: bool) -> None:
+def _serve(place: Path, port: int, *, is_training: bool, no_open: bool) -> None:
     from recursive_agent.viewer.server import ViewServer
 
-    with ViewServer(place, port=port) as server:
+    shown: Any = place if place.is_dir() else find_trace(place, trace_dir())
+    if is_training:
+        from rao_rl.evaluation.training_site import TrainingSite
+
+        shown = TrainingSite([place])
+    with ViewServer(shown, port=port) as server:
         print(server.url, flush=True)
         say("the page follows what is written; press Ctrl-C to end")
         if not no_open:

@@ -204,10 +204,8 @@ def _(seen: Observed) -> Iterator[str]:
         if missing := theirs.keys() - ours.keys():
             yield f"recorded and not live: {[theirs[each][0] for each in missing]}"
         for each in theirs.keys() & ours.keys():
-            # What never came to an end has no start in a record. A live cell begins with a call that came before it.
-            early = theirs[each][0] == "execute_tool python" and ours[each][4][0] < theirs[each][4][0]
-            same = (*ours[each][:4], theirs[each][4], *ours[each][5:]) if early else ours[each]
-            if theirs[each] != same and theirs[each][5][1] != "cancelled":
+            # What never came to an end has no start in a record.
+            if theirs[each] != ours[each] and theirs[each][5][1] != "cancelled":
                 yield f"live {ours[each]!r:.2000} and recorded {theirs[each]!r:.2000}"
 
 

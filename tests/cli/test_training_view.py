@@ -44,6 +44,18 @@ def test_a_page_of_runs_is_one_file_that_needs_nothing_else(
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', page)
 
 
+def test_trace_view_shows_the_folder_of_a_training_run(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(monkeypatch, capsys, "trace", "view", "a") == (0, "a/training.view.html\n", "")
+    page = Path("a/training.view.html")
+    assert [run["label"] for run in data_of(page.read_text())["runs"]] == ["a"]  # type: ignore[attr-defined]
+    assert page.stat().st_mode & 0o777 == 0o600
+    code, out, err = run_here(monkeypatch, capsys, "trace", "view", "a", "--out", "-")
+    assert (code, err) == (0, "")
+    assert out == page.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -55,6 +67,9 @@ def test_a_page_of_runs_is_one_file_that_needs_nothing_else(
         ),
         (["plot", "nowhere", "--view"], "nowhere is not the folder of a training run: there is no such folder"),
         (["plot", "a", "--page", "a"], "a cannot be written"),
+        (["trace", "view", "a", "--set", "credit.baseline=goal"], "a is a training run, whose page has no credit"),
+        (["trace", "view", "a", "--port", "1"], "--port is the port of --serve"),
+        (["trace", "view", "a", "--serve", "--out", "t.html"], "--serve takes no --out"),
         (["train", "a", "--model", "m", "--out", "o", "--view-port", "1"], "--view-port is the port of the page of"),
         (
             ["train", "a", "--model", "m", "--out", "o", "--report-to", "none", "--set", "update.report_to=wandb"],

@@ -34,7 +34,7 @@ class Traces:
 
     async def find(self, run: str) -> Path | None:
         """The file of a run."""
-        return None if self._directory is None else await anyio.to_thread.run_sync(find_run, self._directory, run)
+        return None if self._directory is None else await anyio.to_thread.run_sync(_find, self._directory, run)
 
     async def text(self, run: str) -> str | None:
         """What the file of a run holds, as far as the run has come."""
@@ -44,6 +44,7 @@ class Traces:
 
 def add_traces(app: FastAPI, directory: Path | None) -> None:
     """Serve the trace files of `directory` (None: no traces are kept) as /v1/traces/{run}."""
+    traces = Traces(directory)
 
     @app.get(
         "/v1/traces/{run}",
@@ -57,15 +58,15 @@ def add_traces(app: FastAPI, directory: Path | None) -> None:
     )
     async def trace(run: Annotated[str, PathParameter(json_schema_extra={"pattern": ID})]) -> StreamingResponse:
         """The trace of a run; `rao trace show` reads it. Whoever has a key may read every trace."""
-        if directory is None:
+        if not traces.kept:
             raise ApiError(404, "This server keeps no traces.", code="no_traces")
-        found = await anyio.to_thread.run_sync(find_run, directory, run)
+        found = await traces.find(run)
         if found is None:
             raise ApiError(404, "There is no such run.", param="run", code="run_not_found")
         return StreamingResponse(_pieces(found), media_type="application/x-ndjson")
 
 
-def find_run(directory: Path, run: str) -> Path | None:
+def _find(directory: Path, run: str) -> Path | None:
     """The trace of the run with this id."""
     # An id comes from outside: nothing but hexadecimal digits may become part of a pattern, or of a path.
     if re.fullmatch(ID, run) is None or run.endswith("\n"):

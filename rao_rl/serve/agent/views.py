@@ -24,7 +24,7 @@ from ..http.errors import ApiError
 from ..http.streams import EventStream
 from ..http.traffic import SIGNED
 from .links import Links
-from .traces import ID, find_run
+from .traces import ID, Traces
 
 _STREAMS = 64
 """Pages that may follow runs at once."""
@@ -79,14 +79,14 @@ class _Views:
 
 def add_views(app: FastAPI, directory: Path | None) -> None:
     """Serve a page for each run whose trace is in `directory` (None: no traces are kept)."""
-    links, views = Links(), _Views()
+    links, views, traces = Links(), _Views(), Traces(directory)
     limiter = anyio.CapacityLimiter(_THREADS)
     traffic = app.state.traffic
 
     async def trace_of(run: str) -> Path:
-        if directory is None:
+        if not traces.kept:
             raise ApiError(404, "This server keeps no traces, so its runs cannot be shown.", code="no_traces")
-        found = await anyio.to_thread.run_sync(find_run, directory, run)
+        found = await traces.find(run)
         if found is None:
             raise ApiError(404, "There is no such run.", param="run", code="run_not_found")
         return found

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from ..._version import __version__
 from ...errors import TraceError
-from ..schema import Event, RunResumed, Scored
+from ..schema import Event, HostCalled, RunResumed, Scored
 from ..store import read_events
 from ..tree import TreeBuilder
 from . import names
@@ -32,7 +32,7 @@ def spans_of(events: Iterable[Event], content: Content | None = None) -> list[Sp
     """All spans of a recorded run, each after its children. Raises TraceError for events that form no run."""
     events = list(events)
     scores = {event.node: event.score for event in events if isinstance(event, Scored) and event.score is not None}
-    mapper, builder = SpanMapper(content or Content(False), scores), TreeBuilder()
+    mapper, builder = SpanMapper(content or Content(False), scores, _first_calls(events)), TreeBuilder()
     spans: list[SpanData] = []
     for event in events:
         if isinstance(event, RunResumed) and builder.tree is not None:
@@ -40,6 +40,19 @@ def spans_of(events: Iterable[Event], content: Content | None = None) -> list[Sp
         builder.add(event)
         spans += mapper.add(event)
     return [*spans, *mapper.close(builder.tree)]
+
+
+def _first_calls(events: Iterable[Event]) -> dict[tuple[int, str, int], float]:
+    """When the first call of each step began, by segment, agent and step."""
+    found: dict[tuple[int, str, int], float] = {}
+    segment = 0
+    for event in events:
+        if isinstance(event, RunResumed):
+            segment += 1
+        elif isinstance(event, HostCalled):
+            place = (segment, event.node, event.step)
+            found[place] = min(event.started, found.get(place, event.started))
+    return found
 
 
 def export_trace(

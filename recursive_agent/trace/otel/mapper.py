@@ -10,9 +10,9 @@
 A *segment* is what one process did of a run: a run that is resumed has one for each resumption, with a trace of its own
 that links to the one before. Each segment has one root, and every parent is in its segment.
 
-A span lies within its parent in time, but for these: a call of a task that an earlier cell left behind may begin before the
-cell that it is counted to (live, the cell's span then begins with it), a call that its cell did not await may outlast it, and a
-sub-agent that others wait for as well (`share_identical`) may outlast the agent that launched it.
+A span lies within its parent in time, but for these: a call that its cell did not await may outlast the cell, and a
+sub-agent that others wait for as well (`share_identical`) may outlast the agent that launched it. The span of a cell begins
+with its first call, where a task that an earlier cell left behind calls before the cell does.
 
 What never ended in the record (the process was killed, the agent was cancelled in the middle of a cell) ends with its
 agent, as an error.
@@ -94,13 +94,20 @@ class SpanMapper:
     """Takes the events of one run in order, and gives the spans that they end.
 
     `scores` are the known scores by agent, where the run is over; a live run learns them when its agents' spans have ended, so
-    that the root has them as events.
+    that the root has them as events. `first_calls` tells of a recorded run when the first call of each step began, by segment,
+    agent and step: a task that an earlier cell left behind may call before the cell begins, and be recorded after its end.
     """
 
-    def __init__(self, content: Content, scores: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        content: Content,
+        scores: Mapping[str, float] | None = None,
+        first_calls: Mapping[tuple[int, str, int], float] | None = None,
+    ) -> None:
         self.segment = 0
         self._content = content
         self._scores = scores or {}
+        self._first_calls = first_calls or {}
         self._about: About | None = None
         self._limits: Mapping[str, Any] = {}
         self._known: dict[str, NodeStarted] = {}
@@ -343,7 +350,8 @@ class SpanMapper:
         if agent is None:
             return []
         opened = self._open_cell(agent, event.step, self.wall(event.started))
-        started = min(opened.started, self.wall(event.started))
+        began = min(event.started, self._first_calls.get((self.segment, event.node, event.step), event.started))
+        started = min(opened.started, self.wall(began))
         attributes, path = of_cell(event, self._content), cell_path(event.node, event.step)
         return [self._finished(agent, path, started, self.wall(event.time), attributes, cell_error(event))]
 
