@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 from .agent import Agent
 from .approval import Approval, Approve, Approver, PendingCall
-from .checkpoint import CheckpointSettings
 from .compaction import Compaction
 from .errors import (
     AuthenticationFailed,
@@ -51,6 +50,7 @@ from .model import (
     Versioned,
     connect,
     resolve_endpoint,
+    resolve_endpoints,
 )
 from .model_choice import ModelChoice
 from .repl import (
@@ -98,20 +98,25 @@ from .trace.tree import ExecutionTree
 from .usage import Usage
 
 if TYPE_CHECKING:
+    from .checkpoint import CheckpointSettings
     from .model.capabilities import Capabilities, probe
     from .model.chat import ChatModel
     from .model.embedded import SHIPPED, EmbeddedModel
-    from .model.served import ServedCheckpoint
+    from .model.pool import PoolModel
+    from .model.served import ServedCheckpoint, served_checkpoint
     from .model.tokens import TokensModel
     from .trace.otel import OpenTelemetry
 
 _LAZY = {
     "Capabilities": "model.capabilities",
     "ChatModel": "model.chat",
+    "CheckpointSettings": "checkpoint",
     "EmbeddedModel": "model.embedded",
     "SHIPPED": "model.embedded",
     "OpenTelemetry": "trace.otel",
+    "PoolModel": "model.pool",
     "ServedCheckpoint": "model.served",
+    "served_checkpoint": "model.served",
     "TokensModel": "model.tokens",
     "probe": "model.capabilities",
 }
@@ -171,6 +176,7 @@ __all__ = [
     "Observer",
     "OpenTelemetry",
     "PendingCall",
+    "PoolModel",
     "Prices",
     "ProcessSandbox",
     "RaoError",
@@ -212,7 +218,9 @@ __all__ = [
     "make_sandbox",
     "probe",
     "resolve_endpoint",
+    "resolve_endpoints",
     "sandbox_names",
+    "served_checkpoint",
     "tool",
 ]
 

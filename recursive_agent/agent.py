@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from dataclasses import replace
@@ -19,7 +19,6 @@ from anyio.lowlevel import current_token
 
 from .approval import Approve, Approver, approve_for, check_approved
 from .background import Held
-from .checkpoint import ActionFormat, PromptStyle
 from .checks import check_prices, is_whole, of_kind, one_of, sampling_over, seconds
 from .compaction import Compaction
 from .errors import ConfigurationError, SandboxError
@@ -27,7 +26,7 @@ from .goal import Goal, SolveOptions, check_names, lists_options, read_options
 from .limits import Limits, Prices
 from .mcp.server import MCPServer
 from .mcp.servers import Connected, split_tools
-from .model import resolve_endpoint
+from .model import preload, resolve_endpoints
 from .model.base import Keyed, Model, Sampling, Trained
 from .model_choice import (
     Defaults,
@@ -35,10 +34,12 @@ from .model_choice import (
     OtherModel,
     at_endpoint,
     check_all_prices,
+    check_base_url,
     check_choice,
     read_models,
     read_rule,
     resolve,
+    secrets_of,
 )
 from .repl import UNSET, InProcessSandbox, ProcessSandbox, Require, Sandbox, Unset, make_sandbox
 from .repl.kernel import KERNEL_LAYERS, warning
@@ -51,6 +52,7 @@ from .run_config import Rule, RunConfig
 from .scoring import Scorer
 from .steering import Steering
 from .stream import Stream
+from .styles import ActionFormat, PromptStyle
 from .threads import call_in_thread, outside_the_loop
 from .tools import tool_set
 from .trace.events import events_of
@@ -72,7 +74,8 @@ class Agent:
         result = await agent.solve("…", context={"doc": text}, returns=list[str])
 
     `model` is a name at an OpenAI-compatible endpoint, or a `Model` object. `model`, `base_url` and `api_key` default to
-    RAO_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY. `prices` (per million tokens) are needed for `Limits.max_cost`.
+    RAO_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY. `base_url` may be a list of endpoints that serve the same model: see
+    `PoolModel` for how calls are spread over them. `prices` (per million tokens) are needed for `Limits.max_cost`.
     `context_limit` (tokens) makes each agent's context window smaller than the model's. One Agent may run many goals at
     the same time. Use `async with agent:` to keep the connection and the sandbox's helper process open between runs.
 
@@ -116,7 +119,7 @@ class Agent:
     def __init__(
         self,
         model: str | Model | None = None,
-        base_url: str | None = None,
+        base_url: str | Sequence[str] | None = None,
         api_key: str | None = None,
         *,
         tools: Iterable[Callable[..., Any] | MCPServer] = (),
@@ -165,7 +168,7 @@ class Agent:
         of_kind("limits", limits, Limits, "Limits(...)")
         of_kind("instructions", instructions, str, "text")
         of_kind("trace_dir", trace_dir, str | os.PathLike, "the path of a folder")
-        of_kind("base_url", base_url, str, "text")
+        check_base_url("base_url", base_url)
         of_kind("api_key", api_key, str, "text")
         of_kind("model", model, str | Model, "a name or a Model")
         self.limits = limits or Limits()
@@ -217,9 +220,9 @@ class Agent:
         self._require: Require | Unset = require
         self._model_object: Model | None = None
         if model is None or isinstance(model, str):
-            self._endpoint = resolve_endpoint(model, base_url, api_key)
+            self._endpoints = resolve_endpoints(model, base_url, api_key)
             self._interface: Literal["chat", "tokens"] = interface
-            self._secrets = self._endpoint.secrets
+            self._secrets = secrets_of(self._endpoints)
         else:
             self._model_object = model
             self._secrets = model.secrets if isinstance(model, Keyed) else ()
@@ -243,7 +246,7 @@ class Agent:
     @property
     def model_name(self) -> str:
         """The model's name."""
-        return self._endpoint.model if self._model_object is None else self._model_object.name
+        return self._endpoints[0].model if self._model_object is None else self._model_object.name
 
     def variant(
         self,
@@ -453,25 +456,35 @@ class Agent:
         return {**self.__dict__, "_held": None, "_holds": False}
 
     async def _open(self, stack: AsyncExitStack) -> _Opened:
-        if isinstance(self._sandbox, str):
-            sandbox = await stack.enter_async_context(make_sandbox(self._sandbox, require=self._require))
-            _warn_of(sandbox)
-        else:
-            sandbox = self._sandbox
+        sandbox = self._sandbox if isinstance(self._sandbox, Sandbox) else self._launched(self._sandbox, stack)
+        run, timeout = self.limits.timeout, self.request_timeout
+        model = self._model_object
+        if model is None:  # what it takes to import is imported while the sandbox's helper process starts
+            model = at_endpoint(self._endpoints, self._interface, self.sampling, timeout=timeout, run=run)
+            preload()
+        if sandbox is self._sandbox:
             if self._require == "kernel" and (missing := KERNEL_LAYERS - sandbox.enforced):
                 raise SandboxError(f"the sandbox given to this Agent does not enforce {', '.join(sorted(missing))}")
-        run, timeout = self.limits.timeout, self.request_timeout
+        else:
+            sandbox = await stack.enter_async_context(sandbox)
+            _warn_of(sandbox)
         others = {
             name: other.open(stack, changes=self._changes, timeout=timeout, run=run)
             for name, other in self._others.items()
         }
         servers = Connected()
         await servers.connect(stack, self.mcp_servers)
-        if self._model_object is not None:
-            return self._model_object, sandbox, others, servers
-        model = at_endpoint(self._endpoint, self._interface, self.sampling, timeout=timeout, run=run)
-        stack.push_async_callback(model.aclose)
+        if self._model_object is None:
+            stack.push_async_callback(model.aclose)
         return model, sandbox, others, servers
+
+    def _launched(self, name: str, stack: AsyncExitStack) -> Sandbox:
+        """The sandbox of that name, to be entered, whose helper process is starting. The stack ends that in any case."""
+        sandbox = make_sandbox(name, require=self._require)
+        if isinstance(sandbox, ProcessSandbox):
+            stack.push_async_exit(sandbox)
+            sandbox.launch()
+        return sandbox
 
     async def _solve(
         self,

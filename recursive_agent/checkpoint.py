@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeGuard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import ConfigurationError
+from .styles import ActionFormat, PromptStyle
 
 FILE_NAME = "agent.json"
 CONFIG = "config.json"
@@ -25,8 +26,6 @@ NEXT_TURN = "\n\nUser:"
 """What a model without a chat template may write after its answer, under the plain one; the answer ends there."""
 NO_LENGTH = 10**9
 """Tokenizers without a length of their own name one beyond this."""
-PromptStyle = Literal["rich", "minimal"]
-ActionFormat = Literal["fenced", "tags", "tool"]
 
 
 class EnvironmentSettings(BaseModel):

@@ -11,7 +11,7 @@ from .errors import ContextOverflow, ModelError
 from .launch import Launch
 from .limits import LimitReached, Reservation
 from .messages import Message
-from .model.base import Completion, Conversation, Restorable, Retractable, Waiting
+from .model.base import Bounded, Completion, Conversation, Restorable, Retractable, Waiting
 from .model.gate import own_waits
 from .status import Activity
 from .trace.observer import Work
@@ -19,6 +19,11 @@ from .trace.schema import STEP, ModelCalled
 from .tree import Tree
 from .usage import Usage
 from .wrap_up import WrapUp
+
+_SLACK = 16
+"""A prompt need not be counted where its bound is too high by no more than this part of the answer reserved with it, ..."""
+_AMPLE = 8
+"""... and where so many such calls could be paid for."""
 
 
 class ModelCalls:
@@ -71,8 +76,10 @@ class ModelCalls:
         """
         tree, conversation = self._tree, self._conversation
         config = tree.models.config(self._launch.model)
-        prompt = await conversation.prompt_tokens()
         answer = config.sampling.max_tokens if most is None else min(config.sampling.max_tokens, most)
+        prompt = self._prompt_bound(answer)
+        if prompt is None:
+            prompt = await conversation.prompt_tokens()
         if config.context_limit is not None:
             answer = min(answer, config.context_limit - prompt)
             if answer < 1:
@@ -133,10 +140,27 @@ class ModelCalls:
                 purpose=purpose,
                 restart=self._begun and not self._recorded,
                 train=train,
+                endpoint=completion.endpoint,
             )
         )
         self._recorded, self._begun = len(conversation.messages), True
         return completion
+
+    def _prompt_bound(self, answer: int) -> int | None:
+        """A bound of the next prompt that spares a question to the endpoint; None where a little too much may matter.
+
+        What it is too high by is reserved with the answer, which seldom has all the tokens that are reserved for it.
+        """
+        conversation, account = self._conversation, self._launch.account
+        config = self._tree.models.config(self._launch.model)
+        if config.context_limit is not None or self._wrap_up.knows_window or not isinstance(conversation, Bounded):
+            return None
+        if account.cost.limit is not None:
+            return None
+        if account.tokens.limit is None:
+            return conversation.prompt_bound(None)
+        bound = conversation.prompt_bound(answer // _SLACK)
+        return None if bound is None or account.tokens.free < _AMPLE * (bound + answer) else bound
 
     def _leaves(self) -> None:
         """Show that the model's answer is waited for now."""
@@ -164,6 +188,7 @@ class ModelCalls:
             logprobs=recorded.logprobs,
             attempts=recorded.attempts,
             reasoning=recorded.reasoning,
+            endpoint=recorded.endpoint,
         )
         conversation = self._conversation
         del conversation.messages[self._recorded :]  # how we would word it now

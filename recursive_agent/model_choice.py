@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from .checkpoint import ActionFormat, PromptStyle
 from .checks import is_whole, of_kind, one_of, sampling_over
 from .errors import ConfigurationError
 from .limits import Limits, Prices
-from .model import attempt_timeout, connect, resolve_endpoint
+from .model import attempt_timeout, connect, resolve_endpoints
 from .model.base import Keyed, Model, Sampling, Trained
 from .model.endpoint import Endpoint
 from .run_config import LaunchInfo, Rule, RunConfig
+from .styles import ActionFormat, PromptStyle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,8 @@ class ModelChoice:
 
     model: str | Model
     """A name at an OpenAI-compatible endpoint, or a `Model` object."""
-    base_url: str | None = None
-    """The endpoint; default: the agent's."""
+    base_url: str | Sequence[str] | None = None
+    """The endpoint, or several of one model; default: the agent's."""
     api_key: str | None = field(default=None, repr=False)
     prices: Mapping[str, float] | Prices | None = None
     """Per million tokens. `Limits.max_cost` needs the prices of every model."""
@@ -51,7 +51,7 @@ class ModelChoice:
 class Defaults:
     """What the agent's own settings say for models that do not say it."""
 
-    base_url: str | None
+    base_url: str | Sequence[str] | None
     api_key: str | None
     interface: Literal["chat", "tokens"]
     prompt_style: PromptStyle | None
@@ -64,7 +64,7 @@ class Defaults:
 class OtherModel:
     """A model beside the agent's own, ready to be opened."""
 
-    source: Endpoint | Model
+    source: tuple[Endpoint, ...] | Model
     interface: Literal["chat", "tokens"]
     prices: Prices | None
     sampling: Mapping[str, Any] | None
@@ -79,18 +79,20 @@ class OtherModel:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What traces must not contain."""
-        return self.source.secrets if isinstance(self.source, Endpoint | Keyed) else ()
+        if isinstance(self.source, tuple):
+            return secrets_of(self.source)
+        return self.source.secrets if isinstance(self.source, Keyed) else ()
 
     def sampling_under(self, changes: Mapping[str, Any]) -> Sampling:
         """How it samples, where the agent's own `sampling` is `changes`. Raises ConfigurationError."""
-        own = Sampling() if isinstance(self.source, Endpoint) else self.source.sampling
+        own = Sampling() if isinstance(self.source, tuple) else self.source.sampling
         return sampling_over(own, changes if self.sampling is None else self.sampling)
 
     def open(
         self, stack: AsyncExitStack, *, changes: Mapping[str, Any], timeout: float | None, run: float | None
     ) -> Model:
         """The model, closed with the stack if it was opened here."""
-        if not isinstance(self.source, Endpoint):
+        if not isinstance(self.source, tuple):
             return self.source
         model = at_endpoint(self.source, self.interface, self.sampling_under(changes), timeout=timeout, run=run)
         stack.push_async_callback(model.aclose)
@@ -116,8 +118,20 @@ class OtherModel:
         )
 
 
+def secrets_of(endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
+    """What traces must not contain."""
+    return tuple(dict.fromkeys(secret for endpoint in endpoints for secret in endpoint.secrets))
+
+
+def check_base_url(where: str, base_url: object) -> None:
+    """Raises ConfigurationError where it is neither text nor a list of texts."""
+    texts = [base_url] if base_url is None or isinstance(base_url, str) else base_url
+    if not isinstance(texts, Sequence) or not texts or not all(isinstance(text, str | None) for text in texts):
+        raise ConfigurationError(f"{where} must be text or a list of texts, not {base_url!r:.80}")
+
+
 def at_endpoint(
-    endpoint: Endpoint,
+    endpoints: tuple[Endpoint, ...],
     interface: Literal["chat", "tokens"],
     sampling: Sampling,
     *,
@@ -126,7 +140,7 @@ def at_endpoint(
 ) -> Model:
     """A connection for runs of at most `run` seconds; `timeout` (seconds) limits each request."""
     return connect(
-        endpoint,
+        endpoints,
         interface=interface,
         sampling=sampling,
         timeout=timeout or attempt_timeout(run),
@@ -154,8 +168,8 @@ def read_models(models: Mapping[str, Any] | None) -> dict[str, ModelChoice]:
 
 def check_choice(where: str, choice: ModelChoice) -> None:
     """Raises ConfigurationError for a setting of another kind."""
+    check_base_url(f"{where}.base_url", choice.base_url)
     for key, kind, meant in (
-        ("base_url", str, "text"),
         ("api_key", str, "text"),
         ("sampling", Mapping, "a mapping"),
         ("bare_code", bool, "True or False"),
@@ -184,12 +198,12 @@ def resolve(name: str, choice: ModelChoice, defaults: Defaults) -> OtherModel:
     style = choice.prompt_style or (settings.prompt_style if settings else defaults.prompt_style or "rich")
     written = choice.action_format or (settings.action_format if settings else defaults.action_format or "fenced")
     bare = defaults.bare_code if choice.bare_code is None else choice.bare_code
-    source: Endpoint | Model
+    source: tuple[Endpoint, ...] | Model
     if isinstance(choice.model, str):
         elsewhere = choice.base_url is not None and choice.base_url != defaults.base_url
         key = choice.api_key or (None if elsewhere else defaults.api_key)
         try:
-            source = resolve_endpoint(choice.model, choice.base_url or defaults.base_url, key)
+            source = resolve_endpoints(choice.model, choice.base_url or defaults.base_url, key)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error}") from None
     else:

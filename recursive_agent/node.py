@@ -21,6 +21,7 @@ from .observations import Observations, Turn, replies, status_line
 from .prompts import Situation, model_words
 from .repl.base import CellResult, CellStatus, HostCallError, HostFunction, Recording, Repl, ReplLimits, can_record
 from .replay import BeginAgain, NodeReplay
+from .run_config import RunConfig
 from .sizes import is_large
 from .status import Status
 from .steering import with_messages
@@ -48,6 +49,7 @@ class AgentNode:
         self._dialogue: Dialogue | None = None
         self._host_calls = HostCalls(tree, launch, self._run_child)
         config = self._config = tree.models.config(launch.model)
+        window = _window(config)
         offered = tree.models.offered
         # Specialists are held to what they were trained with: their code is run as it stands.
         self._supplies = None if config.prompt_style == "minimal" else Supplies([*config.tools, LAUNCH])
@@ -62,23 +64,11 @@ class AgentNode:
             max_depth=config.limits.max_depth,
             max_steps=launch.max_steps,
             instructions=config.instructions,
-            room=self._room(),
+            room=_least(window, launch.max_tokens, config.limits.max_tokens),
             models={name: model_words(each) for name, each in offered.items()},
             own_model=launch.model,
         )
-        self._wrap_up = WrapUp(tree, launch, None if config.compact is not None else self._window())
-
-    def _window(self) -> int | None:
-        """Tokens of the context window, as far as it is known."""
-        config = self._config
-        settings = config.model.settings if isinstance(config.model, Trained) else None
-        known = (None if settings is None else settings.context_length, config.context_limit)
-        return min((limit for limit in known if limit is not None), default=None)
-
-    def _room(self) -> int | None:
-        """Tokens that this agent may use at most, in one call or in all, as far as it is known."""
-        known = (self._window(), self.launch.max_tokens, self._config.limits.max_tokens)
-        return min((limit for limit in known if limit is not None), default=None)
+        self._wrap_up = WrapUp(tree, launch, None if config.compact is not None else window)
 
     @property
     def usage(self) -> Usage:
@@ -367,3 +357,13 @@ class AgentNode:
         message = f"{outcome.status.value}: {outcome.reason}"
         partial = partial_of(node.last_output, self.tree.record.nodes[launch.id].partial)
         raise HostCallError("SubagentError", message, status=outcome.status.value, partial=partial)
+
+
+def _window(config: RunConfig) -> int | None:
+    """Tokens of the context window, as far as it is known."""
+    settings = config.model.settings if isinstance(config.model, Trained) else None
+    return _least(None if settings is None else settings.context_length, config.context_limit)
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -11,9 +11,9 @@ from typing import Any
 
 from .actions import Action
 from .actions.fences import parsed
-from .checkpoint import PromptStyle
 from .model.base import Message, ToolCall
 from .repl.base import CellResult, CellStatus
+from .styles import PromptStyle
 from .type_words import type_words
 
 _MOST_HINTS = 2

@@ -7,6 +7,7 @@ so that none of them is imported. What has no such form is refused by name: its 
 from __future__ import annotations
 
 import io
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import fields, is_dataclass
@@ -18,9 +19,6 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
-
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 MOST_LEVELS = 100
 """Levels of nesting, as many as a message into a sandbox may have."""
@@ -83,8 +81,8 @@ class _Walk:
             return [self.plain(item, level + 1) for item in value]
         if isinstance(value, (set, frozenset)):
             return _sorted([self.plain(item, level + 1) for item in value])
-        if isinstance(value, BaseModel):
-            return self._converted(BaseModel.model_dump, value, level)
+        if (dump := _model_dump(value)) is not None:
+            return self._converted(dump, value, level)
         if not isinstance(value, type):
             names = _field_names(value)
             if names is not None:
@@ -97,12 +95,12 @@ class _Walk:
         if isinstance(value, _AS_TEXT):
             return str(value)
         if isinstance(value, (date, time, datetime, timedelta)):
-            return to_jsonable_python(value)
+            return _as_json(value)
         if isinstance(value, (complex, BaseException, type, io.IOBase)) or callable(value):
             return self._refused(value)
         try:
-            return to_jsonable_python(value)
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+            return _as_json(value)
+        except (ValueError, TypeError, RecursionError):  # pydantic's own error is a ValueError
             return self._refused(value)
 
     def _mapping(self, value: Mapping[Any, Any], level: int) -> dict[Any, Any]:
@@ -182,6 +180,21 @@ _SUBCLASSES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 """The value itself of a subclass, whatever methods of its own it has."""
 
 
+def _model_dump(value: Any) -> Callable[[Any], Any] | None:
+    """How a pydantic model becomes plain; None for other values, which all are where pydantic is not imported."""
+    if "pydantic" not in sys.modules:
+        return None
+    from pydantic import BaseModel
+
+    return BaseModel.model_dump if isinstance(value, BaseModel) else None
+
+
+def _as_json(value: Any) -> Any:
+    from pydantic_core import to_jsonable_python  # slow to import, and few need it
+
+    return to_jsonable_python(value)
+
+
 def _field_names(value: Any) -> list[str] | None:
     """The fields of a dataclass, of a class of attrs, of a struct of msgspec."""
     if is_dataclass(value):
@@ -205,7 +218,7 @@ def _foreign(value: Any) -> Callable[[Any], Any] | None:
         return _frame if hasattr(value, "columns") else _series
     if root == "pandas" and isinstance(value, (datetime, timedelta)):
         return lambda stamp: stamp.isoformat()
-    if isinstance(value, BaseModel | date | time | timedelta) or is_dataclass(value):
+    if isinstance(value, date | time | timedelta) or is_dataclass(value) or _model_dump(value) is not None:
         return None
     if hasattr(kind, "dtype") and hasattr(kind, "tolist"):
         return _array

@@ -6,11 +6,13 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .errors import ConfigurationError, described
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 T = TypeVar("T", bound=Callable[..., object])
 
@@ -54,7 +56,7 @@ class Plugins(Generic[T]):
 
     def names(self) -> list[str]:
         """Every name that `find` knows on this machine."""
-        return sorted({*self.built_in, *(point.name for point in metadata.entry_points(group=self.group))})
+        return sorted({*self.built_in, *(point.name for point in _entry_points(self.group))})
 
     def find(self, name: str) -> T:
         """The callable of a name, or of `module:name`, whose module it imports and so runs.
@@ -64,7 +66,7 @@ class Plugins(Generic[T]):
         """
         if name in self.built_in:
             return self.built_in[name]
-        points = {point.name: point for point in metadata.entry_points(group=self.group)}
+        points = {point.name: point for point in _entry_points(self.group)}
         if name in points:
             point = points[name]
             package = point.dist.name if point.dist is not None else point.module
@@ -88,6 +90,12 @@ class Plugins(Generic[T]):
                 f"the {self.kind} {name!r} is {found!r:.80}; it must be a class, or a function that returns {self.result}"
             )
         return found  # type: ignore[return-value]  # what it returns is checked when it is called
+
+
+def _entry_points(group: str) -> EntryPoints:
+    from importlib.metadata import entry_points  # slow to import, and parts of this project need none
+
+    return entry_points(group=group)
 
 
 def load_reference(reference: str, form: str) -> object:

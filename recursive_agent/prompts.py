@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from .checkpoint import ActionFormat, PromptStyle
 from .model.base import Message
 from .run_config import RunConfig
+from .styles import ActionFormat, PromptStyle
 from .tools import Tool
 from .type_words import type_words
 from .worked_examples import LAUNCH_CALL, Data, Likeness, callable_line, worked_examples

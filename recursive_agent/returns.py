@@ -8,13 +8,13 @@ from contextlib import suppress
 from types import FunctionType
 from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, TypeVar, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
-
 from .errors import ConfigurationError
 from .plain import plain
 from .sizes import no_collection
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
     from .schemas import Schema
 
 _MOST_CHARS = 1_000
@@ -50,6 +50,8 @@ class Returns:
                 raise ConfigurationError(f"returns is not a valid JSON schema: {shortened(str(error))}") from None
             return
         _refuse_text(returns)
+        from pydantic import TypeAdapter  # slow to import, too
+
         try:
             self._adapter = TypeAdapter(returns)
             self.schema = self._adapter.json_schema()
@@ -68,6 +70,8 @@ class Returns:
     def validate(self, value: Any) -> Any:
         """`value` as the asked type. Raises ValueError with one readable reason, whatever a validator of the type raises."""
         if self._adapter is not None:
+            from pydantic import ValidationError
+
             try:
                 return _whole(self._adapter.validate_python(value))
             except ValidationError as refused:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .approval import Approve
-from .checkpoint import ActionFormat, PromptStyle
 from .compaction import Compaction
 from .limits import Limits, Prices
 from .model.base import Model, Sampling
+from .styles import ActionFormat, PromptStyle
 from .tools import Tool
 
 

@@ -13,12 +13,11 @@ from types import FrameType, FunctionType
 from typing import Any, TypeVar, overload
 
 import anyio
-from pydantic import ConfigDict, ValidationError, validate_call
 
 from .errors import ConfigurationError
 from .plain import NotPlain, plain
 from .returns import describe, error_text, shortened
-from .signatures import describe_function
+from .sizes import is_small_and_plain
 from .threads import settled_in_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,6 +94,10 @@ class Tool:
     """One host function, ready to be called by agents."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        from pydantic import ConfigDict, validate_call  # slow to import, and not every agent has tools
+
+        from .signatures import describe_function
+
         if not callable(function):
             raise ConfigurationError(f"tools must be functions, not {function!r}")
         self._function = function
@@ -222,6 +225,8 @@ class Tool:
             value = await self._collected(value)
         if value is None or type(value) in (bool, int, float, str, bytes):
             return value
+        if is_small_and_plain(value):
+            return self._plain(value)
         # A large value takes its time, and a generator may do anything: not in the event loop.
         ended = await settled_in_thread(partial(self._plain, value))
         if ended.error is not None:
@@ -247,6 +252,8 @@ class Tool:
             raise ToolFailed(f"what {self.name}() gave cannot be handed to you: {error}") from None
 
     def _failed(self, error: BaseException) -> ToolFailed:
+        from pydantic import ValidationError
+
         if isinstance(error, ToolFailed):
             return error
         if isinstance(error, ValidationError):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
-from .checkpoint import ActionFormat
 from .messages import Message
+from .styles import ActionFormat
 
 Data = Literal["text", "long text", "items"] | None
 """What a context is: one text, one that is too long to be read at a glance, or something with parts."""
@@ -259,8 +260,14 @@ def worked_examples(action_format: ActionFormat, likeness: Likeness) -> list[Mes
     An agent that can launch is shown at least one that does. None for native tool calls: some endpoints refuse calls that
     they did not make themselves.
     """
+    return list(_turns(action_format, likeness))
+
+
+@lru_cache(maxsize=64)
+def _turns(action_format: ActionFormat, likeness: Likeness) -> Sequence[Message]:
+    """The same objects each time, so that the agents of a run share them."""
     if action_format not in _FORMS:
-        return []
+        return ()
     form = _FORMS[action_format]
     able = sorted(filter(likeness.fits, _ALL), key=likeness.rank)
     chosen = able[-_SHOWN:]

@@ -42,6 +42,11 @@ class WrapUp:
         """Tokens that a byte of an observation takes at most, as far as it has been seen."""
         self._slowest = 0.0
 
+    @property
+    def knows_window(self) -> bool:
+        """Whether answers are cut to what is left of the context window."""
+        return self._window is not None
+
     def cap(self, prompt: int) -> int | None:
         """Most tokens of an answer to this prompt that leave room for a last call; None where it cannot be left."""
         if self._after and self._shown:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..checkpoint import ActionFormat
 from ..model.base import Completion, NoAnswer
+from ..styles import ActionFormat
 from .code_checks import calls_something
 from .python_calls import PYTHON_NAMES, loaded, plain_name
 

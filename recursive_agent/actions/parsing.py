@@ -6,9 +6,9 @@ import html
 import re
 from dataclasses import dataclass
 
-from ..checkpoint import ActionFormat
 from ..model.base import Completion, ToolCall
 from ..model.thinking import part
+from ..styles import ActionFormat
 from .code_checks import calls_something, is_comment, is_data, is_unended, plausible, unwrapped
 from .fences import Block, blocks, is_code, mended, sole_code
 from .no_code import ASKED, cut_short, missing_code, stray_call

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from ..checkpoint import CheckpointSettings
 from ..messages import Message, Role, ToolCall
 from ..usage import Usage
+
+if TYPE_CHECKING:
+    from ..checkpoint import CheckpointSettings
 
 __all__ = [
     "Completion",
@@ -86,6 +88,8 @@ class Completion:
     reasoning: str | None = None
     refusal: str | None = None
     no_answer: NoAnswer | None = None
+    endpoint: str | None = None
+    """URL of the replica that answered, if the model has several."""
 
 
 @runtime_checkable
@@ -131,6 +135,15 @@ class Retractable(Protocol):
 
     def retract(self, count: int) -> None:
         """Forget the messages after the first `count`, none of which was sent."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A conversation whose `prompt_tokens` may have to ask the endpoint, and that often knows a bound without asking."""
+
+    def prompt_bound(self, slack: int | None) -> int | None:
+        """What `prompt_tokens` gives or up to `slack` tokens more (None: or any number more); None where only the endpoint can
+        tell that closely."""
 
 
 @runtime_checkable

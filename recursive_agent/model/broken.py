@@ -33,14 +33,14 @@ def broken(error: Exception, endpoint: Endpoint, proxy: Proxy | None, *, answere
     summary = scrub(_summary(chain), endpoint.api_key)
     if proxy is not None:
         summary += f", through {proxy}"
-    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.TooManyRedirects):
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | aiohttp.InvalidURL):
         return Failure(summary, retryable=False)
     return Unreachable(summary, lost=answered or not _never_left(error))
 
 
 def _summary(chain: list[BaseException]) -> str:
     """The first of the errors that says something, with its kind."""
-    kind = type(chain[1] if len(chain) > 1 and chain[1] is chain[0].__cause__ else chain[0]).__name__
+    kind = type(chain[0]).__name__
     text = next((text for link in chain if (text := str(link).strip())), "no details")
     if kind == "ClientResponseError" or "HttpProcessing" in kind or kind == "RemoteProtocolError":
         return f"it does not speak HTTP as it should: {text}"
@@ -67,9 +67,12 @@ def _never_left(error: Exception) -> bool:
     import aiohttp
     import httpx2
 
-    cause = error.__cause__
-    if isinstance(cause, aiohttp.ClientError):  # the bridge calls a connection lost in mid-answer a failed one too
-        return isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    if isinstance(error, UnicodeError | ValueError | TypeError):  # a URL or a header that cannot be sent
-        return False
-    return isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError)
+    return isinstance(
+        error,
+        aiohttp.ClientConnectorError
+        | aiohttp.ConnectionTimeoutError
+        | httpx2.ConnectError
+        | httpx2.ConnectTimeout
+        | httpx2.PoolTimeout
+        | httpx2.ProxyError,
+    )

@@ -6,7 +6,8 @@ import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Self
 
 from ..usage import Usage
 from . import dialect
@@ -19,8 +20,8 @@ from .endpoint import OPENAI_URL, Endpoint
 from .failures import Rejected
 from .layout import Layout, extra_size, laid_out
 from .prompt_size import MESSAGE_OVERHEAD, PromptSizes
-from .remote import RemoteModel, Stopwatch, first_choice
-from .retry import Exhausted, Retries, call_with_retries
+from .remote import Direct, RemoteModel, Route, Stopwatch, first_choice
+from .retry import Retries
 from .texts import clean
 
 _log = logging.getLogger(__name__)
@@ -63,10 +64,14 @@ class ChatModel(RemoteModel):
         self._dropped: set[str] = set()
 
     def conversation(
-        self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
+        self,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        sampling: Sampling | None = None,
+        route: Route[Self] | None = None,
     ) -> ChatConversation:
         """A new, empty conversation."""
-        return ChatConversation(self, tools, self.sampling_or_own(sampling))
+        return ChatConversation(route or Direct(self), tools, self.sampling_or_own(sampling))
 
     async def context_length(self) -> int | None:
         """The window that the endpoint reports; where it does not, the one that a refusal has named."""
@@ -80,6 +85,7 @@ class ChatModel(RemoteModel):
         *,
         messages: Callable[[], list[dict[str, Any]]] | None = None,
         echoed: Sequence[str] = (),
+        session: str | None = None,
     ) -> dict[str, Any]:
         """One attempt, worded otherwise where the endpoint says how: a setting's name, roles, an answer too long.
 
@@ -93,7 +99,7 @@ class ChatModel(RemoteModel):
             if messages is not None:
                 request["messages"] = messages()
             try:
-                return await self.ask(request, on_text, with_usage="stream_options" not in self._dropped)
+                return await self._ask(request, on_text, session)
             except Rejected as rejected:
                 if rejected.trouble in _CORRECTED and self._corrected(rejected, request, echoed, on_text is not None):
                     continue
@@ -101,7 +107,10 @@ class ChatModel(RemoteModel):
                 if shorter is None:
                     raise
                 max_tokens = shorter
-        return await self.ask(request, on_text, with_usage="stream_options" not in self._dropped)
+        return await self._ask(request, on_text, session)
+
+    async def _ask(self, request: dict[str, Any], on_text: OnText | None, session: str | None) -> dict[str, Any]:
+        return await self.ask(request, on_text, with_usage="stream_options" not in self._dropped, session=session)
 
     def _corrected(self, rejected: Rejected, request: Mapping[str, Any], echoed: Sequence[str], streamed: bool) -> bool:
         """Whether a refusal says what to do otherwise, which then is done from now on."""
@@ -180,19 +189,25 @@ class ChatConversation:
 
     exact = False
 
-    def __init__(self, model: ChatModel, tools: Sequence[Mapping[str, Any]], sampling: Sampling) -> None:
+    def __init__(self, route: Route[ChatModel], tools: Sequence[Mapping[str, Any]], sampling: Sampling) -> None:
         self.messages: list[Message] = []
-        self._model = model
+        self._route = route
         self._sampling = sampling
         self._tools = [dict(tool) for tool in tools]
         self._known = 0
         """Upper bound of the tokens of the first `_settled` messages, tools included."""
+        self._billed = 0
+        """Those of them that were billed, and go into the next prompt as they are."""
         self._settled = 0
         self._bytes = 0
         """Bytes of the texts of the first `_measured` messages."""
         self._measured = 0
         self._echoes: dict[int, Echo] = {}
         self._next: _Prompt | None = None
+
+    @property
+    def _model(self) -> ChatModel:
+        return self._route.model
 
     def add(self, *messages: Message) -> None:
         """Append messages."""
@@ -202,13 +217,31 @@ class ChatConversation:
         """Upper bound: the endpoint's own count where it gives one, otherwise what was billed and what is new since."""
         prompt = self._prompt()
         if prompt.counted is None:
-            sent = prompt.messages
-            body = {**self._model.body(self._sampling, seed=None), "messages": self._laid_out(sent)}
+            sent, model = prompt.messages, self._model
+            body = {**model.body(self._sampling, seed=None), "messages": self._laid_out(model, sent)}
             if self._tools:
                 body["tools"] = self._tools
-            prompt.layout = copy.deepcopy(self._model.layout)
-            prompt.counted = await self._model.counter.count(body, self._measure(sent))
+            prompt.layout = copy.deepcopy(model.layout)
+            prompt.counted = await model.counter.count(body, self._measure(sent))
         return prompt.bound
+
+    def prompt_bound(self, slack: int | None) -> int | None:
+        """See `Bounded`."""
+        if self._model.window_hint is not None:  # answers are cut to what it leaves
+            return None
+        if slack is None:
+            return self._prompt().bound
+        count, sizes = len(self.messages), self._model.sizes
+        if self._next is not None and self._next.messages == count:
+            return None if self._next.counted is None else self._next.bound
+        if not self._settled:
+            bound = sizes.nearly(self.messages, self._tools, slack)
+        else:
+            bound = self._known + sum(sizes.message(message) for message in self.messages[self._settled :])
+            bound = bound if bound - self._billed <= slack else None
+        if bound is not None:
+            self._next = _Prompt(count, bound)
+        return bound
 
     async def complete(
         self,
@@ -219,29 +252,28 @@ class ChatConversation:
         on_lost: OnLost | None = None,
     ) -> Completion:
         """One model call; see `Conversation.complete`."""
-        model, watch = self._model, Stopwatch()
+        route, watch = self._route, Stopwatch()
+        route.open(self.messages)
         max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
         prompt = self._prompt()
-        sent, bound = prompt.messages, prompt.bound
-        if (self._settled or prompt.counted is not None) and model.window_hint is not None:
+        sent, bound, hint = prompt.messages, prompt.bound, route.model.window_hint
+        if (self._settled or prompt.counted is not None) and hint is not None:
             # The bound is tight, so this spares a refusal without giving away much.
-            max_tokens = min(max_tokens, max(model.window_hint - bound, _SHORTEST_ANSWER))
-        body = model.body(self._sampling, seed=seed)
-        if self._tools:
-            body["tools"] = self._tools
-
+            max_tokens = min(max_tokens, max(hint - bound, _SHORTEST_ANSWER))
         echoed = names_of(self._echoes.values()) if self._echoes else ()
-        try:
-            answered = await call_with_retries(
-                lambda: model.answer(body, max_tokens, on_text, messages=lambda: self._laid_out(sent), echoed=echoed),
-                model.retries,
-                bound=bound + max_tokens,
-                on_lost=on_lost,
-                gate=model.gate,
+
+        async def attempt(model: ChatModel) -> dict[str, Any]:
+            body = model.body(self._sampling, seed=seed)
+            if self._tools:
+                body["tools"] = self._tools
+            laid_out = partial(self._laid_out, model, sent)
+            data = await model.answer(
+                body, max_tokens, on_text, messages=laid_out, echoed=echoed, session=route.session
             )
-        except Exhausted as exhausted:
-            raise await model.failed(exhausted) from None
-        model.answered = True
+            model.answered = True
+            return data
+
+        answered = await route.call(attempt, bound=bound + max_tokens, on_lost=on_lost)
         data = answered.value
         reading = read_choice(first_choice(data), place=sent)
         usage = billed(
@@ -257,7 +289,7 @@ class ChatConversation:
             text=reading.text,
             finish_reason=reading.finish_reason,
             usage=replace(usage, unconfirmed=usage.unconfirmed + answered.unconfirmed),
-            model=clean(named)[:200] if isinstance(named, str) and named else model.name,
+            model=clean(named)[:200] if isinstance(named, str) and named else route.model.name,
             version=clean(str(fingerprint))[:200] if isinstance(fingerprint, str | int) and fingerprint else None,
             tool_calls=reading.calls,
             latency=watch.seconds,
@@ -265,16 +297,18 @@ class ChatConversation:
             reasoning=reading.reasoning,
             refusal=reading.refusal,
             no_answer=reading.no_answer,
+            endpoint=route.endpoint,
         )
 
     def restore(self, messages: Sequence[Message], completion: Completion) -> None:
         """See `Restorable`."""
+        self._route.open(messages)
         self.messages.extend(messages)
         sent, usage = len(self.messages), completion.usage
         answer = Message("assistant", completion.text, completion.tool_calls)
         self.messages.append(answer)
         tokens = usage.prompt_tokens + max(usage.completion_tokens, self._model.sizes.message(answer))
-        self._known = tokens + usage.unconfirmed + MESSAGE_OVERHEAD
+        self._known, self._billed = tokens + usage.unconfirmed + MESSAGE_OVERHEAD, usage.prompt_tokens
         self._settled, self._next = sent + 1, None
 
     def retract(self, count: int) -> None:
@@ -295,8 +329,8 @@ class ChatConversation:
             self._next = _Prompt(count, estimate)
         return self._next
 
-    def _laid_out(self, count: int) -> list[dict[str, Any]]:
-        return laid_out(self.messages[:count], self._echoes, self._model.layout, tools=bool(self._tools))
+    def _laid_out(self, model: ChatModel, count: int) -> list[dict[str, Any]]:
+        return laid_out(self.messages[:count], self._echoes, model.layout, tools=bool(self._tools))
 
     def _measure(self, count: int) -> int:
         """Bytes of the texts of the first `count` messages."""
@@ -314,6 +348,7 @@ class ChatConversation:
             extra = extra_size(reading.echo)
         if usage.unconfirmed:
             self._known = prompt.bound + answer + extra + sampled([reading.reasoning])
+            self._billed = 0
         else:
             sizes.check(prompt.estimate, usage.prompt_tokens)
             if prompt.counted is not None and prompt.layout == self._model.layout:
@@ -324,6 +359,8 @@ class ChatConversation:
             # model sampled.
             anew = answer if self.messages[sent].tool_calls or not sizes.large else 0
             self._known = usage.prompt_tokens + max(usage.completion_tokens, anew) + MESSAGE_OVERHEAD + extra
+            # A template leaves out what was thought before the answer.
+            self._billed = usage.prompt_tokens + (0 if reading.reasoning else usage.completion_tokens)
         self._settled, self._next = sent + 1, None
 
 

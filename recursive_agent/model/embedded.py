@@ -53,6 +53,8 @@ class EmbeddedModel(LocalModel):
             threads=threads,
             cache_bytes=cache_mb << 20,
         )
+        self.weights = self.directory
+        """The directory whose weights it samples with."""
         self.engine.version = self.settings.version or _fingerprint(self.directory)
 
     async def load(self, directory: str | Path, *, version: str) -> None:
@@ -63,6 +65,7 @@ class EmbeddedModel(LocalModel):
         """
         path = Path(directory) / GRAPH
         await anyio.to_thread.run_sync(partial(self.engine.reload, path, version=version))
+        self.weights = Path(directory)
 
 
 def _check_graph(folder: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -19,11 +21,17 @@ PLACEHOLDER_KEY = "none"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model at an OpenAI-compatible base URL. The repr leaves the key out."""
+    """A model at an OpenAI-compatible base URL. The repr leaves out the key, and credentials and query of the URL."""
 
     model: str
     base_url: str
     api_key: str = field(repr=False)
+    session_header: str | None = None
+    """The header in which calls name the agent that they belong to, for a load balancer that sends those of one agent to one
+    server (vLLM's router: X-Session-ID; NVIDIA Dynamo: X-Dynamo-Session-ID); None: as the provider is known to want it."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint(model={self.model!r}, base_url={self.shown_url!r})"
 
     @property
     def shown_url(self) -> str:
@@ -77,11 +85,40 @@ class Endpoint:
 def resolve_endpoint(model: str | None = None, base_url: str | None = None, api_key: str | None = None) -> Endpoint:
     """The endpoint for these arguments; RAO_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY replace missing ones.
 
-    A local endpoint (loopback, private address, host name without a dot) needs no key. If something is missing, raises
-    ConfigurationError, which says what to do.
+    A local endpoint (loopback, private address, host name without a dot) needs no key. RAO_SESSION_HEADER names the header of
+    `Endpoint.session_header`. If something is missing, raises ConfigurationError, which says what to do; also for several
+    base URLs (see `resolve_endpoints`).
     """
+    endpoints = resolve_endpoints(model, base_url, api_key)
+    if len(endpoints) > 1:
+        raise ConfigurationError(
+            f"base_url (--base-url, OPENAI_BASE_URL) names {len(endpoints)} endpoints, and only one can be used here."
+        )
+    return endpoints[0]
+
+
+def resolve_endpoints(
+    model: str | None = None, base_url: str | Sequence[str] | None = None, api_key: str | None = None
+) -> tuple[Endpoint, ...]:
+    """The endpoints of one model; like `resolve_endpoint`, for several base URLs: a sequence, or text with commas.
+
+    All get the same key.
+    """
+    urls = base_urls(base_url or os.environ.get("OPENAI_BASE_URL"))
+    if len(urls) < 2:
+        return (_resolve(model, urls[0] if urls else None, api_key),)
+    return tuple(_resolve(model, url, api_key) for url in urls)
+
+
+def base_urls(base_url: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The URLs that a setting names: as a sequence, or as text with commas between them (one in a URL is written %2C there)."""
+    parts = base_url.split(",") if isinstance(base_url, str) else base_url or ()
+    urls = (part.strip() for part in parts)
+    return tuple(url for url in urls if url)
+
+
+def _resolve(model: str | None, base_url: str | None, api_key: str | None) -> Endpoint:
     model = model or os.environ.get("RAO_MODEL")
-    base_url = base_url or os.environ.get("OPENAI_BASE_URL")
     api_key = api_key or os.environ.get("OPENAI_API_KEY")
     if not model:
         raise ConfigurationError("No model is named: pass model (--model NAME), or set RAO_MODEL.")
@@ -104,7 +141,7 @@ def resolve_endpoint(model: str | None = None, base_url: str | None = None, api_
         raise ConfigurationError(
             "The API key contains characters that HTTP headers do not allow; check that you copied all of it."
         )
-    return Endpoint(model, _trimmed(base_url), api_key)
+    return Endpoint(model, _trimmed(base_url), api_key, _session_header())
 
 
 def show_url(url: str) -> str:
@@ -114,6 +151,20 @@ def show_url(url: str) -> str:
     except ValueError:
         return url.rpartition("@")[2][:80]
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def show_urls(base_url: str | Sequence[str]) -> str:
+    """All URLs of a setting as `show_url` shows them, separated by commas."""
+    return ",".join(map(show_url, base_urls(base_url)))
+
+
+def _session_header() -> str | None:
+    name = os.environ.get("RAO_SESSION_HEADER") or None
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise ConfigurationError(
+            f"RAO_SESSION_HEADER must be the name of a header, such as X-Session-ID, not {name!r:.80}"
+        )
+    return name
 
 
 def _check_url(url: str) -> None:

@@ -43,6 +43,10 @@ class Unreachable(Failure):
     """No whole answer came: no connection, one that broke, or too long a wait."""
 
 
+class TooSlow(Unreachable):
+    """No whole answer came within the time of an attempt."""
+
+
 class Misconfigured(Failure):
     """No request can leave as things are set up here (a proxy, a certificate); the reason is a whole sentence."""
 

@@ -172,6 +172,13 @@ class Gate:
         self._listeners.tell(self._waiting)
         self._call_next()
 
+    def open(self) -> None:
+        """Let every call through: the endpoint that they wait for is not used any more, and they are made elsewhere."""
+        self.limit = self._threshold = math.inf
+        self._until, self._rounds = 0.0, 0
+        self._flow()
+        self._call_next()
+
     def _trickle(self) -> Waiting:
         """Why a call waits although the endpoint takes calls again."""
         most = f"{self.limit:.0f} at once" if self.limit < math.inf else "one after the other"

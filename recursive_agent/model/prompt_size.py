@@ -94,6 +94,16 @@ class PromptSizes:
         ]
         return min([alone, *known])
 
+    def nearly(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], slack: int) -> int | None:
+        """As `opening`, where a bill says that the prompt has at most `slack` tokens less; None where none does."""
+        shown = _shown(tools)
+        for prompt in reversed(self._billed):  # the latest ones are the likeliest
+            if prompt.tools == shown:
+                new = self._new(messages, prompt.messages)
+                if new <= slack and new + self._new(prompt.messages, messages) <= slack:
+                    return prompt.tokens + new
+        return None
+
     def learn(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], tokens: int) -> None:
         """What the first prompt of a conversation was billed for."""
         text = "\n".join(message.content for message in messages)
@@ -117,6 +127,8 @@ class PromptSizes:
         """Most tokens that `messages` have beside those of the `known` ones."""
         added = 0
         for here, there in zip(messages, known, strict=False):
+            if here is there or here == there:  # as most are
+                continue
             if (here.role, _calls(here)) != (there.role, _calls(there)):
                 added += self.message(here)
             elif here.content != there.content:

@@ -1,7 +1,11 @@
-"""Whose an endpoint is, by the names that OpenTelemetry's GenAI conventions give to providers (`gen_ai.provider.name`)."""
+"""Whose an endpoint is, by the names that OpenTelemetry's GenAI conventions give to providers (`gen_ai.provider.name`).
+
+And how it learns which calls belong to one agent, so that it can send them where their prompts are cached.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 UNKNOWN = "openai"
@@ -31,10 +35,35 @@ _BY_HOST = (
 """The end of a host's name; hosts below it count too."""
 
 
+class Session(NamedTuple):
+    """Where a call names the conversation that it belongs to: in a header, in a field of its body, or nowhere."""
+
+    header: str | None = None
+    field: str | None = None
+
+
+NO_SESSION = Session()
+_SESSIONS = (
+    ("api.openai.com", Session(field="prompt_cache_key")),
+    ("mistral.ai", Session(field="prompt_cache_key")),
+    ("fireworks.ai", Session(header="x-session-affinity")),
+)
+"""Providers whose documents say so. Of servers of one's own nobody can know what stands before them: vLLM's router reads
+X-Session-ID, NVIDIA Dynamo X-Dynamo-Session-ID, so that these are a setting (`Endpoint.session_header`)."""
+
+
 def provider_of(base_url: str) -> str:
     """The provider of the endpoint at this URL."""
+    return next((name for end, name in _BY_HOST if _is_below(base_url, end)), UNKNOWN)
+
+
+def session_of(base_url: str, header: str | None = None) -> Session:
+    """Where calls to this URL name their conversation; `header` is the user's choice."""
+    if header:
+        return Session(header=header)
+    return next((session for end, session in _SESSIONS if _is_below(base_url, end)), NO_SESSION)
+
+
+def _is_below(base_url: str, end: str) -> bool:
     host = (urlsplit(base_url).hostname or "").lower()
-    for end, name in _BY_HOST:
-        if host == end or host.endswith((f".{end}", f"-{end}")):
-            return name
-    return UNKNOWN
+    return host == end or host.endswith((f".{end}", f"-{end}"))

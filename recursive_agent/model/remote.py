@@ -1,29 +1,37 @@
-"""What both interfaces to an endpoint share: one client, retries, errors, the context window."""
+"""What both interfaces to an endpoint share: one client, retries, errors, the context window, and the way of calls."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from anyio.lowlevel import EventLoopToken, current_token
 
-from ..checkpoint import CheckpointSettings
 from ..errors import CapabilityMissing, ConfigurationError, ModelError, ModelNotFound
-from .base import OnText, OnWait, Sampling, Waiting
+from .base import Conversation, Message, OnLost, OnText, OnWait, Sampling, Waiting
 from .dialect import Trouble
 from .endpoint import Endpoint
 from .failures import Failure, Rejected, explain
 from .gate import Gate, Listeners
-from .providers import provider_of
-from .retry import Exhausted, Retries
+from .providers import NO_SESSION, provider_of, session_of
+from .retry import Answered, Exhausted, Retries, call_with_retries
 from .stream import assemble
 from .wire import Wire
+
+if TYPE_CHECKING:
+    from ..checkpoint import CheckpointSettings
 
 MODELS = "/models"
 MODELS_TIMEOUT = 10.0
 _OURS = frozenset({"best_of", "max_completion_tokens", "messages", "model", "n", "prompt", "stream", "tools"})
+
+
+M = TypeVar("M", bound="RemoteModel")
+M_co = TypeVar("M_co", bound="RemoteModel", covariant=True)
+T = TypeVar("T")
 
 
 class RemoteModel:
@@ -41,6 +49,7 @@ class RemoteModel:
         self.sampling = sampling
         self.retries = retries
         self.wire = Wire(endpoint, timeout=timeout)
+        self._named = session_of(endpoint.base_url, endpoint.session_header)
         self.answered = False
         """Whether the endpoint has answered a call: what it refuses afterwards is not because of the key or the model."""
         self._listeners = Listeners()
@@ -84,6 +93,11 @@ class RemoteModel:
         """While the block lasts, call `listener` when calls have to wait, and with None when they flow again."""
         return self._listeners.added(listener)
 
+    def open_gates(self) -> None:
+        """Let the calls go on that wait for their turn."""
+        for gate in tuple(self._gates.values()):
+            gate.open()
+
     async def context_length(self) -> int | None:
         """`max_model_len` of /v1/models (vLLM and alike), asked once; None where the endpoint does not say."""
         if not self._window_known:
@@ -121,12 +135,28 @@ class RemoteModel:
             body["seed"] = seed
         return body
 
-    async def ask(self, body: dict[str, Any], on_text: OnText | None, *, with_usage: bool = True) -> dict[str, Any]:
-        """One attempt at an answer, streamed where somebody listens. Raises Failure."""
+    def conversation(
+        self,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        sampling: Sampling | None = None,
+        route: Route[Self] | None = None,
+    ) -> Conversation:
+        """A new, empty conversation, whose calls go by `route` (default: to this model)."""
+        raise NotImplementedError
+
+    async def ask(
+        self, body: dict[str, Any], on_text: OnText | None, *, with_usage: bool = True, session: str | None = None
+    ) -> dict[str, Any]:
+        """One attempt at an answer, streamed where somebody listens; `session` is of the conversation. Raises Failure."""
+        named = self._named if session is not None else NO_SESSION
+        headers = {named.header: session} if named.header and session else None
+        if named.field and session:
+            body = {named.field: session, **body}
         if on_text is None:
-            return await self.wire.post(self.path, body)
+            return await self.wire.post(self.path, body, headers=headers)
         streamed = {**body, "stream": True} | ({"stream_options": {"include_usage": True}} if with_usage else {})
-        async with self.wire.stream(self.path, streamed) as chunks:
+        async with self.wire.stream(self.path, streamed, headers=headers) as chunks:
             return await assemble(chunks, on_text)
 
     async def failed(self, exhausted: Exhausted) -> ModelError:
@@ -163,6 +193,82 @@ class RemoteModel:
 
     async def _cards(self) -> list[Mapping[str, Any]]:
         return cards_of(await self.wire.get(MODELS, timeout=MODELS_TIMEOUT))
+
+
+class Route(Protocol[M_co]):
+    """Chooses the model for every attempt at a call of one conversation."""
+
+    session: str
+    """An opaque name of the conversation, the same for all its calls; see `providers.session_of`."""
+
+    @property
+    def model(self) -> M_co:
+        """The model that the conversation is at: the one that calls go to as long as it answers."""
+
+    @property
+    def endpoint(self) -> str | None:
+        """The URL that answered last, for the record; None where there is only one."""
+
+    def open(self, messages: Sequence[Message]) -> None:
+        """Tell the route how the conversation begins, before its first call; later calls of this change nothing."""
+
+    async def context_length(self) -> int | None:
+        """The context window in tokens, wherever the calls go; None if it is not known."""
+
+    async def call(
+        self,
+        attempt: Callable[[M_co], Awaitable[T]],
+        *,
+        bound: int,
+        on_lost: OnLost | None,
+        explain: Callable[[M_co, Exhausted], Awaitable[ModelError]] | None = None,
+    ) -> Answered[T]:
+        """Run `attempt` with the model of each attempt until it gives a value; see `call_with_retries`.
+
+        Raises the ModelError that `explain` makes of the last failure; by default `RemoteModel.failed`.
+        """
+
+
+class Direct(Route[M]):
+    """The route to one model."""
+
+    def __init__(self, model: M) -> None:
+        self.session = uuid.uuid4().hex
+        self._model = model
+
+    @property
+    def model(self) -> M:
+        """The model."""
+        return self._model
+
+    @property
+    def endpoint(self) -> str | None:
+        """None: there is only one."""
+        return None
+
+    def open(self, messages: Sequence[Message]) -> None:
+        """Nothing depends on it here."""
+
+    async def context_length(self) -> int | None:
+        """The model's."""
+        return await self._model.context_length()
+
+    async def call(
+        self,
+        attempt: Callable[[M], Awaitable[T]],
+        *,
+        bound: int,
+        on_lost: OnLost | None,
+        explain: Callable[[M, Exhausted], Awaitable[ModelError]] | None = None,
+    ) -> Answered[T]:
+        """See `Route.call`."""
+        model = self._model
+        try:
+            return await call_with_retries(
+                lambda: attempt(model), model.retries, bound=bound, on_lost=on_lost, gate=model.gate
+            )
+        except Exhausted as exhausted:
+            raise await (model.failed(exhausted) if explain is None else explain(model, exhausted)) from None
 
 
 async def list_models(endpoint: Endpoint) -> list[Mapping[str, Any]]:

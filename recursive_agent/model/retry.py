@@ -25,6 +25,8 @@ from .waits import retry_after
 __all__ = ["Answered", "Exhausted", "Retries", "call_with_retries", "retry_after"]
 
 T = TypeVar("T")
+ChooseGate = Callable[[], Awaitable[Gate]]
+"""Chooses the endpoint of the next attempt, and gives its gate."""
 _BLIND_ROUNDS = 3
 """Rounds after which a gate waits a moment even where no backoff is set."""
 
@@ -93,22 +95,23 @@ async def call_with_retries(
     *,
     bound: int,
     on_lost: OnLost | None,
-    gate: Gate | None = None,
+    gate: Gate | ChooseGate | None = None,
 ) -> Answered[T]:
     """Run `attempt` until it gives a value; it raises `Failure` where it does not.
 
     A lost answer counts `bound` tokens as unconfirmed (or what it is known to have cost), and `on_lost` is awaited with
     that number before the next attempt; what it raises ends the call. Attempts go through `gate`, which those of other
-    calls share. Raises Exhausted.
+    calls share; a function is asked for it before each attempt. Raises Exhausted.
     """
     unconfirmed = attempts = 0
-    gate = gate or Gate()
+    choose = _always(gate or Gate()) if gate is None or isinstance(gate, Gate) else gate
 
     async def counted() -> T:
         nonlocal attempts, unconfirmed
         turned_away: float | None = None
         if attempts:
             tell_caller(None)
+        gate = await choose()
         while True:
             entered = await gate.enter(again=turned_away is not None)
             attempts += 1
@@ -152,6 +155,13 @@ async def call_with_retries(
     except Failure as failure:
         raise Exhausted(failure, attempts=attempts, unconfirmed=unconfirmed) from None
     return Answered(value, attempts, unconfirmed)
+
+
+def _always(gate: Gate) -> ChooseGate:
+    async def choose() -> Gate:
+        return gate
+
+    return choose
 
 
 def _patience(retries: Retries) -> float:

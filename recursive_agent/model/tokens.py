@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Self
 
-from ..errors import CapabilityMissing, ConfigurationError, ContextOverflow
+from ..errors import CapabilityMissing, ConfigurationError, ContextOverflow, ModelError
 from ..usage import Usage
-from .base import Completion, OnLost, OnText, Sampling
+from .base import Completion, Message, OnLost, OnText, Sampling
 from .bill import reported_usage
 from .endpoint import Endpoint
 from .failures import Failure, Rejected
 from .history import TokenHistory
 from .logprobs import why_no_logprobs
-from .remote import RemoteModel, Stopwatch, first_choice
-from .retry import Exhausted, Retries, call_with_retries
+from .remote import Direct, RemoteModel, Route, Stopwatch, first_choice
+from .retry import Exhausted, Retries
 from .template import EndpointRenderer, Renderer
 from .texts import clean
 from .thinking import part, why_no_answer
@@ -48,39 +49,47 @@ class TokensModel(RemoteModel):
         self.version: str | None = None
         """The version of the weights, set by what pushes them; while None, completions carry `system_fingerprint`."""
         source = f"{self.name} at {endpoint.shown_url}"
-        self.renderer: Renderer = renderer or EndpointRenderer(self._tokenize, source=source)
+        self.renderer: Renderer = renderer or EndpointRenderer(partial(tokenize, Direct(self)), source=source)
 
     def conversation(
-        self, *, tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling | None = None
+        self,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        sampling: Sampling | None = None,
+        route: Route[Self] | None = None,
     ) -> TokensConversation:
         """A new, empty conversation. Raises ConfigurationError for native tools, which only `chat` has."""
         if tools:
             raise ConfigurationError(
                 "Native tool calls need interface='chat'; with interface='tokens' use action_format='fenced' or 'tags'."
             )
-        return TokensConversation(self, self.sampling_or_own(sampling))
+        return TokensConversation(route or Direct(self), self.sampling_or_own(sampling))
 
-    async def _tokenize(self, body: dict[str, Any]) -> Mapping[str, Any]:
-        try:
-            answered = await call_with_retries(
-                lambda: self.wire.post(self.endpoint.beside("/tokenize"), {"model": self.name, **body}),
-                self.retries,
-                bound=0,
-                on_lost=None,
-                gate=self.gate,
-            )
-        except Exhausted as exhausted:
-            failure = exhausted.failure
-            if isinstance(failure, Rejected) and failure.status in (404, 405, 501):
-                offered = await self.failed(exhausted)
-                if not isinstance(offered, CapabilityMissing):
-                    raise offered from None
-                raise CapabilityMissing(
-                    f"{self.endpoint.shown_url} has no /tokenize, which interface='tokens' needs to apply the chat "
-                    f"template: {_NO_IDS}."
-                ) from None
-            raise await self.failed(exhausted) from None
-        return answered.value
+    async def failed(self, exhausted: Exhausted) -> ModelError:
+        """The error that says what happened."""
+        if isinstance(exhausted.failure, _Incapable):
+            return CapabilityMissing(exhausted.failure.reason, unconfirmed=exhausted.unconfirmed)
+        return await super().failed(exhausted)
+
+
+async def tokenize(route: Route[TokensModel], body: dict[str, Any]) -> Mapping[str, Any]:
+    """What /tokenize of the endpoint answers. Raises ModelError."""
+
+    async def ask(model: TokensModel) -> Mapping[str, Any]:
+        return await model.wire.post(model.endpoint.beside("/tokenize"), {"model": model.name, **body})
+
+    async def explain(model: TokensModel, exhausted: Exhausted) -> ModelError:
+        error, failure = await model.failed(exhausted), exhausted.failure
+        absent = isinstance(failure, Rejected) and failure.status in (404, 405, 501)
+        if not absent or not isinstance(error, CapabilityMissing):
+            return error
+        return CapabilityMissing(
+            f"{model.endpoint.shown_url} has no /tokenize, which interface='tokens' needs to apply the chat template: "
+            f"{_NO_IDS}."
+        )
+
+    answered = await route.call(ask, bound=0, on_lost=None, explain=explain)
+    return answered.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +100,18 @@ class _Sampled:
     choice: Mapping[str, Any]
     token_ids: list[int]
     logprobs: list[float]
+    name: str
+    """Of the model, as it was asked for."""
+    version: str | None
+    """Of its weights when the attempt began: a push may come while it is under way."""
 
 
 class TokensConversation(TokenHistory):
     """One node's exchange over completions of ids. Counts are exact."""
 
-    def __init__(self, model: TokensModel, sampling: Sampling) -> None:
-        super().__init__(model.renderer)
-        self._model = model
+    def __init__(self, route: Route[TokensModel], sampling: Sampling) -> None:
+        super().__init__(route.model.renderer)
+        self._route = route
         self._sampling = sampling
 
     async def complete(
@@ -110,41 +123,32 @@ class TokensConversation(TokenHistory):
         on_lost: OnLost | None = None,
     ) -> Completion:
         """One model call; see `Conversation.complete`."""
-        model, watch = self._model, Stopwatch()
-        version = model.version  # of the beginning: a push may come while the call is under way
+        route, watch = self._route, Stopwatch()
+        route.open(self.messages)
         prompt = await self.prompt()
         sent = len(self.messages)
         max_tokens = max(1, min(max_tokens, self._sampling.max_tokens))
-        window = await model.context_length()
+        window = await route.context_length()
         if window is not None:
             if len(prompt) + 1 > window:
                 raise ContextOverflow(
-                    f"The conversation has {len(prompt)} tokens and the context window of {model.name} is {window}."
+                    f"The conversation has {len(prompt)} tokens and the context window of {route.model.name} is {window}."
                 )
             max_tokens = min(max_tokens, window - len(prompt))
-        body = {
-            "stop_token_ids": await model.renderer.end_ids(),
-            **_WHOLE,
-            **model.body(self._sampling, seed=seed),
+        asked = {
             "logprobs": 1,
             "return_token_ids": True,
             "prompt": prompt,
             "max_tokens": max_tokens,
         }
-        attempts = _Attempts(model, prompt)
-        try:
-            answered = await call_with_retries(
-                lambda: attempts.one(body, on_text),
-                model.retries,
-                bound=len(prompt) + max_tokens,
-                on_lost=on_lost,
-                gate=model.gate,
-            )
-        except Exhausted as exhausted:
-            if isinstance(exhausted.failure, _Incapable):
-                raise CapabilityMissing(exhausted.failure.reason, unconfirmed=exhausted.unconfirmed) from None
-            raise await model.failed(exhausted) from None
-        model.answered = True
+        ends = await route.model.renderer.end_ids()
+        attempts = _Attempts(prompt, route.session)
+
+        async def attempt(model: TokensModel) -> _Sampled:
+            own = model.body(self._sampling, seed=seed)
+            return await attempts.one(model, {"stop_token_ids": ends, **_WHOLE, **own, **asked}, on_text)
+
+        answered = await route.call(attempt, bound=len(prompt) + max_tokens, on_lost=on_lost)
         sampled = answered.value
         text = sampled.choice.get("text")
         text = clean(text) if isinstance(text, str) else ""
@@ -166,14 +170,20 @@ class TokensConversation(TokenHistory):
             no_answer=why_no_answer(parted, finish_reason),
             finish_reason=finish_reason,
             usage=replace(usage, unconfirmed=answered.unconfirmed),
-            model=clean(named)[:200] if isinstance(named, str) and named else model.name,
-            version=version or (str(fingerprint) if fingerprint else None),
+            model=clean(named)[:200] if isinstance(named, str) and named else sampled.name,
+            version=sampled.version or (str(fingerprint) if fingerprint else None),
             prompt_token_ids=tuple(prompt),
             token_ids=tuple(sampled.token_ids),
             logprobs=tuple(sampled.logprobs),
             latency=watch.seconds,
             attempts=answered.attempts,
+            endpoint=route.endpoint,
         )
+
+    def restore(self, messages: Sequence[Message], completion: Completion) -> None:
+        """See `Restorable`."""
+        self._route.open(messages)
+        super().restore(messages, completion)
 
 
 class _Incapable(Failure):
@@ -183,33 +193,41 @@ class _Incapable(Failure):
 class _Attempts:
     """The attempts of one call, each checked: a 200 proves nothing."""
 
-    def __init__(self, model: TokensModel, prompt: list[int]) -> None:
-        self._model = model
+    def __init__(self, prompt: list[int], session: str) -> None:
         self._prompt = prompt
+        self._session = session
         self._inexact_answers = 0
 
-    async def one(self, body: dict[str, Any], on_text: OnText | None) -> _Sampled:
-        data = await self._model.ask(body, on_text)
+    async def one(self, model: TokensModel, body: dict[str, Any], on_text: OnText | None) -> _Sampled:
+        name, version = model.name, model.version
+        data = await model.ask(body, on_text, session=self._session)
+        sampled = self._checked(model, data, name, version)
+        model.answered = True
+        return sampled
+
+    def _checked(self, model: TokensModel, data: Mapping[str, Any], name: str, version: str | None) -> _Sampled:
         choice = first_choice(data)
         usage = reported_usage(data)
         if not choice or (usage is not None and usage.completion_tokens == 0 and not choice.get("text")):
-            return _Sampled(data, choice, [], [])
+            return _Sampled(data, choice, [], [], name, version)
         spent = usage.total_tokens if usage is not None else None
         token_ids = _ids(choice.get("token_ids"))
         prompt_ids = _ids(choice.get("prompt_token_ids", data.get("prompt_token_ids")))
         logprobs = choice.get("logprobs")
         logprobs = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
         if token_ids is None or prompt_ids is None:
-            raise self._incapable(f"ignores return_token_ids, which interface='tokens' needs: {_NO_IDS}", spent)
+            raise self._incapable(model, f"ignores return_token_ids, which interface='tokens' needs: {_NO_IDS}", spent)
         if not isinstance(logprobs, list):
-            raise self._incapable(f"gives no log-probs, which interface='tokens' needs: {_NO_IDS}", spent)
+            raise self._incapable(model, f"gives no log-probs, which interface='tokens' needs: {_NO_IDS}", spent)
         if prompt_ids != self._prompt:
             raise self._incapable(
-                "answered another prompt than the ids it was sent, so nothing it samples is exact", spent
+                model, "answered another prompt than the ids it was sent, so nothing it samples is exact", spent
             )
         if len(token_ids) != len(logprobs):
             raise self._incapable(
-                f"gave {len(token_ids)} token ids and {len(logprobs)} log-probs, so they do not belong together", spent
+                model,
+                f"gave {len(token_ids)} token ids and {len(logprobs)} log-probs, so they do not belong together",
+                spent,
             )
         # The ids are the count: a smaller one is a false statement, a larger one says that some of them may be missing.
         if usage is not None and usage.completion_tokens > len(token_ids):
@@ -219,18 +237,18 @@ class _Attempts:
         if (wrong := why_no_logprobs(logprobs)) is not None:
             # NaN is seen from vLLM for tokens of probability 1; the batch around it changes the rounding.
             raise self._inexact(wrong, spent)
-        return _Sampled(data, choice, token_ids, [float(value) for value in logprobs])
+        return _Sampled(data, choice, token_ids, [float(value) for value in logprobs], name, version)
 
     def _inexact(self, what: str, spent: int | None) -> Failure:
         """An answer that cannot be trained on. It is asked for once more; then this call has failed, and no other."""
         self._inexact_answers += 1
         return Failure(what, lost=True, spent=spent, retryable=self._inexact_answers < 2)
 
-    def _incapable(self, what: str, spent: int | None) -> Failure:
+    def _incapable(self, model: TokensModel, what: str, spent: int | None) -> Failure:
         """An answer without what exact training needs. From an endpoint that has given it before, it is one bad answer."""
-        if self._model.answered:
+        if model.answered:
             return self._inexact(f"it {what}", spent)
-        return _Incapable(f"{self._model.endpoint.shown_url} {what}.", lost=True, retryable=False, spent=spent)
+        return _Incapable(f"{model.endpoint.shown_url} {what}.", lost=True, retryable=False, spent=spent)
 
 
 def _ids(value: Any) -> list[int] | None:

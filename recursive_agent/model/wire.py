@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urljoin
 
 import anyio
 
 from .client import Client
 from .endpoint import Endpoint, show_url
-from .failures import Failure, Rejected, Unreachable, rejected
+from .failures import Failure, Rejected, TooSlow, rejected
 from .sse import Events, NoJson
 from .stream import Assembly
-
-if TYPE_CHECKING:
-    import httpx2
+from .transport import Reply
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of an answer, as sent and as decoded."""
@@ -39,9 +38,16 @@ class Wire:
         """Close the connections made from this event loop."""
         await self._client.aclose()
 
-    async def post(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """One attempt at a JSON answer; `timeout` (seconds) takes the place of its own. Raises Failure."""
-        async with self._attempt("POST", path, body, timeout=timeout) as response:
+        async with self._attempt("POST", path, body, timeout=timeout, headers=headers) as response:
             return self._parse(response, await self._client.whole(response, LARGEST))
 
     async def get(self, path: str, *, timeout: float) -> dict[str, Any]:
@@ -50,9 +56,11 @@ class Wire:
             return self._parse(response, await self._client.whole(response, LARGEST))
 
     @asynccontextmanager
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def stream(
+        self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """One attempt at a stream of server-sent events; iterating ends at [DONE]. Raises Failure."""
-        async with self._attempt("POST", path, body, stream=True) as response:
+        async with self._attempt("POST", path, body, stream=True, headers=headers) as response:
             async with aclosing(self._events(response)) as events:
                 yield events
 
@@ -65,7 +73,8 @@ class Wire:
         *,
         stream: bool = False,
         timeout: float | None = None,
-    ) -> AsyncIterator[httpx2.Response]:
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Reply]:
         timeout = timeout or self.timeout
         content = None
         if body is not None:
@@ -73,14 +82,14 @@ class Wire:
         encoding = "identity" if stream else "gzip, deflate"
         try:
             with anyio.fail_after(timeout):
-                async with self._client.exchange(method, path, content, encoding=encoding) as response:
+                async with self._client.exchange(method, path, content, encoding=encoding, headers=headers) as response:
                     if not 200 <= response.status_code < 300:
                         raise await self._refusal(response)
                     yield response
         except TimeoutError:
-            raise Unreachable(f"no whole answer within {timeout:g} s", lost=True) from None
+            raise TooSlow(f"no whole answer within {timeout:g} s", lost=True) from None
 
-    async def _events(self, response: httpx2.Response) -> AsyncGenerator[dict[str, Any]]:
+    async def _events(self, response: Reply) -> AsyncGenerator[dict[str, Any]]:
         if "text/event-stream" not in response.headers.get("content-type", "").lower():
             # An endpoint that cannot stream answers in one piece; one that can may name it wrongly.
             for event in _split(self._parse_any(response, await self._client.whole(response, LARGEST))):
@@ -102,7 +111,7 @@ class Wire:
             except NoJson as error:
                 raise Failure(str(error), lost=True) from None
 
-    async def _refusal(self, response: httpx2.Response) -> Failure:
+    async def _refusal(self, response: Reply) -> Failure:
         status, headers = response.status_code, response.headers
         if status < 200:
             return Failure(f"HTTP {status} instead of an answer", lost=True)
@@ -120,16 +129,16 @@ class Wire:
             return Failure(f"{self._client.proxy} wants other credentials (HTTP 407)", retryable=False)
         return rejected(status, body, headers, secret=self.endpoint.api_key)
 
-    def _redirected(self, response: httpx2.Response) -> Failure:
+    def _redirected(self, response: Reply) -> Failure:
         location = response.headers.get("location", "")
-        place = show_url(str(response.url.join(location))) if _is_location(response, location) else "nowhere"
+        place = show_url(urljoin(response.url, location)) if _is_location(response, location) else "nowhere"
         for ending in ("/chat/completions", "/completions"):
             place = place.removesuffix(ending)
         return Failure(
             f"it leads elsewhere (HTTP {response.status_code}, {place}); use that as the base URL", retryable=False
         )
 
-    def _parse(self, response: httpx2.Response, content: bytes) -> dict[str, Any]:
+    def _parse(self, response: Reply, content: bytes) -> dict[str, Any]:
         data = self._parse_any(response, content)
         if not isinstance(data, _Stream):
             return self._checked(data)
@@ -138,7 +147,7 @@ class Wire:
             whole.add(self._checked(event))
         return whole.body()
 
-    def _parse_any(self, response: httpx2.Response, content: bytes) -> Any:
+    def _parse_any(self, response: Reply, content: bytes) -> Any:
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
@@ -196,9 +205,9 @@ def _in_events(content: bytes) -> _Stream:
         raise Failure(str(error), lost=True) from None
 
 
-def _is_location(response: httpx2.Response, location: str) -> bool:
+def _is_location(response: Reply, location: str) -> bool:
     try:
-        response.url.join(location)
-    except Exception:
+        urljoin(response.url, location)
+    except ValueError:
         return False
     return bool(location)

@@ -66,8 +66,16 @@ class ProcessSandbox(WorkerSandbox):
 
     # -- life --------------------------------------------------------------------------------------------------------
 
+    def launch(self) -> None:
+        """Start the helper process now, so that other work can be done while it starts; entering waits for it.
+
+        For `async with`, which leaves the sandbox in any case. Raises SandboxError.
+        """
+        if self._zygote is None:
+            self._start()
+
     async def __aenter__(self) -> Self:
-        self._start()
+        self.launch()
         try:
             tasks = await self._begin()
             tasks.start_soon(self._receive_workers, self._socket)

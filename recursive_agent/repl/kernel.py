@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
-import platform
 import resource
 import signal
 import socket
@@ -230,8 +230,13 @@ def seccomp(machine: Machine, program: bytes) -> bool:
 
 # -- all of them -----------------------------------------------------------------------------------------------------
 
-_MACHINE = MACHINES.get(platform.machine())
-_PROGRAM = seccomp_program(_MACHINE) if _MACHINE is not None else b""
+_MACHINE = MACHINES.get(os.uname().machine)
+
+
+@functools.cache
+def own_program() -> bytes:
+    """The filter for this machine. The zygote makes it once for all workers; the host needs none."""
+    return b"" if _MACHINE is None else seccomp_program(_MACHINE)
 
 
 def lock_down(parent: int) -> list[str]:
@@ -248,7 +253,7 @@ def lock_down(parent: int) -> list[str]:
     if _MACHINE is not None:
         if landlock(_MACHINE):
             layers.append("landlock")
-        if seccomp(_MACHINE, _PROGRAM):
+        if seccomp(_MACHINE, own_program()):
             layers.append("seccomp")
     return layers
 

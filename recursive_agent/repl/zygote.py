@@ -131,6 +131,7 @@ def main(fd: int, host_pidfd: int, restricted: bool) -> None:
     host = socket.socket(fileno=fd)
     sys.argv[1:] = []
     _preload()
+    kernel.own_program()
     rehearse(restricted)
     if restricted:
         caches.keep_plain_keys()  # now that all that the library imports when it is first used is there

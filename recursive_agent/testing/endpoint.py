@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -175,7 +175,7 @@ class ScriptedEndpoint:
             self._refuse(exchange, 400, message, "BadRequestError")
             return
         entry = self.ledger.open(kind, model, len(ids))
-        request = self._request(kind, body, ids, entry.index, limit)
+        request = self._request(kind, body, ids, entry.index, limit, exchange.headers)
         self.requests.append(request)
         try:
             await self._answer(exchange, request, entry)
@@ -210,7 +210,15 @@ class ScriptedEndpoint:
             "Please reduce the length of the input prompt or the number of requested output tokens."
         )
 
-    def _request(self, kind: Any, body: dict[str, Any], ids: list[int], index: int, limit: int | None) -> Request:
+    def _request(
+        self,
+        kind: Any,
+        body: dict[str, Any],
+        ids: list[int],
+        index: int,
+        limit: int | None,
+        headers: Mapping[str, str],
+    ) -> Request:
         room = (self.max_model_len or 1 << 20) - len(ids)
         stop = body.get("stop") or ()
         messages = body.get("messages") if kind == "chat" else self.tokenizer.parse(ids)
@@ -227,6 +235,7 @@ class ScriptedEndpoint:
             stream=bool(body.get("stream")),
             n=int(body.get("n") or 1),
             body=body,
+            headers=headers,
         )
 
     async def _ask(self, request: Request) -> Answer:

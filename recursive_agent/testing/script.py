@@ -32,6 +32,8 @@ class Request:
     stream: bool = False
     n: int = 1
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Those of HTTP, by names in lower case."""
 
     @property
     def own(self) -> Sequence[Mapping[str, Any]]:

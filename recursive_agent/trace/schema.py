@@ -101,6 +101,8 @@ class ModelCalled(Event):
     """Whether a new conversation begins here, so that `messages` are its whole prompt."""
     train: bool = True
     """False if no model is to be trained on this answer."""
+    endpoint: str | None = None
+    """URL of the replica that answered, if the model has several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 
 from recursive_agent.actions import parse_action
-from recursive_agent.checkpoint import ActionFormat
 from recursive_agent.model.base import Completion
 from recursive_agent.prompts import Situation, opening
 from recursive_agent.status import Status
+from recursive_agent.styles import ActionFormat
 from recursive_agent.testing import Fault, Request, ScriptedEndpoint
 from recursive_agent.testing.script import Answer
 from recursive_agent.tools import tool_set

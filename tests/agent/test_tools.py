@@ -23,7 +23,7 @@ import pytest
 from pydantic import BaseModel, Field
 from typing_extensions import Doc, TypedDict
 
-from recursive_agent import Agent, ConfigurationError, ToolContext, threads, tool
+from recursive_agent import Agent, ConfigurationError, ToolContext, threads, tool, tools
 from recursive_agent.prompts import _describe_tools
 from recursive_agent.testing import ScriptedEndpoint, replies
 from recursive_agent.tools import MOST_ITEMS, Tool, ToolFailed
@@ -62,6 +62,30 @@ async def test_generators_of_both_kinds_give_their_items() -> None:
 
     for function in (sync, asynchronous, returns_one, lambda: asynchronous()):
         assert await call(tool(name="numbers")(function)) == [1, 2]
+
+
+async def test_small_plain_results_of_async_tools_take_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(dict[str, int]):
+        """May run code of its own while it is gone over."""
+
+    results: list[Any] = [{"a": (1, [2.5, None])}, list(range(400)), [1] * 501, Own(a=1), [Own()]]
+
+    async def give(number: int) -> Any:
+        return results[number]
+
+    threads_taken: list[int] = []
+    settled = tools.settled_in_thread
+
+    async def counted(function: Callable[[], Any]) -> Any:
+        threads_taken.append(number)
+        return await settled(function)
+
+    monkeypatch.setattr(tools, "settled_in_thread", counted)
+    given = []
+    for number in range(len(results)):
+        given.append(await call(give, number))
+    assert given == [{"a": [1, [2.5, None]]}, list(range(400)), [1] * 501, {"a": 1}, [{}]]
+    assert threads_taken == [2, 3, 4]
 
 
 async def test_generators_that_never_end_are_stopped_and_closed() -> None:

@@ -24,11 +24,19 @@ class RawServer:
     `requests` holds the heads and the bodies that came.
     """
 
-    def __init__(self, answer: Answering | bytes, *, host: str = "127.0.0.1", until_closed: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answering | bytes,
+        *,
+        host: str = "127.0.0.1",
+        until_closed: bool = False,
+        gets: bytes | None = None,
+    ) -> None:
         self.answer: Answering = answer if callable(answer) else lambda body, n: answer
         self.requests: list[tuple[str, Any]] = []
         self.times: list[float] = []
         self._until_closed = until_closed
+        self._gets = gets or http({"object": "list", "data": [{"id": "m"}]})
         self._socket = socket.create_server((host, 0), backlog=512)
         self.port: int = self._socket.getsockname()[1]
         self.base_url = f"http://{host}:{self.port}/v1"
@@ -78,7 +86,7 @@ class RawServer:
                 self.requests.append((head.decode("latin-1"), json.loads(body) if body else None))
                 self.times.append(time.monotonic())
             if head.startswith(b"GET"):
-                client.sendall(http({"object": "list", "data": [{"id": "m"}]}))
+                client.sendall(self._gets)
                 return
             answer = self.answer(self.requests[-1][1] or {}, count)
             client.sendall(answer)

@@ -51,6 +51,14 @@ async def tokenizing(
         yield endpoint, model, asked
 
 
+@pytest.mark.parametrize(("limits", "counts"), [({"max_tokens": None}, False), ({}, True)])
+async def test_the_prompts_of_an_agent_are_counted_only_where_tokens_are_limited(limits: Any, counts: bool) -> None:
+    async with tokenizing(None, "```python\nfinish(1)\n```") as (_, model, asked):
+        result = await Agent(model, limits=Limits(**limits)).solve("one")
+    assert result.output == 1
+    assert bool(asked) is counts
+
+
 async def absent(exchange: Any, body: dict[str, Any]) -> None:
     exchange.send_json(404, {"detail": "Not Found"})
 
@@ -223,6 +231,44 @@ async def test_a_small_budget_is_enough_where_prompts_are_counted(answer: Answer
         result = await agent.solve(LONG.content)
         assert result.status is (Status.FINISHED if finishes else Status.TOKEN_LIMIT)
         assert endpoint.ledger.total_tokens <= 1_900
+
+
+async def test_where_a_bill_tells_nearly_as_much_the_tokenizer_is_not_asked() -> None:
+    """Agents of one kind have nearly the same first prompt, and an observation is short."""
+    script = lambda request: "```python\n1\n```" if request.step == 0 else "```python\nfinish(1)\n```"  # noqa: E731
+    async with tokenizing(None, script) as (endpoint, model, asked):
+        agent = Agent(model)
+        for goal in ("Say 1.", "Say one.", "Say 1, please."):
+            assert (await agent.solve(goal)).status is Status.FINISHED
+        assert asked == {"/tokenize": 1}
+        assert (await agent.solve(LONG.content)).status is Status.FINISHED
+        assert asked == {"/tokenize": 2}, "a goal of 2,000 letters may have very few tokens or very many"
+        assert endpoint.ledger.calls == 8
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"limits": Limits(max_tokens=20_000)}, {"context_limit": 30_000}, {"sampling": {"max_tokens": 20}}],
+    ids=["a small budget", "a window", "short answers"],
+)
+async def test_where_a_few_tokens_matter_the_tokenizer_is_asked_for_every_prompt(settings: dict[str, Any]) -> None:
+    async with tokenizing(None, "```python\nfinish(1)\n```") as (_, model, asked):
+        for goal in ("Say 1.", "Say one.", "Say 1, please."):
+            assert (await Agent(model, **settings).solve(goal)).status is Status.FINISHED
+        assert asked == {"/tokenize": 3}
+
+
+async def test_a_bound_without_a_question_is_never_too_low() -> None:
+    async with tokenizing(None) as (_, model, asked):
+        for words in (5, 40, 5, 1, 40):
+            conversation = model.conversation()
+            conversation.add(LONG, Message("user", "word " * words))
+            bound = conversation.prompt_bound(300)
+            assert (bound is None) == (words == 5 and not model.answered)
+            bound = bound or await conversation.prompt_tokens()
+            billed = (await conversation.complete(max_tokens=5)).usage.prompt_tokens
+            assert billed <= bound <= billed + 300
+        assert asked == {"/tokenize": 1}
 
 
 class Plain(ScriptedTokenizer):

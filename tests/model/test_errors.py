@@ -251,7 +251,7 @@ def test_openai_is_the_default_where_there_is_a_key() -> None:
 def test_reprs_and_urls_hold_no_secret() -> None:
     endpoint = resolve_endpoint("m", "https://user:hunter2@host.example/v1?token=t0p", KEY)
     model = connect(endpoint)
-    for shown in (repr(endpoint.shown_url), repr(model)):
+    for shown in (repr(endpoint.shown_url), repr(endpoint), repr(model)):
         assert "hunter2" not in shown
         assert "t0p" not in shown
     assert KEY not in repr(endpoint)

@@ -17,6 +17,7 @@ from recursive_agent.errors import ConfigurationError, EndpointUnavailable, Mode
 from recursive_agent.model import Endpoint, Retries, attempt_timeout, connect, resolve_endpoint
 from recursive_agent.model.failures import Misconfigured, scrub
 from recursive_agent.model.surroundings import proxy_for
+from recursive_agent.model.wire import Wire
 
 from .conftest import USER
 from .raw import answering, chat, http, model_at, refusal
@@ -265,6 +266,80 @@ def test_urls_beside_the_base_url_keep_the_query_too() -> None:
 def test_a_base_url_that_goes_too_far_is_told_where_to_end(path: str) -> None:
     with pytest.raises(ConfigurationError, match=r"use http://localhost:1/v1\."):
         resolve_endpoint("m", f"http://localhost:1/v1{path}")
+
+
+@pytest.mark.anyio
+async def test_what_the_environment_says_to_openai_s_sdk_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: seven\nno header\nAuthorization: Bearer other")
+    with answering(chat("there")) as server:
+        async with model_at(server.base_url, key="k" * 20) as model:
+            assert (await ask(model)).text == "there"
+    head = server.requests[0][0].lower()
+    for line in ("openai-organization: org-1", "openai-project: proj-1", "x-team: seven", "user-agent: rao/"):
+        assert f"\r\n{line}" in head
+    assert head.count("\r\nauthorization: ") == 1
+    assert f"\r\nauthorization: bearer {'k' * 20}\r\n" in head
+
+
+@pytest.mark.anyio
+async def test_a_redirect_into_tls_verifies_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def serve(client: socket.socket) -> None:
+        with context.wrap_socket(client, server_side=True):
+            pass
+
+    with listening(serve) as port:
+        location = f"https://127.0.0.1:{port}/v1/chat/completions"
+        with answering(http(b"", "307 T", headers={"location": location})) as server:
+            async with model_at(server.base_url) as model:
+                with pytest.raises(EndpointUnavailable, match="cannot be verified"):
+                    await ask(model)
+
+
+@pytest.mark.anyio
+async def test_a_redirect_elsewhere_takes_no_header_along_that_may_hold_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway-Key: secret-1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "secret-2")
+    monkeypatch.setenv("RAO_SESSION_HEADER", "X-Session-ID")
+    with answering(chat("x")) as other:
+        location = f"{other.base_url.replace('127.0.0.1', 'localhost')}/chat/completions"
+        with answering(http(b"", "307 T", headers={"location": location})) as server:
+            async with model_at(server.base_url, key="secret-3") as model:
+                assert (await ask(model)).text == "x"
+            (asked,) = [head.lower() for head, body in server.requests if body]
+            assert all(text in asked for text in ("secret-1", "secret-2", "secret-3", "x-session-id"))
+            (redirected,) = [head.lower() for head, body in other.requests if body]
+            assert "secret" not in redirected
+            assert "x-session-id" not in redirected
+            assert "content-type: application/json" in redirected
+
+
+@pytest.mark.anyio
+async def test_a_redirect_whose_address_holds_a_password_is_followed_with_the_key_instead() -> None:
+    def answer(body: Any, count: int) -> bytes:
+        location = f"http://name:word@127.0.0.1:{server.port}/v1/there"
+        return chat("x") if count else http(b"", "308 P", headers={"location": location})
+
+    with answering(answer) as server:
+        async with model_at(server.base_url, key="k") as model:
+            assert (await ask(model)).text == "x"
+        assert all("authorization: bearer k" in head.lower() for head, body in server.requests if body)
+
+
+@pytest.mark.anyio
+async def test_requests_of_any_size_leave_and_long_headers_are_taken() -> None:
+    # Warnings are errors here, and aiohttp warns of a request of 1 MiB.
+    with answering(http({"choices": []}, headers={"x-policy": "a" * 20_000})) as server:
+        wire = Wire(resolve_endpoint("m", server.base_url), timeout=20.0)
+        text = "x" * 3_000_000
+        assert await wire.post("/chat/completions", {"text": text}) == {"choices": []}
+        assert server.bodies == [{"text": text}]
+        await wire.aclose()
 
 
 @pytest.mark.anyio

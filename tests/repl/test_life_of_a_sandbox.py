@@ -47,6 +47,23 @@ async def test_a_killed_worker_is_replaced_and_the_result_says_what_was_lost(san
 
 
 @pytest.mark.anyio
+async def test_a_helper_that_is_launched_early_is_the_one_that_is_used_and_ends_in_any_case() -> None:
+    sandbox = ProcessSandbox()
+    sandbox.launch()
+    helper = sandbox._zygote
+    async with sandbox:
+        assert sandbox._zygote is helper
+        repl = await sandbox.open(call=answer)
+        assert (await repl.run("1")).output == "1\n"
+    never_entered = ProcessSandbox()
+    never_entered.launch()
+    await never_entered.__aexit__(None, None, None)
+    for each in (sandbox, never_entered):
+        assert each._zygote is not None
+        assert each._zygote.poll() is not None
+
+
+@pytest.mark.anyio
 async def test_a_spare_that_was_killed_is_passed_over() -> None:
     async with ProcessSandbox(spares=1) as sandbox:
         spares = list(sandbox._spares)
