@@ -1,8 +1,8 @@
 """The credit of recorded runs in words, with the settings of the training run that they belong to.
 
 Runs of the same group are compared. The agents whose weights depend on each other are those of a training step: of a run of
-online training, all that stand in the folder of the step; elsewhere it is not known which groups are trained together, and
-each is weighted by itself.
+online training, those of the groups that the step took (`used_groups.py`), or of a run of an older version, all that stand in
+the folder of the step; elsewhere it is not known which groups are trained together, and each is weighted by itself.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..errors import DataError
 from .groups import group_of
 from .policy import choose_policy, others_of
 from .rows import TreeRows
+from .used_groups import UsedGroups, read_used
 
 SETTINGS, METRICS, TRACES = "training.json", "metrics.jsonl", "traces"
 """Of the folder of a training run: its settings, its metrics, and the traces of online training by step."""
@@ -78,17 +79,22 @@ def attempts_beside(file: TraceFile) -> list[TraceFile]:
     if file.tree is None or ROOT not in file.tree.nodes:
         return [file]
     group = group_of(file.tree)
-    whole_step = _step(file.path) is not None
+    used = _used(file.path.parent)
+    batch = _batch(file.path, _home(file.path, file.tree.group), used)
+    taken = used.get(batch) if batch is not None else None
+    whole_step = batch is not None and taken is None
+    groups = {group} if taken is None else {*taken.groups}
+    folders = [file.path.parent] if taken is None else [file.path.parents[1] / name for name in taken.folders]
     found = [file]
     further: list[Path] = []
     runs = {file.tree.run}
-    for path in trace_files(file.path.parent):
-        if path.name == file.path.name:
+    for path in (path for folder in folders if folder.is_dir() for path in trace_files(folder)):
+        if path == file.path:
             continue
         head = None if whole_step else _head(path)
         if head is not None and launch_of(head.group) is not None:
             further.append(path)
-        elif whole_step or (head is not None and group_of(head) == group):
+        elif whole_step or (head is not None and group_of(head) in groups):
             other = read_trace(path)
             found.append(other)
             runs |= set() if other.tree is None else {other.tree.run}
@@ -107,6 +113,7 @@ def credit_of(files: Sequence[TraceFile], training: Training) -> dict[Path, dict
     found: dict[Path, dict[str, Json]] = {}
     batches: defaultdict[tuple[int | None, str], list[Path]] = defaultdict(list)
     homes = {tree.run: group_of(tree) for tree in trees.values()}
+    used = {folder: _used(folder) for folder in {path.parent for path in trees}}
     for path, tree in trees.items():
         if not tree.complete or any(node.running for node in tree.nodes.values()):
             left_out = Explained(
@@ -114,8 +121,9 @@ def credit_of(files: Sequence[TraceFile], training: Training) -> dict[Path, dict
             )
             found[path] = {node: left_out.as_data() for node in tree.nodes}
             continue
-        step, launch = _step(path), launch_of(tree.group)
+        launch = launch_of(tree.group)
         home = group_of(tree) if launch is None else homes.get(launch[0], group_of(tree))
+        step = _batch(path, home, used[path.parent])
         batches[step, "" if step is not None else home].append(path)
     averages: Mapping[int, float] | None = {}
     expected = 0
@@ -185,9 +193,31 @@ def _sizes(trees: Sequence[ExecutionTree], policy: str | None) -> list[dict[str,
 
 
 def _step(path: Path) -> int | None:
-    """The number of the batch of online training that a trace is of."""
+    """The number of the folder of online training that a trace is in."""
     name = path.parent.name
     return int(name) if name.isdecimal() and training_of(path.parent.parent) == path.parent.parent.parent else None
+
+
+def _used(folder: Path) -> dict[int, UsedGroups]:
+    """Which groups each batch has of the online training that a folder of traces is of; nothing where it is of none."""
+    training = training_of(folder)
+    return {} if training is None else read_used(training)
+
+
+def _home(path: Path, group: str | None) -> str | None:
+    """The group of an attempt, or of the one that a further attempt belongs to."""
+    if (launch := launch_of(group)) is None:
+        return group
+    heads = (_head(other) for other in trace_files(path.parent))
+    return next((head.group for head in heads if head is not None and head.run == launch[0]), group)
+
+
+def _batch(path: Path, group: str | None, used: Mapping[int, UsedGroups]) -> int | None:
+    """The number of the batch that a trace belongs to; None where it is of none, or where no step has used it."""
+    folder = _step(path)
+    if folder is None or not used:
+        return folder
+    return next((number for number, each in used.items() if group in each.groups), None)
 
 
 def _update(folder: Path | None, batch: int) -> int:

@@ -18,7 +18,8 @@ One quantity has one name on its way from disk to the loss. Two columns keep the
     version of the model's weights                  version        version           model_version   -
 
 (In `trl.experimental.async_grpo` the behaviour's log-probs are `old_log_probs`, in `trl.GRPOTrainer`
-`sampling_per_token_logps`; both mean the sampler's, not those of a second forward pass.)
+`sampling_per_token_logps`; both mean the sampler's. Those of a second forward pass by the trainer, log π_old, are never
+written down: see `rao_rl/train/correction.py`.)
 """
 
 from __future__ import annotations

@@ -74,6 +74,75 @@ METRICS: Mapping[str, Metric] = {
         POLICY, "share", "tokens held back by clipping", "share of the tokens that the clipping holds back"
     ),
     "rao/mismatch_kl": _m(POLICY, "nats a token", "KL(sampler ‖ policy)", "nats, estimate of KL(π_behaviour ‖ π_θ)"),
+    "rao/ratio_mean/depth_*": _m(
+        POLICY,
+        "",
+        "ρ at depth *, mean",
+        "ρ, mean over the tokens of agents at a depth",
+        "importance ratio ρ by depth, mean",
+        "depth *",
+    ),
+    "rao/ratio_max/depth_*": _m(
+        POLICY,
+        "",
+        "ρ at depth *, greatest",
+        "ρ, greatest over the tokens of agents at a depth",
+        "importance ratio ρ by depth, greatest",
+        "depth *",
+    ),
+    "rao/mismatch_kl/depth_*": _m(
+        POLICY,
+        "nats a token",
+        "KL at depth *",
+        "nats, KL(π_behaviour ‖ π_θ) over the tokens of agents at a depth",
+        "KL(sampler ‖ policy) by depth",
+        "depth *",
+    ),
+    "rao/ratio_mean/position_*": _m(
+        POLICY,
+        "",
+        "ρ at tokens *, mean",
+        "ρ, mean over the tokens at these places among those that an agent sampled, the first is 0",
+        "importance ratio ρ by position, mean",
+        "tokens *",
+    ),
+    "rao/ratio_max/position_*": _m(
+        POLICY,
+        "",
+        "ρ at tokens *, greatest",
+        "ρ, greatest over the tokens at these places among those that an agent sampled, the first is 0",
+        "importance ratio ρ by position, greatest",
+        "tokens *",
+    ),
+    "rao/mismatch_kl/position_*": _m(
+        POLICY,
+        "nats a token",
+        "KL at tokens *",
+        "nats, KL(π_behaviour ‖ π_θ) over the tokens at these places among those that an agent sampled, the first is 0",
+        "KL(sampler ‖ policy) by position",
+        "tokens *",
+    ),
+    "rao/importance_weight/mean": _m(
+        POLICY,
+        "",
+        "importance weight, bounded",
+        "importance weight after truncation or masking, mean over tokens (with update.importance_sampling_mode)",
+    ),
+    "rao/importance_weight/bounded": _m(
+        POLICY,
+        "share",
+        "tokens truncated or masked",
+        "share of the tokens whose importance weight was truncated or masked",
+    ),
+    "rao/policy_ratio/mean": _m(
+        POLICY,
+        "",
+        "policy change π_θ / π_old, mean",
+        "π_θ / π_old, mean over tokens and updates of a step (with update.old_logprobs=trainer)",
+    ),
+    "rao/policy_ratio/max": _m(
+        POLICY, "", "policy change π_θ / π_old, greatest", "greatest π_θ / π_old (with update.old_logprobs=trainer)"
+    ),
     # the size of a step
     "rao/trained_tokens": _m(TOKENS, "tokens", "tokens trained in a step", "sampled tokens that were trained"),
     "rao/trained_rows": _m(DATA, "rows", "rows trained in a step", "rows that were trained"),
@@ -81,7 +150,7 @@ METRICS: Mapping[str, Metric] = {
         OTHER,
         "",
         "forwarded / real tokens",
-        "forwarded tokens / tokens of the rows; above 1 by padding",
+        "forwarded tokens / tokens of the rows; above 1 by padding, below 1 where rows repeat each other",
     ),
     # the trees of a step
     "reward": _m(SUCCESS, "share", "root success while training", "mean success of the roots, 0 to 1"),
@@ -236,6 +305,37 @@ METRICS: Mapping[str, Metric] = {
     "time/rollout": _m(TIME, "s", "rollout", "seconds, rolling out the batch", "seconds of a step", "rollout"),
     "time/wait": _m(
         TIME, "s", "waiting for it", "seconds that the training waited for it", "seconds of a step", "waiting for it"
+    ),
+    # the queue of attempts; "idle" does not count evaluations, and "left" means: for later steps
+    "flow/trainer_wait": _m(
+        TIME, "share", "trainer waits", "share of the time that training waited", "shares of waiting", "trainer"
+    ),
+    "flow/sampler_idle": _m(
+        TIME, "share", "sampler idle", "share with free places and nothing to begin", "shares of waiting", "sampler"
+    ),
+    "flow/in_flight": _m(TIME, "trees", "trees in flight", "trees in flight, mean since the step before"),
+    "flow/wait_for_old": _m(
+        TIME, "s", "waiting for old groups", "seconds of waiting for a group that would become too old"
+    ),
+    "flow/staleness_mean": _m(
+        DATA, "updates", "staleness", "updates that the oldest weights of the groups are behind", "staleness", "mean"
+    ),
+    "flow/staleness_max": _m(DATA, "updates", "staleness", "the same, greatest", "staleness", "greatest"),
+    "flow/groups_left": _m(DATA, "groups", "groups left", "groups that have begun and are left for later steps"),
+    "flow/taken_seconds": _m(
+        SHAPE, "s", "seconds of trees taken", "seconds of a tree, mean over the step's", "seconds of a tree", "taken"
+    ),
+    "flow/left_seconds": _m(
+        SHAPE, "s", "seconds of trees left", "of those left, seconds so far; at least", "seconds of a tree", "left"
+    ),
+    "flow/taken_tokens": _m(
+        SHAPE, "tokens", "tokens of trees taken", "sampled tokens of a tree, mean", "tokens of a tree", "taken"
+    ),
+    "flow/left_tokens": _m(
+        SHAPE, "tokens", "tokens of trees left", "the same of trees that have ended", "tokens of a tree", "left"
+    ),
+    "flow/length_bias": _m(
+        SHAPE, "ratio", "length bias", "mean seconds of the trees used so far, over those of all that have begun"
     ),
     "time/push": _m(
         TIME,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from recursive_agent import Result, Status
-from recursive_agent.errors import described
 
-from ..envs.base import Measuring, Mode, Session, Task
-
-_log = logging.getLogger(__name__)
+from ..envs.base import Mode, Session, Task
+from ..rollouts.measuring import measured
 
 ALL = "all"
 """The level of a task that has none, and of the summary over all levels."""
@@ -97,7 +94,7 @@ class Attempt:
             repeat=repeat,
             cached_tokens=tree.usage.cached_tokens,
             critical_steps=tree.critical_steps,
-            metrics={} if session is None or result.status.external else measured(session, result),
+            metrics={} if session is None or result.status.external else measured(session, result.tree.root),
         )
 
     @classmethod
@@ -122,17 +119,3 @@ class Attempt:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def measured(session: Session, result: Result) -> dict[str, float]:
-    """The metrics of a session for the root of its tree; {} if it has none, or if its code fails, which is logged."""
-    if not isinstance(session, Measuring):
-        return {}
-    try:
-        found = {str(name): float(value) for name, value in session.metrics(result.tree.root).items()}
-    except Exception as error:  # the environment's code: what it cannot say of one attempt is no reason to stop
-        _log.warning("the metrics of %s are missing: %s", type(session).__name__, described(error))
-        return {}
-    if wrong := [name for name, value in found.items() if not math.isfinite(value)]:
-        _log.warning("the metrics %s of %s are left out: not finite", ", ".join(wrong), type(session).__name__)
-    return {name: value for name, value in found.items() if name not in wrong}

@@ -13,6 +13,7 @@ from typing import Any
 
 from recursive_agent.errors import ConfigurationError
 
+from ..data.used_groups import read_used
 from .alarms import FROM_FIGURES, Alarm, alarms_of
 from .curves import SKIPPED, STEP, TOKENS, is_figure, read_rows
 from .metric_names import GROUPS, METRICS, Metric, metric
@@ -215,26 +216,28 @@ def _place(name: str) -> tuple[int, int, str]:
 
 
 def _traces(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The folder of traces of each batch that is kept, with the step that learnt from it."""
+    """The folders of traces of each batch that are kept, with the step that learnt from it."""
     if not (folder / TRACES).is_dir():
         return []
+    used = read_used(folder)
     found = []
     for row in rows:
         batch = row.get("rao/batch")
         if not is_figure(batch):
             continue
-        place = folder / TRACES / f"{int(batch):06d}"
-        files = sum(path.suffix == ".jsonl" for path in place.iterdir()) if place.is_dir() else 0
-        if files:
-            found.append(
-                {
-                    "step": int(row[STEP]),
-                    "folder": str(place),
-                    "link": place.absolute().as_uri(),
-                    "files": files,
-                    "skipped": SKIPPED in row,
-                }
-            )
+        names = used[int(batch)].folders if int(batch) in used else [f"{int(batch):06d}"]
+        for place in (folder / TRACES / name for name in names):
+            files = sum(path.suffix == ".jsonl" for path in place.iterdir()) if place.is_dir() else 0
+            if files:
+                found.append(
+                    {
+                        "step": int(row[STEP]),
+                        "folder": str(place),
+                        "link": place.absolute().as_uri(),
+                        "files": files,
+                        "skipped": SKIPPED in row,
+                    }
+                )
     return found
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 
@@ -33,6 +34,42 @@ ROLLOUT_LIMITS = Limits(
     max_concurrency=64,
 )
 """Default limits of an attempt; `max_depth` is the environment's."""
+
+
+class RanElsewhere(NamedTuple):
+    """An attempt that another process ran."""
+
+    result: Result
+    session: Session
+    """Stands for the session that it ran in, which is gone: without tools, and with its metrics."""
+
+
+class AttemptRunner(Protocol):
+    """Runs attempts in other processes than this one (`rollouts.ray`)."""
+
+    async def run(
+        self,
+        environment: Environment,
+        task: Task,
+        model: Model,
+        settings: AttemptSettings,
+        *,
+        seed: int,
+        group: str,
+    ) -> RanElsewhere:
+        """One attempt as `rollout` makes it; its trace goes into the `trace_dir` of the settings.
+
+        The runner has its own sandboxes, so `settings.sandbox` is not used. If the endpoint fails during the attempt, the
+        result is the tree up to that point. Raises ConfigurationError for a model or a setting that cannot leave this
+        process, and otherwise like `run_attempt`.
+        """
+
+
+class PublishingRunner(AttemptRunner, AbstractAsyncContextManager["PublishingRunner"], Protocol):
+    """A runner that has models of its own, to be told of each push while it is open."""
+
+    async def publish(self) -> None:
+        """Sample from now on with what was pushed last; attempts under way go on with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +103,8 @@ class AttemptSettings:
     """Most trees at a time, where there are many attempts."""
     places: anyio.CapacityLimiter | None = None
     """Bounds the trees of all that share it together, besides; None: nothing else does."""
+    runner: AttemptRunner | None = None
+    """Where attempts run if not in this process (`rollouts.ray`)."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("single", "recursive"):

@@ -1,35 +1,40 @@
-"""Batches of rollouts for online training: groups of attempts at an environment's tasks, recorded, none of them twice.
+"""Rollouts for online training: groups of attempts at an environment's tasks, recorded, none of them twice.
 
-The number of a batch determines its tasks and seeds. Each batch has its own folder of traces, so a run that was killed reads
-the whole traces from there and rolls out only the others.
+The plan is a sequence of groups: the place of a group determines its task and seeds. Each `tasks_per_step` groups in the order
+of the plan share a folder of traces, so a run that was killed reads the whole traces from there and rolls out only the others.
+Which groups a step trains on is decided by the queue (`flow.py`).
 """
 
 from __future__ import annotations
 
 import math
 import random
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from recursive_agent import Result
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Model
-from recursive_agent.repl import Sandbox
+from recursive_agent.repl import Sandbox, make_sandbox
+from recursive_agent.sizes import rare_collections
 from recursive_agent.trace.tree import ExecutionTree
 
 from ..bounds import Count, Few, Positive, Seed, Whole, check
+from ..credit.assign import tree_version
+from ..credit.counterfactual import launch_of
 from ..envs.base import Environment, Mode
 from ..scoring.attempts import AttemptJudge
-from .attempt import ROLLOUT_LIMITS, AttemptSettings, attempt_seed
+from .attempt import ROLLOUT_LIMITS, AttemptRunner, AttemptSettings, attempt_seed
+from .choice import Order
 from .counterfactual import check_restarting, further_attempts
 from .failures import FailuresInARow, is_lost
-from .many import PlannedAttempt, run_attempts
+from .flow import Flow, Outcome, Taken, flowing
+from .many import PlannedAttempt, run_attempt
 from .recorded import recorded_attempts
 
 _MOST = 1_000_000
@@ -48,7 +53,7 @@ class CollectConfig:
     mode: Mode = "recursive"
     seed: Seed = 0
     max_in_flight: Count = 32
-    """Most trees at a time in the whole run: those of batches that are rolled out ahead, and of evaluations, included."""
+    """Most trees at a time in the whole run: those of later steps, and of evaluations, included."""
     max_failures: Count = 16
     """Attempts in a row that may fail because the endpoint or the sandbox does, before the run ends."""
     timeout: Positive = 300.0
@@ -104,19 +109,37 @@ def attempt_settings(config: CollectConfig, environment: Environment) -> Attempt
 
 @dataclass(slots=True)
 class TreeBatch:
-    """The trees of a batch, in the order of the attempts; `lost` counts the attempts that gave no tree, by reason."""
+    """The trees of a step's groups, in the order of the plan; `lost` counts the attempts that gave no tree, by reason."""
 
     number: int
+    """How many batches were taken before it."""
     trees: list[ExecutionTree]
     seconds: float
+    """From the begin of its first group to the end of its last one."""
     recorded: int
     """Trees that were recorded already and so were not rolled out again."""
     lost: Counter[str] = field(default_factory=Counter)
     """Reasons: `incomplete` (no whole tree came of it), `no_answer` (its time passed without an answer of the model)."""
 
+    @classmethod
+    def of(cls, number: int, taken: Taken) -> TreeBatch:
+        """The trees of these groups: those of the attempts, then those of further attempts."""
+        groups = taken.groups
+        attempts = [attempt for group in groups for attempt in group.attempts]
+        ended = [*attempts, *(further for attempt in attempts for further in attempt.further)]
+        outcomes = [attempt.outcome for attempt in ended if attempt.outcome is not None]
+        seconds = max(group.ended for group in groups) - min(group.begun for group in groups)
+        return cls(
+            number,
+            [outcome.tree for outcome in outcomes if outcome.tree is not None],
+            seconds,
+            sum(attempt.recorded for attempt in ended),
+            Counter(outcome.lost for outcome in outcomes if outcome.lost),
+        )
+
 
 class Collector:
-    """Rolls out batch after batch on one environment. `folder` holds a folder of traces for each batch.
+    """Rolls out group after group on one environment. `folder` holds a folder of traces for each `tasks_per_step` groups.
 
     `judge` scores the agents whose score the environment does not know; it may be set later.
 
@@ -137,6 +160,8 @@ class Collector:
         self.config = config
         self.folder = folder
         self.judge = judge
+        self.runner: AttemptRunner | None = None
+        """Where attempts run if not in this process; may be set later, as the judge."""
         if config.counterfactual_children:
             check_restarting(environment)
         self.places = anyio.CapacityLimiter(config.max_in_flight)
@@ -156,88 +181,122 @@ class Collector:
                 f"{', '.join(environment.levels)} (set collect.level)"
             )
 
-    def attempts(self, number: int) -> list[PlannedAttempt]:
-        """The attempts of batch `number`. Every task comes once before any comes twice."""
+    def group(self, place: int) -> list[PlannedAttempt]:
+        """The attempts of the group at a place of the plan. Every task comes once before any comes twice."""
         config = self.config
-        places = range(number * config.tasks_per_step, (number + 1) * config.tasks_per_step)
-        planned = []
-        for place in places:
-            epoch, index = divmod(place, len(self.tasks))
-            order = list(range(len(self.tasks)))
-            random.Random(f"order/{config.seed}/{epoch}").shuffle(order)
-            task = self.tasks[order[index]]
-            group = f"{number:06d}/{place - places.start:03d}/{task.id}"
-            planned += [
-                PlannedAttempt(task=task, group=group, seed=attempt_seed(config.seed, group, attempt))
-                for attempt in range(config.num_generations)
-            ]
-        return planned
+        epoch, index = divmod(place, len(self.tasks))
+        order = list(range(len(self.tasks)))
+        random.Random(f"order/{config.seed}/{epoch}").shuffle(order)
+        task = self.tasks[order[index]]
+        folder, number = divmod(place, config.tasks_per_step)
+        group = f"{folder:06d}/{number:03d}/{task.id}"
+        return [
+            PlannedAttempt(task=task, group=group, seed=attempt_seed(config.seed, group, attempt))
+            for attempt in range(config.num_generations)
+        ]
+
+    def attempts(self, number: int) -> list[PlannedAttempt]:
+        """The attempts of the groups that share folder `number`."""
+        size = self.config.tasks_per_step
+        return [plan for place in range(number * size, (number + 1) * size) for plan in self.group(place)]
+
+    @asynccontextmanager
+    async def flow(
+        self,
+        sandbox: str | Sandbox,
+        *,
+        staleness: int = 0,
+        order: Order = "completed",
+        first: int = 0,
+        used: Collection[int] = (),
+    ) -> AsyncIterator[Flow]:
+        """The queue of the groups from place `first` on, without those in `used`; see `flowing`.
+
+        `Flow.take` raises RolloutsFailed after `config.max_failures` failed attempts in a row, counted over all groups, and
+        ModelError if the sampler or the judge fails every call. `sandbox` is open, and stays open; a `runner` has its own, and
+        does not use it.
+        """
+        opened = flowing(
+            _Rollouts(self, sandbox),
+            size=self.config.tasks_per_step,
+            limit=self.config.max_in_flight,
+            staleness=staleness,
+            order=order,
+            first=first,
+            used=used,
+        )
+        with rare_collections():
+            async with opened as flow:
+                yield flow
 
     async def batch(self, number: int, sandbox: Sandbox | None = None) -> TreeBatch:
-        """The trees of batch `number`, each scored. Those that `folder` holds already are not rolled out again.
+        """The scored trees of the groups that share folder `number`. Those that it holds already are not rolled out again.
 
-        `sandbox` is one that is open already; None: one is opened for this batch. Raises RolloutsFailed after
-        `config.max_failures` failed attempts in a row, counted over all batches, and ModelError if the judge fails every call.
+        `sandbox` is one that is open already; None: one is opened for this batch. Raises what `Flow.take` raises.
         """
-        begun = time.monotonic()
-        folder = self.folder / f"{number:06d}"
-        planned = self.attempts(number)
-        recorded = read_recorded(folder)
-        trees = {place: tree for place, plan in enumerate(planned) if (tree := recorded.get(plan.key))}
-        batch = TreeBatch(number, [], 0.0, len(trees))
-        missing = [place for place in range(len(planned)) if place not in trees]
-        settings = replace(
-            attempt_settings(self.config, self.environment),
-            trace_dir=folder,
-            sandbox=sandbox or "process",
-            places=self.places,
-            judge=self.judge,
-        )
-        rolled_out = await run_attempts(
-            self.environment, [planned[place] for place in missing], self.model, settings, self._ended
-        )
-        for place, tree in zip(missing, rolled_out, strict=True):
-            if not tree.complete:
-                batch.lost["incomplete"] += 1
-            elif is_lost(tree) and not tree.root.status.external:
-                batch.lost["no_answer"] += 1
-            else:
-                trees[place] = tree
-        batch.trees = [trees[place] for place in sorted(trees)]
-        if self.config.counterfactual_children:
-            batch.trees += await self._further(
-                [(planned[place], trees[place]) for place in sorted(trees)], settings, batch
-            )
-        batch.seconds = time.monotonic() - begun
-        return batch
+        async with nullcontext(sandbox) if sandbox is not None else make_sandbox("process") as opened:
+            async with self.flow(opened, first=number * self.config.tasks_per_step) as flow:
+                return TreeBatch.of(number, await flow.take())
 
-    async def _further(
-        self, attempts: Sequence[tuple[PlannedAttempt, ExecutionTree]], settings: AttemptSettings, batch: TreeBatch
-    ) -> list[ExecutionTree]:
-        """The trees of further children at launches of these attempts; those that `folder` holds are not rolled out again."""
-        planned = further_attempts(
-            self.environment,
-            attempts,
-            children=self.config.counterfactual_children,
-            launches=self.config.counterfactual_launches,
-            settings=settings,
-        )
-        recorded = read_recorded(self.folder / f"{batch.number:06d}")
-        rolled_out = await run_attempts(
-            self.environment,
-            [plan for plan in planned if plan.key not in recorded],
-            self.model,
-            settings,
-            lambda plan, result: (plan.key, result.tree),
-        )
-        batch.recorded += sum(plan.key in recorded for plan in planned)
-        batch.lost["incomplete"] += sum(not tree.complete for _, tree in rolled_out)
-        trees = {**recorded, **{key: tree for key, tree in rolled_out if tree.complete}}
-        return [trees[plan.key] for plan in planned if plan.key in trees]
 
-    def _ended(self, plan: PlannedAttempt, result: Result) -> ExecutionTree:
-        self.failures.add(result.tree)
-        return result.tree
+class _Rollouts:
+    """The attempts of a collector in a sandbox, for the queue."""
+
+    def __init__(self, collector: Collector, sandbox: str | Sandbox) -> None:
+        self._collector = collector
+        self._settings = replace(
+            attempt_settings(collector.config, collector.environment),
+            sandbox=sandbox,
+            places=collector.places,
+            judge=collector.judge,
+            runner=collector.runner,
+        )
+        self._read: dict[Path, dict[tuple[str, int], ExecutionTree]] = {}
+        """Of each folder, the trees that nobody has asked for yet."""
+
+    def planned(self, place: int) -> list[PlannedAttempt]:
+        return self._collector.group(place)
+
+    def recorded(self, place: int, plan: PlannedAttempt) -> Outcome | None:
+        folder = self._folder(place)
+        if folder not in self._read:  # once: trees that are recorded from now on are those of this queue
+            self._read[folder] = read_recorded(folder)
+        tree = self._read[folder].pop(plan.key, None)
+        return None if tree is None else self._outcome(place, plan, tree)
+
+    async def attempt(self, place: int, plan: PlannedAttempt) -> Outcome:
+        collector = self._collector
+        settings = replace(self._settings, trace_dir=self._folder(place))
+        tree = (await run_attempt(collector.environment, plan, collector.model, settings)).tree
+        if launch_of(plan.group) is None:
+            collector.failures.add(tree)
+        return self._outcome(place, plan, tree)
+
+    def _folder(self, place: int) -> Path:
+        return self._collector.folder / f"{place // self._collector.config.tasks_per_step:06d}"
+
+    def _outcome(self, place: int, plan: PlannedAttempt, tree: ExecutionTree) -> Outcome:
+        further = launch_of(plan.group) is not None
+        if not tree.complete:
+            return Outcome(lost="incomplete")
+        if not further and is_lost(tree) and not tree.root.status.external:
+            return Outcome(lost="no_answer")
+        config = self._collector.config
+        return Outcome(
+            tree=tree,
+            tokens=tree.usage.completion_tokens,
+            seconds=tree.duration,
+            version=tree_version(tree),
+            further=()
+            if further or not config.counterfactual_children
+            else further_attempts(
+                self._collector.environment,
+                [(plan, tree)],
+                children=config.counterfactual_children,
+                launches=config.counterfactual_launches,
+                settings=replace(self._settings, trace_dir=self._folder(place)),
+            ),
+        )
 
 
 def read_recorded(folder: Path) -> dict[tuple[str, int], ExecutionTree]:

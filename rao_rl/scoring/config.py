@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model.endpoint import show_url
+from recursive_agent.model.endpoint import show_urls
 
 from ..bounds import Count, Few, Positive, check
 
@@ -18,7 +18,7 @@ class JudgeConfig:
     model: str | None = None
     """Name of the model; None: no judge, and such agents have no score."""
     base_url: str | None = None
-    """Its endpoint; None: that of OPENAI_BASE_URL."""
+    """Its endpoint, or several with commas between them; None: that of OPENAI_BASE_URL."""
     concurrency: Few = 8
     """Most calls of the judge at a time, of all attempts together."""
     timeout: Positive = 300.0
@@ -33,7 +33,7 @@ class JudgeConfig:
 
     def recorded(self) -> dict[str, Any]:
         """What a run writes down: the settings, with the URL without credentials."""
-        url = None if self.base_url is None else show_url(self.base_url)
+        url = None if self.base_url is None else show_urls(self.base_url)
         return {**asdict(self), "base_url": url}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model import connect, resolve_endpoint
+from recursive_agent.model import connect, resolve_endpoints
 from recursive_agent.model.endpoint import Endpoint
 
 from .attempts import AttemptJudge
@@ -20,28 +20,28 @@ from .judge import Judge, failures_of
 from .verdicts import VerdictCache
 
 
-def check_judge(config: JudgeConfig) -> Endpoint | None:
-    """The endpoint of the judge, None without one. Nothing is sent. Raises ConfigurationError, saying what is missing."""
+def check_judge(config: JudgeConfig) -> tuple[Endpoint, ...]:
+    """The endpoints of the judge, none without one. Nothing is sent. Raises ConfigurationError, saying what is missing."""
     if config.model is None:
         if config.base_url is not None:
             raise ConfigurationError("--judge-base-url works with --judge only (judge.base_url with judge.model)")
-        return None
-    return resolve_endpoint(config.model, config.base_url)
+        return ()
+    return resolve_endpoints(config.model, config.base_url)
 
 
 @asynccontextmanager
 async def open_judge(config: JudgeConfig, cache: Path | None = None) -> AsyncIterator[tuple[Judge, list[str]]]:
     """The judge, and what must not get into a trace. `cache` is the file of verdicts; None: that of the user."""
-    endpoint = check_judge(config)
-    if endpoint is None:
+    endpoints = check_judge(config)
+    if not endpoints:
         raise ConfigurationError("name the model that judges: --judge MODEL")
-    chosen = connect(endpoint)
+    chosen = connect(endpoints)
     try:
         kept = VerdictCache(cache or default_cache())
         try:
             yield (
                 Judge(chosen, cache=kept, concurrency=config.concurrency, timeout=config.timeout),
-                [endpoint.api_key],
+                [endpoint.api_key for endpoint in endpoints],
             )
         finally:
             kept.close()
@@ -55,7 +55,7 @@ async def open_attempt_judge(
     config: JudgeConfig, *, calibration: Calibration | None = None, say: Callable[[str], None] | None = None
 ) -> AsyncIterator[AttemptJudge | None]:
     """The judge of attempts; None if the settings name none. At the end, `say` is told what it cost apart from the agents."""
-    if check_judge(config) is None:
+    if not check_judge(config):
         yield None
         return
     async with open_judge(config) as (judge, secrets):

@@ -8,6 +8,7 @@ import pytest
 
 from rao_rl.credit import CreditConfig
 from rao_rl.data.explained import Training, attempts_beside, credit_of, read_training, training_of
+from rao_rl.data.used_groups import UsedGroups, add_used
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.trace.folder import TraceFile, read_trace
 from recursive_agent.trace.schema import Event
@@ -92,6 +93,29 @@ def test_online_training_weighs_the_agents_of_a_step_with_its_settings(tmp_path:
     root = credit_of(files, Training(config, "those of better", folder=run))[first.path]["0"]
     assert root["reward"] == 1.5
     assert root["why"][3] == "weight 0.625 = 5 agents of the step / (2 depths × 4 agents at depth 0)"
+
+
+def test_the_agents_of_a_step_are_those_of_the_groups_that_it_took(tmp_path: Path) -> None:
+    run = tmp_path / "better"
+    for name in ("000000", "000001"):
+        (run / "traces" / name).mkdir(parents=True)
+    (run / "training.json").write_text(json.dumps({"objective": "rao", "credit": {}}))
+    (run / "metrics.jsonl").write_text('{"step": 1, "rao/batch": 0}\n')
+    names = ("000000/000/a", "000000/001/b", "000001/000/c")
+    made = [
+        attempt(run / "traces" / name[:6] / f"{name[-1]}{n}.jsonl", f"{name[-1]}{n}", float(n), group=name)
+        for name in names
+        for n in range(2)
+    ]
+    add_used(run, UsedGroups(0, 0, (names[0], names[2])))
+    training = Training(read_training(run), "", folder=run)
+    files = attempts_beside(made[0])
+    assert {file.path.name for file in files} == {"a0.jsonl", "a1.jsonl", "c0.jsonl", "c1.jsonl"}
+    assert credit_of(files, training)[made[0].path]["0"]["why"][3].startswith("weight 1 = 4 agents of the step")
+    # What no step has taken yet is compared within its group.
+    files = attempts_beside(made[2])
+    assert {file.path.name for file in files} == {"b0.jsonl", "b1.jsonl"}
+    assert "agents of the group" in credit_of(files, training)[made[2].path]["0"]["why"][3]
 
 
 def test_moving_averages_need_the_steps_before(tmp_path: Path) -> None:

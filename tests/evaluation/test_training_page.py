@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rao_rl.data.used_groups import UsedGroups, add_used
 from rao_rl.evaluation.metric_names import GROUPS, METRICS, metric
 from rao_rl.evaluation.training_page import find_runs, run_data, training_data
 from rao_rl.evaluation.training_site import TrainingSite
@@ -112,6 +113,22 @@ def test_the_traces_of_a_step_are_named_where_they_are_kept(tmp_path: Path) -> N
     (kept,) = only(tmp_path)["traces"]
     assert (kept["step"], kept["files"], kept["folder"]) == (2, 1, str(place))
     assert kept["link"] == place.as_uri()
+
+
+def test_the_groups_of_a_step_may_have_their_traces_in_several_folders(tmp_path: Path) -> None:
+    run(tmp_path, [{"step": 1, **ROW, "rao/batch": 0.0}, {"step": 2, **ROW, "rao/batch": 1.0}])
+    for used in (
+        UsedGroups(0, 0, ("000000/000/a", "000001/001/b")),
+        UsedGroups(1, 1, ("000000/001/c", "000001/000/d/e")),
+    ):
+        add_used(tmp_path, used)
+    places = [tmp_path / "traces" / name for name in ("000000", "000001")]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "x.jsonl").touch()
+    assert [(each["step"], each["folder"]) for each in only(tmp_path)["traces"]] == [
+        (step, str(place)) for step in (1, 2) for place in places
+    ]
 
 
 def test_a_run_that_has_not_come_to_its_first_step_is_an_empty_page(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -324,6 +325,25 @@ async def test_batches_that_are_rolled_out_together_share_the_places(checkpoint:
         for number in range(3):
             tasks.start_soon(collector.batch, number)
     assert model.most_under_way == 2
+
+
+class Collecting(Watched):
+    """Notes after how many new objects the process looks for garbage."""
+
+    after = 0
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        self.after = gc.get_threshold()[0]
+        await super().sample(request, on_text)
+
+
+@pytest.mark.anyio
+async def test_garbage_is_collected_rarely_while_attempts_flow(checkpoint: Path, tmp_path: Path) -> None:
+    before = gc.get_threshold()
+    model = Collecting(checkpoint)
+    await Collector(Coins(), model, CONFIG, tmp_path).batch(0)
+    assert model.after > before[0]
+    assert gc.get_threshold() == before
 
 
 # --- settings ---

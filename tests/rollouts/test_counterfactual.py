@@ -11,8 +11,10 @@ import pytest
 
 from rao_rl.credit.counterfactual import launch_of
 from rao_rl.envs import Task
+from rao_rl.rollouts import batches
 from rao_rl.rollouts.batches import CollectConfig, Collector
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.repl import make_sandbox
 from recursive_agent.testing import Request, ScriptedEndpoint
 from recursive_agent.trace.tree import ExecutionTree, Node
 
@@ -108,6 +110,27 @@ async def test_what_is_recorded_is_not_rolled_out_again(endpoint: ScriptedEndpoi
     assert [(tree.group, tree.seed) for tree in again] == [(tree.group, tree.seed) for tree in first]
     assert [tree.run for tree in again][:-1] == [tree.run for tree in first][:-1]
     assert len(endpoint.requests) == calls + 2
+
+
+async def test_each_folder_is_read_once_though_attempts_of_several_are_in_flight(
+    endpoint: ScriptedEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    plain = batches.read_recorded
+
+    def noted(folder: Path) -> dict[tuple[str, int], ExecutionTree]:
+        read.append(folder.name)
+        return plain(folder)
+
+    monkeypatch.setattr(batches, "read_recorded", noted)
+    model = model_at(endpoint)
+    collector = Collector(Parts(), model, CONFIG, tmp_path)
+    try:
+        async with make_sandbox("process") as sandbox, collector.flow(sandbox, staleness=1) as flow:
+            await flow.take()
+            assert read == ["000000", "000001"]
+    finally:
+        await model.aclose()
 
 
 def test_an_environment_without_sub_tasks_is_refused() -> None:
