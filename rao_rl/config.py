@@ -18,27 +18,32 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from recursive_agent.checkpoint import ActionFormat, PromptStyle
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.styles import ActionFormat, PromptStyle
 
 from .bounds import Amount, Count, Few, Positive, Rank, Seed, Share, Whole, check
 from .credit.config import CreditConfig
 from .credit.normalization import Normalization, Normalize
 from .envs.textcraft.tasks import level_named
 from .rollouts.batches import CollectConfig
+from .rollouts.choice import Order
 from .scoring.config import JudgeConfig
 
 __all__ = [
+    "AcrossPush",
     "CollectConfig",
     "CreditConfig",
     "Curriculum",
     "ImitationConfig",
     "ImitationSettings",
+    "ImportanceSamplingMode",
     "JudgeConfig",
     "LossType",
     "Normalization",
     "Normalize",
+    "OldLogprobs",
     "OnlineConfig",
+    "Order",
     "SamplerConfig",
     "SamplerName",
     "UpdateConfig",
@@ -50,7 +55,10 @@ __all__ = [
 _RENAMED = {"collect.difficulty": "collect.level"}
 """Settings that older versions called otherwise: on command lines, and in the folders of their runs."""
 
+AcrossPush = Literal["continue", "drain"]
 LossType = Literal["cispo", "ppo"]
+OldLogprobs = Literal["sampler", "trainer"]
+ImportanceSamplingMode = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 SamplerName = Literal["auto", "embedded", "torch", "vllm-lora", "vllm-reload", "vllm-nccl", "vllm-ipc"]
 
 
@@ -65,6 +73,16 @@ class UpdateConfig:
     learning_rate: Positive = 3e-6
     warmup_steps: Whole | None = None
     """Steps over which the learning rate rises to its value; None: 5, or a tenth of a shorter run."""
+    lr_scheduler_type: str = "constant_with_warmup"
+    """How the learning rate goes on after the warm-up, by transformers' names: `cosine`, `linear`, … over the steps of the
+    run."""
+    lr_scheduler_kwargs: str = ""
+    """Arguments of the schedule: NAME=VALUE, separated by commas."""
+    optim: str = "adamw_torch_fused"
+    """The optimizer, by transformers' names: `adamw_bnb_8bit` has 2 bytes of state a parameter instead of 8, `paged_adamw_8bit`
+    moves them to the CPU where the GPU is full, `adafactor` has next to none."""
+    optim_args: str = ""
+    """Further arguments of the optimizer: NAME=VALUE, separated by commas."""
     weight_decay: Amount = 0.017
     max_grad_norm: Amount = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it. 0 does not clip."""
@@ -73,6 +91,19 @@ class UpdateConfig:
     """PPO's clip range: ρ from 1 − epsilon to 1 + epsilon."""
     epsilon_high: Positive = 5.0
     """CISPO's largest ρ."""
+    old_logprobs: OldLogprobs = "sampler"
+    """The policy that ρ compares with: `sampler`, by the log-probs in the traces (the paper's); `trainer`, by log-probs that
+    the trainer computes with its weights before the step's first update. Then the difference between trainer and sampler is
+    a weight of its own, which `importance_sampling_mode` bounds."""
+    importance_sampling_mode: ImportanceSamplingMode | None = None
+    """How importance weights are bounded, for each token or for all tokens of an agent together (`sequence_…`): truncated to
+    the bounds below, or left out (`…_mask`) beyond them. See `rao_rl/train/correction.py`."""
+    importance_sampling_clip_max: Positive | None = 3.0
+    """Largest importance weight; None: no upper bound."""
+    importance_sampling_clip_min: Positive | None = None
+    """Smallest importance weight; None: no lower bound."""
+    num_iterations: Few = 1
+    """Updates of each step, all on the same rows."""
     normalize: Normalize = "token"
     """What the loss of a step is divided by: its sampled tokens, its nodes, its rollouts, or `constant`."""
     constant: Positive = 1.0
@@ -83,6 +114,10 @@ class UpdateConfig:
     padding_free: bool = True
     """False forwards right-padded batches: for models with sliding windows or without an attention interface."""
     gradient_checkpointing: bool = False
+    sync_every_bin: bool = False
+    """On several processes: False adds the gradients of a step up in each process and reduces them once, after its last bin;
+    with FSDP a process then holds a gradient of all weights (4 bytes a parameter). True reduces them after every bin, so that
+    with N processes each holds 4/N bytes a parameter, and more is sent. What is learnt is the same."""
     lora_rank: Rank | None = None
     """Rank of a LoRA adapter to train instead of all weights."""
     bf16: bool | None = None
@@ -90,6 +125,11 @@ class UpdateConfig:
     seed: Seed = 0
     save_steps: Count = 5
     """Steps between checkpoints."""
+    save_total_limit: Count = 1
+    """Checkpoints that are kept. One is deleted only when a newer one, of sound weights, is whole."""
+    async_save: bool = False
+    """With FSDP: write checkpoints while training goes on, from a copy in the memory of the CPU (12/N bytes a parameter and
+    process); one checkpoint more is kept."""
     report_to: str = "none"
     """Where else the metrics go (wandb, tensorboard, …), by transformers' names, separated by commas."""
 
@@ -102,6 +142,17 @@ class UpdateConfig:
             )
         if self.loss_type == "ppo" and not self.epsilon:
             raise ConfigurationError("epsilon must be more than 0 with loss_type=ppo, which would clip every update")
+        if self.old_logprobs == "trainer" and self.importance_sampling_mode is None:
+            raise ConfigurationError(
+                "old_logprobs=trainer needs an importance_sampling_mode (such as token_truncate): otherwise nothing would "
+                "correct the difference between the sampler's log-probs and the trainer's"
+            )
+        most, least = self.importance_sampling_clip_max, self.importance_sampling_clip_min
+        if (most is not None and most < 1) or (least is not None and least > 1):
+            raise ConfigurationError(
+                "importance_sampling_clip_max must be at least 1 and importance_sampling_clip_min at most 1: where sampler and "
+                "trainer agree, importance weights are 1"
+            )
 
     @property
     def normalization(self) -> Normalization:
@@ -118,7 +169,12 @@ class OnlineConfig:
     max_generated_tokens: Count | None = None
     """Most tokens sampled in training."""
     max_staleness: Whole = 0
-    """Batches may be rolled out beside the training, by weights up to this many updates old."""
+    """Attempts may be rolled out beside the training, by weights up to this many updates old."""
+    order: Order = "completed"
+    """Which groups a step takes: the first that are complete, or those that the plan has next. No difference without
+    staleness."""
+    across_push: AcrossPush = "continue"
+    """Whether trees in flight go on across a push, each call by the weights of its time, or are waited for first (`drain`)."""
     seed: Seed = 0
     eval_every: Whole = 0
     """Steps between evaluations; 0: none. The last step is evaluated too."""
@@ -135,7 +191,8 @@ class OnlineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerConfig:
-    """Which sampler makes the rollouts. `base_url` and `served_model` name a vLLM server, for the `vllm-…` samplers."""
+    """Which sampler makes the rollouts. `base_url` and `served_model` name a vLLM server, for the `vllm-…` samplers: or several
+    that serve the same model, their URLs with commas between them."""
 
     name: SamplerName = "auto"
     """auto: embedded for a small policy on the CPU that has a graph for the light runtime, else torch, where the policy is."""
@@ -143,7 +200,7 @@ class SamplerConfig:
     served_model: str | None = None
     served_folder: str | None = None
     """The checkpoint that `vllm-reload` rewrites: the one the server was started with, a copy of the model that is trained,
-    never the only one."""
+    never the only one. Several servers share it."""
     probe_tolerance: Positive | None = None
     """What the log-probs (in nats) of a server in half precision may differ by on average after a push; None: 0.1. That it has
     the new weights and not the old ones is tested besides."""
@@ -194,6 +251,12 @@ class ImitationSettings:
     """Mixed precision; None: on GPUs, and on processors with instructions for bfloat16 (avx512_bf16, AMX)."""
     save_steps: Count = 200
     """Steps between checkpoints."""
+    save_total_limit: Count = 1
+    """Checkpoints that are kept."""
+    optim: str = "adamw_torch_fused"
+    """The optimizer, by transformers' names (see `UpdateConfig`)."""
+    optim_args: str = ""
+    """Further arguments of the optimizer: NAME=VALUE, separated by commas."""
     report_to: str = "none"
     """Where else the metrics go (wandb, tensorboard, …), by transformers' names, separated by commas."""
     logging_steps: Count = 1

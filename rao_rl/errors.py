@@ -4,6 +4,8 @@
     ├── ConfigurationError (ValueError)     a setting or an argument is wrong (of recursive_agent)
     │   ├── UnknownGoal                     a goal that does not belong to the environment
     │   └── VllmMissing                     vLLM is not installed for the chosen Python
+    ├── EndedElsewhere                      another process of a training on several processes ended it, and says why
+    ├── ProcessLost                         another process of a training on several processes is gone
     ├── DataError (ValueError)              recorded traces, scores or rows cannot be used, though the settings are right
     ├── JudgeError                          the judge answered, but not with a verdict
     │   └── JudgeTooSlow                    the judge did not answer in time
@@ -44,6 +46,14 @@ class JudgeTooSlow(JudgeError):
 
 class JudgeFailed(EndpointUnavailable):
     """Many verdicts in a row failed: the judge's endpoint is gone, too slow, or what answers there is no judge."""
+
+
+class EndedElsewhere(RaoError):
+    """Process 0 of a training on several processes ended the run. It says why; the others need not say it again."""
+
+
+class ProcessLost(RaoError):
+    """Another process of a training on several processes is gone."""
 
 
 class NothingToLearn(RaoError):

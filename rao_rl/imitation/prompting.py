@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from recursive_agent.actions import Action
-from recursive_agent.checkpoint import ActionFormat, PromptStyle
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Message
 from recursive_agent.observations import Observations, Turn, status_line
 from recursive_agent.prompts import Situation, opening
 from recursive_agent.repl.base import CellResult, CellStatus
+from recursive_agent.styles import ActionFormat, PromptStyle
 from recursive_agent.tools import Tool, tool_set
 
 from ..envs.textcraft import TextCraft

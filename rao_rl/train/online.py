@@ -1,14 +1,14 @@
-"""The online loop: push the weights, roll out, make the step; `RaoTrainer` asks for one step after the other.
+"""The online loop: push the weights, take complete groups, make the step; `RaoTrainer` asks for one step after the other.
 
-It runs in one process, which rolls out and trains; `train_online` refuses to start on several. To train on several devices,
-roll out with `rao rollout` and train on its traces: there process 0 makes each step of the traces and sends it to the others.
+Attempts flow beside it, also while a step is trained (`rao_rl/rollouts/flow.py`).
+
+It runs in one process. Where several train together (`together.py`) that is process 0, which sends each step to the others.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, suppress
@@ -25,18 +25,20 @@ from recursive_agent.repl import UNSET, Require, Sandbox, Unset, make_sandbox
 
 from ..config import CreditConfig, OnlineConfig
 from ..credit.normalization import BY_TOKEN, Normalization
-from ..credit.rewards import success
 from ..data.rows import TreeRows
+from ..data.used_groups import UsedGroups, add_used, forget_used, read_used
 from ..envs.base import Environment, Mode, Task
 from ..errors import DataError, NothingToLearn
 from ..evaluation.run import evaluate
 from ..evaluation.summary import summarize
-from ..rollouts.attempt import AttemptSettings
+from ..rollouts.attempt import AttemptSettings, PublishingRunner
 from ..rollouts.batches import Collector, TreeBatch, attempt_settings
+from ..rollouts.flow import Flow
 from ..scoring.config import NO_JUDGE, JudgeConfig
 from ..scoring.opening import open_attempt_judge
 from ..weights.sync import WeightSync
 from .folder import append_metrics
+from .nothing_learnt import is_scored, why_nothing
 from .record import Say, silent
 from .safe_trainer import check_sound
 from .steps import step_of
@@ -88,10 +90,13 @@ class Progress(TrainerCallback, ExportableState):
 class OnlineLoop:
     """Gives the optimizer steps of a run (`steps`), and knows how much of it is done (`share`).
 
-    `record` takes each line of metrics that is not of a step; without it they go to the file `metrics`.
+    `whole` gives the policy as it is pushed, where its weights are spread over processes (see `WholePolicy`).
+    `record` takes each line of metrics that is not of a step; without it they go to the file `metrics`, beside which it is
+    written down which groups each batch consists of (see `data.used_groups`).
     `evaluated` are steps whose weights need no evaluation any more. `stopping` says whether the run is to end before its
     next step, whatever is under way. Batches in `passed_over` are neither rolled out nor trained on. A context manager: it
-    holds the event loop in which the agents run, their sandbox, and the judge that `judge` names.
+    holds the event loop in which the agents run, their sandbox, the judge that `judge` names, and `runner`, which runs the
+    attempts elsewhere.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class OnlineLoop:
         credit: CreditConfig,
         config: OnlineConfig,
         *,
+        whole: Callable[[], torch.nn.Module] | None = None,
         normalization: Normalization = BY_TOKEN,
         judge: JudgeConfig = NO_JUDGE,
         progress: Progress,
@@ -112,11 +118,12 @@ class OnlineLoop:
         require: Require | Unset = UNSET,
         stopping: Callable[[], bool] = lambda: False,
         passed_over: Collection[int] = (),
+        runner: PublishingRunner | None = None,
         say: Say = silent,
     ) -> None:
         self.collector = collector
         self.sync = sync
-        self.policy = policy
+        self._whole = whole or (lambda: policy)
         self.credit = replace(credit, max_staleness=config.max_staleness)
         self.config = config
         self.normalization = normalization
@@ -126,30 +133,36 @@ class OnlineLoop:
         self.metrics = metrics
         self._record = record or (lambda row: append_metrics(metrics, row))
         self.eval_tasks = list(eval_tasks)
-        self._pending: dict[int, Future[TreeBatch]] = {}
+        self.flow: Flow | None = None
+        """The queue of attempts, once there are steps."""
         self._evaluated = set(evaluated)
         self._require: Require | Unset = require
         self._stopping = stopping
         self._passed_over = frozenset(passed_over)
+        self._runner = runner
         self._say = say
 
     def __enter__(self) -> OnlineLoop:
         with ExitStack() as stack:
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal("asyncio"))
             portal = self._portal
-            self._sandbox: Sandbox = stack.enter_context(
-                portal.wrap_async_context_manager(make_sandbox("process", require=self._require))
-            )
+            self._sandbox: str | Sandbox = "process"
+            if (
+                self._runner is None
+            ):  # it has sandboxes of its own, and this machine need not be able to isolate anything
+                opening = make_sandbox(self._sandbox, require=self._require)
+                self._sandbox = stack.enter_context(portal.wrap_async_context_manager(opening))
             stack.callback(lambda: portal.call(self.sync.model.aclose))
+            if self._runner is not None:
+                self.collector.runner = stack.enter_context(portal.wrap_async_context_manager(self._runner))
             if self.judge.model is not None:
                 opened = open_attempt_judge(self.judge, say=self._say)
                 self.collector.judge = stack.enter_context(portal.wrap_async_context_manager(opened))
+            self._flowing = stack.enter_context(ExitStack())
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        for future in self._pending.values():
-            future.cancel()
         self._stack.__exit__(*exc)
 
     def share(self, step: int) -> float:
@@ -161,13 +174,15 @@ class OnlineLoop:
     def steps(self, first: int) -> Iterator[Step]:
         """The optimizer steps from `first` on. A batch that teaches nothing is passed over; its tokens count.
 
-        Ends early where the run is to stop: what was being rolled out is taken up again when the run is resumed.
+        Ends early where the run is to stop: what was being rolled out is taken up again when the run is resumed. Groups that
+        steps after the last checkpoint had taken are taken by the same steps again.
         """
         with suppress(_Stopping):
             yield from self._steps(first)
 
     def _steps(self, first: int) -> Iterator[Step]:
         version = first
+        flow = self._begin_flow()
         pushed = self._push(version)
         idle = barren = 0
         while self.share(version) < 1:
@@ -177,11 +192,13 @@ class OnlineLoop:
             while self.progress.batches in self._passed_over:
                 self.progress.batches += 1
             number = self.progress.batches
-            for ahead in range(number, number + self.config.max_staleness + 1):
-                if ahead not in self._pending and ahead not in self._passed_over:
-                    self._pending[ahead] = self._portal.start_task_soon(self.collector.batch, ahead, self._sandbox)
-            batch = self._awaited(self._pending[number])
-            del self._pending[number]
+            again = self._places(number) if number in self._used else None
+            taken = self._awaited(self._portal.start_task_soon(flow.take, self.config.max_steps - version, again))
+            if again is None:
+                names = tuple(group.attempts[0].plan.group for group in taken.groups)
+                self._used[number] = UsedGroups(number, version, names)
+                add_used(self.metrics.parent, self._used[number])
+            batch = TreeBatch.of(number, taken)
             waited = time.monotonic() - begun
             self.progress.batches += 1
             generated = sum(tree.usage.completion_tokens for tree in batch.trees)
@@ -203,6 +220,7 @@ class OnlineLoop:
                 **{f"funnel/lost/{reason}": float(count) for reason, count in batch.lost.items()},
                 **self._tokens(),
                 **self._judged(),
+                **taken.figures,
                 "rao/batch": float(number),
                 "rao/recorded_trees": float(batch.recorded),
                 "time/rollout": batch.seconds,
@@ -215,17 +233,42 @@ class OnlineLoop:
             }
             if not step.samples:
                 self._record({"step": version, "rao/skipped": 1.0, **figures})
-                idle, barren = idle + 1, 0 if generated and _is_scored(batch) else barren + 1
+                idle, barren = idle + 1, 0 if generated and is_scored(batch) else barren + 1
                 if idle == IDLE:
-                    self._say(f"{_nothing(idle, batch, figures)}; the run goes on")
+                    self._say(f"{why_nothing(idle, batch, figures)}; the run goes on")
                 # Without a token there is no end to it, though a budget is set; without a score the budget would be wasted.
                 if barren >= IDLE or (idle >= HOPELESS and self.config.max_generated_tokens is None):
-                    raise NothingToLearn(f"{_nothing(idle, batch, figures)}.")
+                    raise NothingToLearn(f"{why_nothing(idle, batch, figures)}.")
                 continue
             idle = barren = 0
             yield replace(step, metrics=figures)
             version += 1
             pushed = self._push(version)
+
+    def _begin_flow(self) -> Flow:
+        """Open the queue, without the groups that the steps before have used, and those that are passed over."""
+        self._flowing.close()
+        forget_used(self.metrics.parent)  # a line that was torn
+        self._used = read_used(self.metrics.parent)
+        gone = {*range(self.progress.batches), *self._passed_over}
+        opened = self._portal.wrap_async_context_manager(
+            self.collector.flow(
+                self._sandbox,
+                staleness=self.config.max_staleness,
+                order=self.config.order,
+                used={place for number in gone for place in self._places(number)},
+            )
+        )
+        self.flow = opened.__enter__()
+        self._flowing.callback(opened.__exit__, None, None, None)
+        return self.flow
+
+    def _places(self, number: int) -> list[int]:
+        """The places in the plan of the groups of a batch; in a run of an older version, those of its folder."""
+        size = self.collector.config.tasks_per_step
+        if (used := self._used.get(number)) is None:
+            return list(range(number * size, (number + 1) * size))
+        return [int(folder) * size + int(place) for folder, place, _ in (name.split("/", 2) for name in used.groups)]
 
     def _rows(self, batch: TreeBatch) -> list[TreeRows]:
         """The tokens of a batch's trees. One whose tokens are not exact is lost: the run would meet it again if resumed."""
@@ -252,6 +295,7 @@ class OnlineLoop:
             concurrency=self.config.eval_concurrency,
             places=self.collector.places,
             judge=self.collector.judge,
+            runner=self.collector.runner,
         )
         attempts = self._portal.start_task_soon(
             _rates,
@@ -262,12 +306,19 @@ class OnlineLoop:
             collect.mode,
             self.config.seed,
         )
+        self._count_time(False)
         try:
             rates = self._awaited(attempts)
         except _Stopping:
             self._evaluated.discard(step)
             raise
+        self._count_time(True)
         self._record({"step": step, **self._tokens(), **self._judged(), **rates})
+
+    def _count_time(self, counted: bool) -> None:
+        """Whether the queue counts the time from here on as its own: an evaluation has the sampler."""
+        if self.flow is not None:
+            self._portal.call(self.flow.count_time, counted)
 
     def _tokens(self) -> dict[str, float]:
         generated = self.progress.generated_tokens
@@ -302,55 +353,28 @@ class OnlineLoop:
         return future.result()
 
     def finish(self, step: int) -> bool:
-        """Push the last weights and evaluate them; whether that was done before the run was to stop."""
-        self._push(step)
+        """Push the last weights and evaluate them; whether that was done before the run was to stop.
+
+        No further attempt begins. Whole trees that no step has used stay recorded for a run that is made longer.
+        """
+        if self.flow is not None:
+            self._portal.call(self.flow.end)
         try:
+            self._push(step)
             self.evaluate(step)
         except _Stopping:
             return False
         return True
 
     def _push(self, version: int) -> Any:
-        check_sound(self.policy)  # what it samples would be taken for batches that teach nothing
-        return self._portal.call(self.sync.push, self.policy, version)
-
-
-def _nothing(idle: int, batch: TreeBatch, figures: Mapping[str, float]) -> str:
-    """Why the last batches taught nothing, and what to change."""
-    dropped = Counter(
-        {
-            name.rpartition("/")[2]: int(count)
-            for name, count in figures.items()
-            if name.startswith("funnel/rollouts_dropped/") and count
-        }
-    )
-    dropped.update({reason: count for reason, count in batch.lost.items() if count})
-    if not _is_scored(batch):
-        broken = [tree.root.score_source for tree in batch.trees if tree.root.score_status == "judge_error"]
-        why = (
-            f"no attempt got a score, since its scorer failed ({broken[0]})"
-            if broken
-            else "no attempt got a score. Give the environment a verifier of roots, or let a model judge them (--judge)"
-        )
-    elif set(dropped) <= {"zero_advantage"}:
-        why = (
-            f"every attempt at a task did equally well (mean reward {figures.get('reward', 0.0):.2f}). Take easier or harder "
-            "tasks, or a better policy to start from"
-        )
-    else:
-        listed = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in dropped.most_common())
-        why = f"their attempts could not be compared (left out of the last batch: {listed})"
-    text = f"{idle} batches in a row taught nothing: {why}"
-    ends = Counter(str(tree.root.status) for tree in batch.trees)
-    ends.update({reason: count for reason, count in batch.lost.items() if count})
-    failed = [f"{count} {status}" for status, count in ends.most_common() if status != "finished"]
-    return f"{text} (the last {ends.total()} attempts ended as {', '.join(failed)})" if failed else text
-
-
-def _is_scored(batch: TreeBatch) -> bool:
-    """Whether the success of a root is known. True as well where all were lost, which is counted elsewhere."""
-    roots = [tree.root for tree in batch.trees if not tree.root.status.external]
-    return not roots or any(success(root, root=True).value is not None for root in roots)
+        policy = self._whole()
+        check_sound(policy)  # what it samples would be taken for batches that teach nothing
+        if self.flow is not None and self.config.across_push == "drain":
+            self._awaited(self._portal.start_task_soon(self.flow.drain))
+        pushed = self._portal.call(self.sync.push, policy, version)
+        if self.flow is not None:
+            self._portal.call(self.flow.pushed, version)
+        return pushed
 
 
 async def _rates(

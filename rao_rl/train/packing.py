@@ -52,6 +52,31 @@ def pack(lengths: Sequence[int], budget: int, *, multiple: int = 1) -> list[list
         count += multiple
 
 
+def carriers(rows: Sequence[npt.NDArray[np.int32]]) -> list[int]:
+    """For each row of token ids, the index of the row that it is the beginning of, or its own. Carriers carry themselves.
+
+    A causal model gives a row the hidden states that its tokens have in the longer one, so only that one need be forwarded.
+    Attempts at a task often repeat each other to the token, and the part of a conversation before a fork begins the next.
+    """
+    order = sorted(range(len(rows)), key=lambda index: (rows[index].astype(">u4").tobytes(), -index))
+    carried = list(range(len(rows)))
+    for index, following in zip(order[-2::-1], order[:0:-1], strict=True):
+        size = len(rows[index])
+        if np.array_equal(rows[index], rows[following][:size]):
+            carried[index] = carried[following]
+    return carried
+
+
+def deal(rows: Sequence[Tokens], budget: int, *, multiple: int) -> list[list[int]]:
+    """Indices of rows in bins as by `pack`, of which those that are the beginning of another row lie where it does."""
+    held: dict[int, list[int]] = {}
+    for index, carrier in enumerate(carriers([row.input_ids for row in rows])):
+        held.setdefault(carrier, []).append(index)
+    own = list(held)
+    bins = pack([len(rows[index]) for index in own], budget, multiple=multiple)
+    return [[index for place in each for index in held[own[place]]] for each in bins]
+
+
 class Tokens(Protocol):
     """A row of tokens: `rao_rl.data.rows.TokenRow` and `Sample`."""
 

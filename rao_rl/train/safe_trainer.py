@@ -11,20 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
 
-from recursive_agent.errors import ConfigurationError
+from recursive_agent.errors import ConfigurationError, RaoError
 
-from ..errors import TrainingDiverged
+from ..errors import EndedElsewhere, TrainingDiverged
 from ..weights.causal_lm import base_model, evaluating
 from ..weights.saving import saving
 from .divergence import advice
+from .optimizers import check_moments, with_arguments
+from .sharded_saving import BackgroundSaving
 
 _log = logging.getLogger(__name__)
 _PROBE_TOKENS = 4
 _HUGE = 1e9
 """No weight of a model that works; the squares of such weights, which norms take, soon overflow."""
+
+
+def _on_numbered_cpu(storage: Any, place: str) -> Any:
+    return storage if place.startswith("cpu:") else None
+
+
+# Where several processes train on CPUs, transformers reads a checkpoint to `cpu:0`, a place that torch does not know.
+torch.serialization.register_package(100, lambda storage: None, _on_numbered_cpu)
 
 
 def warmup_steps(setting: int | None, most: int, length: int) -> int:
@@ -40,8 +52,8 @@ def use_one_gpu(args: TrainingArguments) -> None:
     """
     if args.n_gpu > 1:
         _log.warning(
-            "This machine has %d GPUs; this process trains on one of them (%s). To use them all, train on recorded traces or "
-            "demonstrations with one process for each GPU: accelerate launch --num_processes %d -m rao_cli train …",
+            "This machine has %d GPUs; this process trains on one of them (%s). To use them all, start one process for "
+            "each GPU: accelerate launch --num_processes %d -m rao_cli train …",
             args.n_gpu,
             args.device,
             args.n_gpu,
@@ -55,10 +67,22 @@ class SafeTrainer(Trainer):
     One process trains on one device. Mix it in before another trainer (`class T(SafeTrainer, SFTTrainer)`).
     """
 
+    optimizer_from: Path | None = None
+    """A checkpoint of another run, whose optimizer is continued."""
+    saves_in_background = False
+    """Whether checkpoints of FSDP2 are written while training goes on."""
+    _background: BackgroundSaving | None = None
+
     def __init__(self, model: Any, args: Any, **options: Any) -> None:
         use_one_gpu(args)
         super().__init__(model=model, args=args, **options)
         self.add_callback(_PresentIntervals())
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: Any = None) -> tuple[Any, Any]:
+        """The optimizer that the arguments name, with all of `optim_args`."""
+        kind, arguments = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        return kind, with_arguments(kind, arguments, str(args.optim_args or ""))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule that the arguments name, but with a warm-up that begins above 0: the first step learns too."""
@@ -89,13 +113,40 @@ class SafeTrainer(Trainer):
             scheduler.base_lrs = [group["initial_lr"] for group in self.optimizer.param_groups]
             _set_rates(scheduler)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Refuse weights that are not finite, and leave nothing half-written behind."""
-        if self.accelerator.num_processes == 1:
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
+        """With the optimizer of another run, where one is named and this run is not resumed."""
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)  # type: ignore[no-untyped-call]
+        if resume_from_checkpoint is None and self.optimizer_from is not None:
+            scheduler: Any = self.lr_scheduler
+            before = scheduler.state_dict()
             try:
-                check_sound(self.model)
-            except TrainingDiverged as error:
-                raise TrainingDiverged(f"{error} after step {self.state.global_step}. {self._advice()}") from None
+                self._load_optimizer_and_scheduler(str(self.optimizer_from))
+            except (ValueError, RuntimeError, KeyError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ConfigurationError(
+                    f"the optimizer in {self.optimizer_from} does not fit this model ({reason}); leave --optimizer-from out"
+                ) from error
+            check_moments(self.optimizer, self.optimizer_from)
+            scheduler.load_state_dict(before)
+            if isinstance(scheduler, LambdaLR):
+                _set_rates(scheduler)
+        return prepared
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Refuse weights that are not finite, and leave nothing half-written behind.
+
+        The checkpoint before stays until this one is written.
+        """
+        fault: str | None = None
+        try:
+            check_sound(self.model)
+        except TrainingDiverged as error:
+            fault = str(error)
+        if self._somewhere(fault is not None or not _finite_parts(self.model)):
+            what = f"{fault or 'the weights are no longer finite numbers'} after step {self.state.global_step}"
+            if not self.accelerator.is_main_process:
+                raise EndedElsewhere(what)
+            raise TrainingDiverged(f"{what}. {self._advice()}")
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
             with saving(folder):
@@ -104,6 +155,33 @@ class SafeTrainer(Trainer):
             if self.accelerator.num_processes == 1:
                 shutil.rmtree(folder, ignore_errors=True)  # of no use, and it takes room
             raise
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """In the background where that is asked for; the schedule is a small file of process 0."""
+        if self._background is None and not (self.saves_in_background and self.accelerator.is_fsdp2):
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        self._background = self._background or BackgroundSaving()
+        model: Any = self.model
+        optimizer: Any = self.optimizer
+        self._background.save(model, optimizer.optimizer, Path(output_dir))
+        if self.args.should_save:
+            scheduler: Any = self.lr_scheduler
+            torch.save(scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        """Until the last checkpoint is written, too."""
+        result = super().train(*args, **options)
+        if self._background is not None:
+            self._background.wait()
+        return result
+
+    def _somewhere(self, found: bool) -> bool:
+        """Whether something was found in any of the processes."""
+        if self.accelerator.num_processes == 1:
+            return found
+        flag = torch.tensor([int(found)], device=self.args.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm, refused before the optimizer sees a gradient that is not finite."""
@@ -118,7 +196,10 @@ class SafeTrainer(Trainer):
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value:g}")
 
-    def _diverged(self, what: str) -> TrainingDiverged:
+    def _diverged(self, what: str) -> RaoError:
+        """What all processes raise alike; process 0 says it."""
+        if not self.accelerator.is_main_process:
+            return EndedElsewhere(what)
         return TrainingDiverged(f"{what} at step {self.state.global_step + 1}. {self._advice()}")
 
     def _advice(self) -> str:
@@ -153,6 +234,13 @@ def check_sound(policy: Any) -> None:
         logits = plain(input_ids=tokens, use_cache=False).logits
     if not bool(logits.isfinite().all()):
         raise TrainingDiverged("the weights have grown so large that the model no longer computes numbers")
+
+
+@torch.no_grad()
+def _finite_parts(policy: Any) -> bool:
+    """Whether what this process has of the weights are finite numbers."""
+    parts = (value.to_local() if isinstance(value, DTensor) else value for value in policy.parameters())
+    return all(bool(part.isfinite().all()) for part in parts if part.numel() and not part.is_meta)
 
 
 def check_given(policy: Any, model: object) -> None:

@@ -12,7 +12,7 @@ STATE = "trainer_state.json"
 def fault_of(checkpoint: Path) -> str | None:
     """What is wrong with the folder of a checkpoint, as the end of a sentence; None for a whole one.
 
-    Only sizes and ends of files are looked at. What several processes have written together is taken as it is.
+    Only sizes and ends of files are looked at. What several processes have written together (a folder) ends with its table.
     """
     try:
         step = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"]
@@ -21,6 +21,9 @@ def fault_of(checkpoint: Path) -> str | None:
         for kind in ("model", "optimizer"):
             if not any(checkpoint.glob(f"*{kind}*")):
                 return f"it has no {kind} file"
+        for folder in (*checkpoint.glob("pytorch_model_fsdp_*/"), *checkpoint.glob("optimizer_*/")):
+            if not (folder / ".metadata").is_file():
+                return f"{folder.name} is not complete"
         for index in checkpoint.glob("*.index.json"):
             for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values())):
                 if not (checkpoint / name).is_file():

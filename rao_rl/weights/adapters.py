@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from recursive_agent.errors import ConfigurationError
 
 from ..config import ImitationSettings, UpdateConfig
+from ..processes import spreads_weights
 from .hardware import multiplies_bf16
 
 
@@ -23,14 +23,14 @@ def halves_base(update: UpdateConfig | ImitationSettings) -> bool:
 
     Not with FSDP, which wants one dtype for all.
     """
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
-    return update.lora_rank is not None and uses_bf16(update) and not sharded
+    return update.lora_rank is not None and uses_bf16(update) and not spreads_weights()
 
 
 def adapted(policy: Any, update: UpdateConfig | ImitationSettings) -> Any:
     """The policy, with a fresh LoRA adapter around it where one is to be trained: in float32, around a base in bfloat16.
 
-    The base stays in float32 where updates are not computed in bfloat16.
+    The adapter is drawn by the seed of the settings, alike in all processes. The base stays in float32 where updates are not
+    computed in bfloat16.
     """
     if update.lora_rank is None:
         return policy
@@ -43,7 +43,9 @@ def adapted(policy: Any, update: UpdateConfig | ImitationSettings) -> Any:
         r=update.lora_rank, lora_alpha=2 * update.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     try:
-        policy = get_peft_model(policy, config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(update.seed)
+            policy = get_peft_model(policy, config)
     except ValueError as error:  # an architecture without layers that it knows
         raise ConfigurationError(f"lora_rank: no adapter fits this model: {error}") from None
     for parameter in policy.parameters():  # buffers, such as the frequencies of the positions, stay exact

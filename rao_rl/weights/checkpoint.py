@@ -11,6 +11,7 @@ vLLM, transformers and the embedded runtime read the same directory.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,9 @@ from .onnx import export_onnx
 _COPIED = 0.99
 """Cosine of a row of the head and the row of the embedding, from which on one is a copy of the other."""
 _SAMPLED_ROWS = 512
+_LOADING = threading.Lock()
+"""While transformers loads a model it takes a method away from all models (`no_tie_weights`). Of two loads at a time, the
+second to end takes it away for good, and no embedding is tied from then on."""
 
 
 def write_checkpoint(
@@ -93,7 +97,7 @@ def load_policy(model: str | Path, dtype: torch.dtype | Literal["auto"] = torch.
     """
     find_model(model)
     try:
-        with _quiet():
+        with _quiet(), _LOADING:
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 model, dtype=dtype, output_loading_info=True
             )

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
 import torch
 
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.model.graph import GRAPH
-from recursive_agent.model.served import ServedCheckpoint
+from recursive_agent.model.pool import PoolModel
+from recursive_agent.model.served import ServedCheckpoint, served_checkpoint
 
 from ..config import SamplerConfig, SamplerName
+from .files import plain_state
 from .folder import LARGEST_EMBEDDED
+from .pool import PoolSync
 from .probe import MEAN, Probe
 from .sync import EmbeddedSync, TorchSync, WeightSync
 
 _log = logging.getLogger(__name__)
 
 
-def open_sync(config: SamplerConfig, folder: Path, policy: Any, *, temperature: float = 1.0) -> WeightSync:
+def open_sync(
+    config: SamplerConfig,
+    folder: Path,
+    policy: Any,
+    *,
+    temperature: float = 1.0,
+    device: torch.device | None = None,
+) -> WeightSync:
     """The sampler of a run, ready for its first push; `folder` is a checkpoint of `policy` that it may rewrite.
 
-    The policy must be on the device that it is trained on, since that decides about the sampler (see `local_sampler`).
+    The `device` that it is trained on (default: the one that it is on) decides about the sampler (see `local_sampler`).
     Pushes are checked at `temperature`, the sampling temperature of the rollouts. Raises ConfigurationError for what cannot
     be had.
     """
     if config.name.startswith("vllm"):
         return _vllm(config, folder, temperature)
-    device = next(policy.parameters()).device
+    device = device or next(policy.parameters()).device
     size = sum(parameter.numel() for parameter in policy.parameters())
     name = local_sampler(config.name, device=device, graph=(folder / GRAPH).is_file(), parameters=size)
     _log.info(
@@ -58,17 +70,47 @@ def local_sampler(
 
 
 def _vllm(config: SamplerConfig, folder: Path, temperature: float) -> WeightSync:
-    from .vllm import VllmLora, VllmReload, VllmTransfer
-
     if config.base_url is None or config.served_model is None:
         raise ConfigurationError(f"sampler.name={config.name} needs sampler.base_url and sampler.served_model")
-    model = ServedCheckpoint(folder, config.base_url, model=config.served_model)
+    if config.name == "vllm-reload" and config.served_folder is None:
+        raise ConfigurationError("sampler.name=vllm-reload needs sampler.served_folder, which vLLM serves")
     tolerance = MEAN if config.probe_tolerance is None else config.probe_tolerance
-    probe = Probe(tolerance=tolerance, temperature=temperature)
+    turns = anyio.Lock()
+
+    def probe() -> Probe:
+        return Probe(tolerance=tolerance, temperature=temperature, turns=turns)
+
+    model = served_checkpoint(folder, config.base_url, model=config.served_model)
+    if not isinstance(model, PoolModel):
+        return _way(config, model, folder, probe())
+    return _ways(config, model, folder, [probe() for _ in model.models])
+
+
+def _way(
+    config: SamplerConfig, model: ServedCheckpoint, folder: Path, probe: Probe, *, rewrite: bool = True
+) -> WeightSync:
+    from .vllm import VllmLora, VllmReload, VllmTransfer
+
     if config.name == "vllm-lora":
         return VllmLora(model, folder / "adapters", probe=probe)
     if config.name == "vllm-reload":
-        if config.served_folder is None:
-            raise ConfigurationError("sampler.name=vllm-reload needs sampler.served_folder, which vLLM serves")
-        return VllmReload(model, config.served_folder, probe=probe)
+        return VllmReload(model, str(config.served_folder), probe=probe, rewrite=rewrite)
     return VllmTransfer(model, backend="nccl" if config.name == "vllm-nccl" else "ipc", probe=probe)
+
+
+def _ways(
+    config: SamplerConfig, pool: PoolModel[ServedCheckpoint], folder: Path, probes: Sequence[Probe]
+) -> WeightSync:
+    """The ways to push to several servers. Those of `vllm-reload` read one folder, which is rewritten once for all."""
+    from .vllm import rewrite_served
+
+    async def rewrite(policy: torch.nn.Module) -> None:
+        await rewrite_served(Path(str(config.served_folder)), plain_state(policy), probes)
+
+    syncs = [
+        _way(config, model, folder, probe, rewrite=False) for model, probe in zip(pool.models, probes, strict=True)
+    ]
+    reloads = config.name == "vllm-reload"
+    # NCCL's transfers to several servers would have to be in the same order everywhere.
+    transfers = config.name in ("vllm-nccl", "vllm-ipc")
+    return PoolSync(pool, syncs, first=rewrite if reloads else None, at_once=1 if transfers else None)

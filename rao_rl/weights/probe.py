@@ -23,8 +23,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ from recursive_agent.model.logprobs import why_no_logprobs
 
 from ..errors import WeightPushError
 from .scoring import Scores, Weights, copied, head_name, layers_of, score, unmerged_state
+
+_T = TypeVar("_T")
 
 PROMPTS = (
     "Write one sentence about rivers, one about 12 blue stones and one about what a gear is made of, then say which is best.",
@@ -117,6 +120,8 @@ class Probe:
     What agrees to ROUNDING has the weights. Anything else fails where `exact` says that the sampler computes in float32, or
     where it did so before; otherwise more is sampled, whose mean |Δ log-prob| must stay below `tolerance` and which must show
     the update (see above). One probe belongs to one sampler, of which it remembers what weights it had.
+
+    What computes with the policy waits for `turns`: probes of the same policy that run at the same time must share it.
     """
 
     def __init__(
@@ -128,6 +133,7 @@ class Probe:
         seed: int = 0,
         temperature: float = 1.0,
         exact: bool = False,
+        turns: anyio.Lock | None = None,
     ) -> None:
         if not prompts or max_tokens < 1 or not tolerance > 0 or not temperature > 0:
             raise ConfigurationError("a probe needs prompts, tokens, a tolerance and a temperature above 0")
@@ -137,6 +143,7 @@ class Probe:
         self.seed = seed
         self.temperature = temperature
         self.exact = exact
+        self.turns = turns or anyio.Lock()
         self.start: Weights | None = None
         """Weights that the sampler had before the first push; None while that is unknown or does not matter."""
         self._before: tuple[str, Weights] | None = None
@@ -162,7 +169,7 @@ class Probe:
         answers = await self._ask(model, version, 1, self.max_tokens)
         of_policy = partial(score, policy, temperature=self.temperature)
         sampler = _given(answers)
-        ours = await anyio.to_thread.run_sync(partial(of_policy, answers))
+        ours = await self._in_turn(partial(of_policy, answers))
         share: Share | None = None
         failure = f"The sampler {model.name} does not have the weights of version {version} (pushed by {method}): "
         if _largest(sampler - ours) <= min(ROUNDING, self.tolerance):
@@ -170,17 +177,17 @@ class Probe:
         elif self.exact:
             raise WeightPushError(f"{failure}{_differ(sampler - ours)}; in float32 {ROUNDING:g} is allowed.")
         else:
-            weights = await anyio.to_thread.run_sync(state)
-            rounded = await anyio.to_thread.run_sync(partial(_precision, of_policy, answers, weights))
+            weights = await self._in_turn(state)
+            rounded = await self._in_turn(partial(_precision, of_policy, answers, weights))
             answers += await self._more(model, version, answers)
             sampler = _given(answers)
             of_policy = partial(of_policy, answers, rounded=rounded)
-            ours = await anyio.to_thread.run_sync(partial(of_policy, weights=weights))
+            ours = await self._in_turn(partial(of_policy, weights=weights))
             if not float(np.abs(sampler - ours).mean()) <= self.tolerance:  # also where it is no number
                 raise WeightPushError(f"{failure}{_differ(sampler - ours)}; {self.tolerance:g} on average is allowed.")
             once = _distinct(answers)
             for what, old in self._suspects(policy, weights):
-                theirs = await anyio.to_thread.run_sync(partial(of_policy, **old))
+                theirs = await self._in_turn(partial(of_policy, **old))
                 found = Share.of(sampler[once], ours[once], theirs[once])
                 if not found.whole:
                     raise WeightPushError(
@@ -189,7 +196,7 @@ class Probe:
                     )
                 share = share or found
             if self._before is None or (share is not None and share.conclusive):
-                self._before = f"version {version}", await anyio.to_thread.run_sync(copied, weights)
+                self._before = f"version {version}", await self._in_turn(partial(copied, weights))
             self.start = self.start or self._before[1]
         difference = np.abs(sampler - ours)
         return Push(
@@ -201,6 +208,10 @@ class Probe:
             probe_mean=float(difference.mean()),
             probe_share=share.value if share is not None and share.conclusive else None,
         )
+
+    async def _in_turn(self, compute: Callable[[], _T]) -> _T:
+        async with self.turns:
+            return await anyio.to_thread.run_sync(compute)
 
     def _suspects(self, policy: torch.nn.Module, weights: Weights) -> Iterator[tuple[str, dict[str, Any]]]:
         """What may be old, and the arguments of `score` for it: all weights first, then a part of them."""

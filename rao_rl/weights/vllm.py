@@ -15,7 +15,7 @@ import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -36,6 +36,7 @@ from recursive_agent.model.wire import LARGEST
 
 from ..errors import WeightPushError
 from .files import plain_state, read_checkpoint, rewrite_checkpoint
+from .hardware import training_device
 from .probe import Probe, Push
 from .scoring import adapter_state, without_adapter
 
@@ -55,9 +56,14 @@ class _Server:
         """Anything but success raises."""
         await self._ask("POST", path, dict(body or {}), query)
 
-    async def get(self, path: str) -> Any:
-        """The JSON of an answer."""
-        return json.loads(await self._ask("GET", path, None, {}))
+    async def number(self, path: str, name: str) -> int:
+        """A number that the JSON of an answer holds under a name."""
+        answer = await self._ask("GET", path, None, {})
+        try:
+            return int(json.loads(answer)[name])
+        except (ValueError, LookupError, TypeError):
+            at = show_url(self._endpoint.beside(path))
+            raise WeightPushError(f"{at} gave no number {name}: is it vLLM's? The push failed.") from None
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None, query: dict[str, str]) -> bytes:
         url = self._endpoint.beside(path)
@@ -115,7 +121,8 @@ class VllmLora:
         started = time.perf_counter()
         await self.model.context_length()  # adapters do not tell theirs
         name = f"{self._run}-{next(self._pushes)}-v{version}"
-        path = await anyio.to_thread.run_sync(_save_adapter, policy, self.directory / name)
+        async with self.probe.turns:
+            path = await anyio.to_thread.run_sync(_save_adapter, policy, self.directory / name)
         pushed = adapter_state(policy)
         if self.probe.start is None and not self.probe.exact:
             self.probe.start = without_adapter(pushed)
@@ -140,6 +147,8 @@ class VllmReload:
 
     Slower than the other ways, and works everywhere. On a CPU vLLM (0.32) keeps the old output embedding where embeddings
     are tied, and answers as if nothing were wrong: the probe finds it.
+
+    Without `rewrite` the directory is left to the caller, who has called `rewrite_served` before: several servers may share it.
     """
 
     def __init__(
@@ -150,9 +159,11 @@ class VllmReload:
         mode: Mode = "keep",
         probe: Probe | None = None,
         timeout: float = 600.0,
+        rewrite: bool = True,
     ) -> None:
         self.model = model
         self.directory = Path(directory)
+        self.rewrite = rewrite
         self.mode: Mode = mode
         self.probe = probe or Probe()
         self._server = _Server(model, timeout)
@@ -160,16 +171,26 @@ class VllmReload:
     async def push(self, policy: torch.nn.Module, version: int) -> Push:
         """See `WeightSync.push`. Where it fails after the pause the server stays paused: its weights may be half new."""
         started = time.perf_counter()
-        pushed = plain_state(policy)
-        if self.probe.start is None and not self.probe.exact:
-            self.probe.start = await anyio.to_thread.run_sync(read_checkpoint, self.directory)
-        await anyio.to_thread.run_sync(rewrite_checkpoint, self.directory, pushed)
+        async with self.probe.turns:
+            pushed = plain_state(policy)
+        if self.rewrite:
+            await rewrite_served(self.directory, pushed, [self.probe])
         await self._server.post("/pause", mode=self.mode)
         await self._server.post("/collective_rpc", {"method": "reload_weights"})
         await _go_on(self._server, self.model, version)
         return await self.probe.check(
             self.model, policy, version=version, method="vllm-reload", started=started, pushed=lambda: pushed
         )
+
+
+async def rewrite_served(directory: Path, pushed: Mapping[str, torch.Tensor], probes: Iterable[Probe]) -> None:
+    """Rewrite a checkpoint that servers read; `probes` are theirs, and learn what weights they had at first."""
+    unknown = [probe for probe in probes if probe.start is None and not probe.exact]
+    if unknown:
+        start = await anyio.to_thread.run_sync(read_checkpoint, directory)
+        for probe in unknown:
+            probe.start = start
+    await anyio.to_thread.run_sync(rewrite_checkpoint, directory, pushed)
 
 
 class Transfer(Protocol):
@@ -209,10 +230,11 @@ class VllmTransfer:
         """See `WeightSync.push`. Where it fails after the pause the server stays paused: its weights may be half new."""
         started = time.perf_counter()
         if self._transfer is None:
-            workers = int((await self._server.get("/get_world_size"))["world_size"])
+            workers = await self._server.number("/get_world_size", "world_size")
             self._transfer = await self._in_thread(partial(self._connect, self._server.root, workers))
         await self._server.post("/pause", mode=self.mode)
-        pushed = plain_state(policy)
+        async with self.probe.turns:
+            pushed = plain_state(policy)
         await self._in_thread(partial(self._transfer.send, pushed))
         await _go_on(self._server, self.model, version)
         return await self.probe.check(
@@ -275,7 +297,9 @@ def _vllm_engine(backend: Literal["nccl", "ipc"], timeout: float) -> Callable[[s
             return [base.ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self]
 
         def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-            yield from self.state.items()
+            device = training_device()  # a policy that is spread over several processes is gathered on the CPU
+            for name, tensor in self.state.items():
+                yield name, tensor.to(device)
 
     class Engine:
         """Opened at the first push, since the source must have its shapes then."""

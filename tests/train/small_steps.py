@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -116,6 +117,21 @@ def samples(*lengths: int) -> list[Sample]:
     ]
 
 
+def near(model: Any, made: Sequence[Sample], spread: float = 0.4) -> list[Sample]:
+    """The samples as a policy near the model would have sampled them: log-probs off by at most `spread` nats."""
+    rng = np.random.default_rng(0)
+    found = []
+    with torch.no_grad():
+        for each in made:
+            ids = torch.from_numpy(each.input_ids.astype(np.int64))
+            logps = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1], -1).gather(1, ids[1:, None])[:, 0]
+            off = rng.uniform(-spread, spread, len(each))
+            sampled = np.concatenate([[0.0], logps.numpy()]) + off
+            logprobs = np.where(each.completion_mask, sampled, 0).astype(np.float32)
+            found.append(replace(each, row=replace(each.row, logprobs=logprobs)))
+    return found
+
+
 def step(made: Sequence[Sample]) -> Step:
     return Step(samples=made, denominator=float(sum(int(each.completion_mask.sum()) for each in made)))
 
@@ -129,6 +145,11 @@ class Learnt:
     log: dict[str, float]
 
 
+def _whole(gradient: torch.Tensor) -> torch.Tensor:
+    """A copy, gathered from all processes where it is spread over them."""
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient.clone()
+
+
 class _Watch(TrainerCallback):
     def __init__(self) -> None:
         self.gradient: dict[str, torch.Tensor] = {}
@@ -136,7 +157,7 @@ class _Watch(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.gradient = {
-            name.removeprefix("module."): value.grad.clone()
+            name.removeprefix("module."): _whole(value.grad)
             for name, value in kwargs["model"].named_parameters()
             if value.grad is not None
         }
@@ -146,7 +167,7 @@ class _Watch(TrainerCallback):
             self.logs.append(dict(logs))
 
 
-def learn(model: Any, folder: Path, *steps: Step, **arguments: Any) -> Learnt:
+def learn(model: Any, folder: Path, *steps: Step, optimizer_from: Path | None = None, **arguments: Any) -> Learnt:
     """Train on the steps, one after the other, without clipping of the gradient."""
     settings: dict[str, Any] = {
         "output_dir": str(folder),
@@ -165,7 +186,13 @@ def learn(model: Any, folder: Path, *steps: Step, **arguments: Any) -> Learnt:
         **arguments,
     }
     watch = _Watch()
-    trainer = RaoTrainer(model, RaoArguments(**settings), lambda first: iter(steps[first:]), callbacks=[watch])
+    trainer = RaoTrainer(
+        model,
+        RaoArguments(**settings),
+        lambda first: iter(steps[first:]),
+        callbacks=[watch],
+        optimizer_from=optimizer_from,
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return Learnt(watch.logs[-1]["loss"] if watch.logs else 0.0, watch.gradient, watch.logs[-1] if watch.logs else {})

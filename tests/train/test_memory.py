@@ -147,14 +147,14 @@ def _status(name: str) -> int:
 def chosen(monkeypatch: pytest.MonkeyPatch, folder: Path, free: int, **arguments: Any) -> list[int]:
     """The budgets that rows were packed by."""
     budgets: list[int] = []
-    plain = trainer.pack
+    plain = trainer.deal
 
-    def pack(lengths: Any, budget: int, **options: Any) -> Any:
+    def deal(rows: Any, budget: int, **options: Any) -> Any:
         budgets.append(budget)
-        return plain(lengths, budget, **options)
+        return plain(rows, budget, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "pack", pack)
+        patch.setattr(trainer, "deal", deal)
         patch.setattr(trainer, "free_memory", lambda device: free)
         learn(qwen3(), folder, *[step(samples(7, 12, 300, 30))] * 2, **arguments)
     return budgets

@@ -20,7 +20,7 @@ from .small_steps import qwen3
 from .test_offline import record
 
 SOURCES = Path(__file__).parents[2] / "rao_rl" / "train"
-PREFIXED = re.compile(r'f?"((?:rao|time|eval|funnel|sampling|clip_ratio|judge|alarms)/[^"]+)"')
+PREFIXED = re.compile(r'f?"((?:rao|time|eval|funnel|sampling|clip_ratio|judge|alarms|flow)/[^"]+)"')
 
 
 def written(metrics: Path) -> set[str]:
@@ -62,6 +62,9 @@ def test_the_names_in_the_code_and_the_list_are_the_same() -> None:
     texts[SOURCES / "metrics.py"] = (SOURCES / "metrics.py").read_text().partition("def tree_metrics")[2]
     page = SOURCES.parent / "evaluation" / "training_page.py"
     texts[page] = page.read_text()  # which names the time that every line has
+    for name in ("flow", "meter"):  # what the queue says of itself
+        path = SOURCES.parent / "rollouts" / f"{name}.py"
+        texts[path] = path.read_text()
     found = {re.sub(r"\{.*?\}", "x", name) for text in texts.values() for name in PREFIXED.findall(text)}
     for kind in ("rollouts", "nodes"):  # written in a loop
         found |= {name.replace("funnel/x", f"funnel/{kind}") for name in found if name.startswith("funnel/x")}

@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,20 @@ import psutil
 import pytest
 import torch
 
+import rao_rl.rollouts.batches
 import rao_rl.train.online
 import rao_rl.train.run
-from rao_rl.config import OnlineConfig, SamplerConfig, UpdateConfig
+from rao_rl.config import OnlineConfig, UpdateConfig
 from rao_rl.credit.assign import tree_version
 from rao_rl.credit.config import PAPER, CreditConfig
+from rao_rl.data.used_groups import UsedGroups, read_used
 from rao_rl.envs.arguments import Plain
+from rao_rl.envs.base import Environment, Task
 from rao_rl.errors import RolloutsFailed, TrainingDiverged, TrainingStopped, WeightPushError
+from rao_rl.rollouts.attempt import AttemptSettings, RanElsewhere, rollout
 from rao_rl.rollouts.batches import CollectConfig, Collector
-from rao_rl.train.divergence import diverged_draws
+from rao_rl.rollouts.failures import is_recorded
+from rao_rl.train.divergence import diverged_draws, set_aside
 from rao_rl.train.online import OnlineLoop, Progress
 from rao_rl.train.run import train_online
 from rao_rl.train.trainer import RaoTrainer
@@ -36,7 +43,7 @@ from rao_rl.weights.checkpoint import load_checkpoint
 from rao_rl.weights.sync import EmbeddedSync, Probe, Push
 from recursive_agent.checkpoint import CheckpointSettings, EnvironmentSettings
 from recursive_agent.errors import ConfigurationError, EndpointUnavailable, ModelError
-from recursive_agent.model.base import OnText
+from recursive_agent.model.base import Model, OnText
 from recursive_agent.model.batching import Request
 from recursive_agent.model.embedded import EmbeddedModel
 from recursive_agent.trace.folder import trace_files
@@ -44,11 +51,12 @@ from recursive_agent.trace.tree import ExecutionTree
 from tests.cli.command import environment
 
 from ..envs.coins import COLLECT, Coins, Watched, taught_checkpoint
+from ..waiting import wait_until
 from .killed_runs import DEATHS, SAVED, STEPS
 
 ROOT = Path(__file__).parents[2]
 UPDATE = UpdateConfig(learning_rate=1e-3, warmup_steps=0, bf16=False, save_steps=100)
-VOLATILE = ("time/", "train_", "epoch", "total_flos", "rao/recorded_trees", "rao/push_error")
+VOLATILE = ("time/", "flow/", "train_", "epoch", "total_flos", "rao/recorded_trees", "rao/push_error")
 """Figures that may differ between a run and the same run in pieces."""
 
 
@@ -290,9 +298,9 @@ def test_a_signal_ends_a_run_saved_and_it_goes_on_as_if_nothing_had_been(
         case "evaluating":
             struck(rao_rl.train.online, "evaluate", 1, hang=True)
         case "rolling out first":
-            struck(Collector, "batch", 1, hang=True)
+            struck(rao_rl.rollouts.batches, "run_attempt", 1, hang=True)
         case "rolling out":
-            struck(Collector, "batch", 3, hang=True)
+            struck(rao_rl.rollouts.batches, "run_attempt", 5, hang=True)
         case "training":
             struck(RaoTrainer, "training_step", 2, hang=False)
         case "evaluating the end":
@@ -373,6 +381,11 @@ def test_attempts_of_weights_that_a_run_will_not_have_again_are_set_aside(
     assert {path.name for path in (tmp_path / "traces").rglob("*.jsonl")} >= set(kept)
     for row in trained(tmp_path):
         assert row["sampling/importance_sampling_ratio/max"] == pytest.approx(1.0, abs=1e-3)
+    # Another schedule makes other updates, and so does another length where the schedule follows it.
+    aside = partial(set_aside, tmp_path / "traces")
+    assert aside(4, {"online.max_steps"}, schedule="constant_with_warmup") == 0
+    assert aside(4, {"online.max_steps"}, schedule="cosine") > 0
+    assert aside(2, {"update.lr_scheduler_kwargs"}, schedule="cosine") > 0
 
 
 # --- how far a run goes ---
@@ -389,25 +402,27 @@ def test_a_run_ends_when_it_has_generated_enough(start: Path, tmp_path: Path) ->
 # --- where the policy is ---
 
 
-class _Chosen(Exception):
-    """The sampler is chosen."""
-
-
-@pytest.mark.parametrize("lora_rank", [None, 2])
-def test_the_policy_is_on_its_device_before_a_sampler_is_chosen(
+@pytest.mark.parametrize("lora_rank", [None, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_policy_is_where_it_is_trained_before_a_sampler_is_chosen(
     lora_rank: int | None, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch's device without storage stands for a GPU."""
+    """accelerate places it, and with FSDP spreads it, when training begins."""
+    happened: list[str] = []
 
-    def opened(config: SamplerConfig, folder: Path, policy: Any, **options: Any) -> Any:
-        assert {parameter.device.type for parameter in policy.parameters()} == {"meta"}
-        raise _Chosen
+    def noted(place: Any, name: str) -> None:
+        plain = getattr(place, name)
 
-    monkeypatch.setattr(rao_rl.train.run, "training_device", lambda: torch.device("meta"))
-    monkeypatch.setattr(rao_rl.train.run, "open_sync", opened)
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            happened.append(name)
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(place, name, wrapped)
+
+    noted(RaoTrainer, "_prepare_for_training")
+    noted(rao_rl.train.run, "open_sync")
     monkeypatch.setattr(sys.modules[__name__], "UPDATE", replace(UPDATE, lora_rank=lora_rank))
-    with pytest.raises(_Chosen):
-        train(start, tmp_path)
+    train(start, tmp_path, max_steps=1)
+    assert happened == ["_prepare_for_training", "open_sync"]
 
 
 # --- rolling out ahead ---
@@ -435,8 +450,10 @@ def test_batches_may_be_rolled_out_ahead_by_older_weights(start: Path, tmp_path:
         steps = ahead.steps(0)
         first = next(steps)
         before = int(first.metrics["rao/batch"])
-        # The next batch is under way with the weights before the update; here it ends before they are pushed.
-        ahead._pending[before + 1].result()
+        flow = ahead.flow
+        assert flow is not None
+        # The next group is under way with the weights before the update; here it ends before they are pushed.
+        wait_until(lambda: flow.complete == 1)
         second = next(steps)
         number = int(second.metrics["rao/batch"])
         assert number == before + 1
@@ -444,15 +461,132 @@ def test_batches_may_be_rolled_out_ahead_by_older_weights(start: Path, tmp_path:
         assert {sample.row.version for sample in second.samples} == {"0"}
         assert second.metrics["funnel/rollouts_trained"] == 4
         assert "funnel/rollouts_dropped/stale" not in second.metrics
+        assert second.metrics["flow/staleness_max"] == 1.0
 
 
 def test_without_staleness_nothing_is_rolled_out_before_the_push(start: Path, tmp_path: Path) -> None:
     with loop(EmbeddedModel(start), tmp_path) as strict:
         steps = strict.steps(0)
         next(steps)
-        assert not strict._pending
+        assert strict.flow is not None
+        assert (strict.flow.in_flight, strict.flow.complete) == (0, 0)
         second = next(steps)
         assert {sample.row.version for sample in second.samples} == {"1"}
+
+
+class Halting(EmbeddedModel):
+    """Holds every call of an agent after the first `free` until it is let go."""
+
+    free = 10**9
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.held = 0
+        self.go = threading.Event()
+
+    async def sample(self, request: Request, on_text: OnText | None = None) -> None:
+        if request.max_tokens > PROBE.max_tokens:
+            self.free -= 1
+            if self.free < 0:
+                self.held += 1
+                await anyio.to_thread.run_sync(self.go.wait)
+        await super().sample(request, on_text)
+
+
+@pytest.mark.parametrize("across_push", ["continue", "drain"])
+def test_trees_in_flight_go_on_across_a_push_or_are_waited_for(across_push: str, start: Path, tmp_path: Path) -> None:
+    sampler = Halting(start)
+    with loop(sampler, tmp_path, max_staleness=1, across_push=across_push) as ahead:
+        steps = ahead.steps(0)
+        next(steps)
+        assert ahead.flow is not None
+        wait_until(lambda: ahead.flow is not None and ahead.flow.complete == 1)
+        sampler.free = 0
+        seen: list[int] = []
+        plain = ahead.sync.push
+
+        async def push(policy: Any, version: int) -> Any:
+            assert ahead.flow is not None
+            seen.append(ahead.flow.in_flight)
+            return await plain(policy, version)
+
+        ahead.sync.push = push  # type: ignore[method-assign]
+        next(steps)  # pushes weights 1, and takes the group that is complete; the next one begins, and is held
+        wait_until(lambda: sampler.held)
+        if across_push == "drain":
+            threading.Timer(0, lambda: (wait_until(lambda: ahead.flow._draining), sampler.go.set())).start()  # type: ignore[union-attr]
+            third = next(steps)
+            assert seen == [0, 0]
+        else:
+            pushing = threading.Thread(target=lambda: (wait_until(lambda: len(seen) == 2), sampler.go.set()))
+            pushing.start()
+            third = next(steps)
+            pushing.join()
+            assert seen[0] == 0
+            assert seen[1] > 0
+            assert third.metrics["flow/staleness_max"] == 1.0
+        assert "funnel/rollouts_dropped/stale" not in third.metrics
+
+
+AHEAD: Mapping[str, Any] = {"max_staleness": 2}
+WIDE: Mapping[str, Any] = {"tasks_per_step": 2, "num_generations": 2, "max_in_flight": 6}
+
+
+def used_once(out: Path) -> dict[int, UsedGroups]:
+    """What the batches of a run have, of which no group is in two, each with the tokens that the metrics count."""
+    used = read_used(out)
+    groups = [group for each in used.values() for group in each.groups]
+    assert len(set(groups)) == len(groups) == 2 * len(used)
+    tokens: Counter[str] = Counter()
+    for path in (out / "traces").rglob("*.jsonl"):
+        tree = ExecutionTree.load(path)
+        if tree.complete and is_recorded(tree):
+            tokens[str(tree.group)] += tree.usage.completion_tokens
+    spent = 0
+    for row in rows(out):
+        if "rao/batch" in row:
+            each = used[int(row["rao/batch"])]
+            assert each.version == row["step"] - ("loss" in row)
+            spent += sum(tokens[group] for group in each.groups)
+            assert row["rao/generated_tokens"] == spent
+            assert row["flow/staleness_max"] <= 2
+            assert "funnel/rollouts_dropped/stale" not in row
+    return used
+
+
+def test_a_run_with_staleness_that_was_killed_uses_the_same_groups_again_and_no_other_twice(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = RaoTrainer.training_step, itertools.count(1)
+
+    def killed_at_the_fourth(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr("tests.train.test_online.UPDATE", replace(UPDATE, save_steps=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(RaoTrainer, "training_step", killed_at_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            train(start, tmp_path, WIDE, max_steps=5, **AHEAD)
+    before = read_used(tmp_path)
+    last = before[max(before)]
+    assert last.version == 3  # and the checkpoint is of step 2
+    made = {path.name for path in (tmp_path / "traces").rglob("*.jsonl")}
+    train(start, tmp_path, WIDE, max_steps=5, resume=True, **AHEAD)
+    assert {number: used_once(tmp_path)[number] for number in before} == before
+    replayed = [row for row in trained(tmp_path) if row["step"] in (3, 4)]
+    assert all(row["rao/recorded_trees"] == 4 for row in replayed)
+    assert {path.name for path in (tmp_path / "traces").rglob("*.jsonl")} >= made
+    # Made longer, it uses what was left first.
+    used = {group for each in read_used(tmp_path).values() for group in each.groups}
+    left = {
+        group
+        for path in (tmp_path / "traces").rglob("*.jsonl")
+        if (group := ExecutionTree.load(path).group) not in used
+    }
+    train(start, tmp_path, WIDE, max_steps=6 + len(left) // 2, resume=True, **AHEAD)
+    assert left <= {group for each in used_once(tmp_path).values() for group in each.groups}
 
 
 def test_a_batch_that_is_too_old_teaches_nothing(start: Path, tmp_path: Path) -> None:
@@ -496,6 +630,46 @@ def test_rollouts_and_evaluations_share_one_sandbox(start: Path, tmp_path: Path)
         evaluations = [row for row in rows(tmp_path) if "eval/success/fair" in row]
     assert len(evaluations) == 3
     assert len(sampler.helpers) == 1
+
+
+class Elsewhere:
+    """A runner, as far as the loop can see."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+        self.published = 0
+
+    async def __aenter__(self) -> Elsewhere:
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        return None
+
+    async def publish(self) -> None:
+        self.published += 1
+
+    async def run(
+        self, environment: Environment, task: Task, model: Model, settings: AttemptSettings, *, seed: int, group: str
+    ) -> RanElsewhere:
+        self.given.append(settings.sandbox)
+        session = environment.session(task)
+        own = replace(settings, runner=None, places=None)
+        result = await rollout(environment, task, model, own, seed=seed, group=group, session=session)
+        return RanElsewhere(result, session)
+
+
+def test_attempts_that_run_elsewhere_need_no_sandbox_here(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rao_rl.train.online, "make_sandbox", None)
+    elsewhere = Elsewhere()
+    made = loop(EmbeddedModel(start), tmp_path, eval_every=1, eval_start=True)
+    made._runner = elsewhere
+    made.eval_tasks = list(Coins().tasks("test", limit=1))
+    with made:
+        assert next(made.steps(0)).samples
+    assert len(elsewhere.given) >= 5  # of the evaluation and of the step
+    assert set(elsewhere.given) == {"process"}
 
 
 # --- a sampler that fails ---

@@ -193,7 +193,7 @@ def test_a_warm_up_longer_than_the_run_is_said(prepared: Path) -> None:
 
 
 def test_a_sampling_setting_of_the_policy_that_bends_is_refused_online(prepared: Path) -> None:
-    from rao_rl.train.run import check_sampling
+    from rao_rl.train.begin import check_sampling
 
     check_sampling(CheckpointSettings(name="m", sampling={"temperature": 0.5, "top_p": 0.9}), "m")
     with pytest.raises(ConfigurationError, match=r"the agent\.json of m samples with top_k=5"):

@@ -6,13 +6,18 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rao_rl.train import packing
-from rao_rl.train.packing import SHORT, Layout, pack, packed_attention, varying
+from rao_rl.train.batch import collate
+from rao_rl.train.loss import Scored
+from rao_rl.train.packing import SHORT, Layout, carriers, pack, packed_attention, varying
+
+from .small_steps import forked, samples
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 MODULE: Any = SimpleNamespace()
@@ -173,3 +178,30 @@ def test_the_kernel_for_varying_lengths_takes_what_it_is_given() -> None:
     out.sum().backward()
     assert key.grad is not None
     assert key.grad.shape == key.shape
+
+
+def test_a_row_that_begins_another_is_carried_by_the_longest() -> None:
+    rows = [[5, 6], [1, 2], [1, 2, 3, 4], [2, 1], [1, 2, 3], [1, 2, 4], [1, 2, 3, 4], [258], [1, 2, 3, 4, 5]]
+    carried = carriers([np.array(row, np.int32) for row in rows])
+    for row, carrier in zip(rows, carried, strict=True):
+        assert rows[carrier][: len(row)] == row
+        assert carried[carrier] == carrier
+    assert [carried[place] for place in (0, 3, 5, 7, 8)] == [0, 3, 5, 7, 8]
+    assert [carried[place] for place in (2, 4, 6)] == [8, 8, 8]
+    assert carried[1] in (5, 8)
+    assert carriers([]) == []
+    twice = carriers([np.array([7, 7], np.int32)] * 3)
+    assert len(set(twice)) == 1
+
+
+def test_each_token_of_a_carried_row_has_its_own_score() -> None:
+    whole = samples(12)[0]
+    first, second = forked(whole)
+    for rows in ([second, first], [first, second], [second, whole, first]):
+        batch = collate(rows, pad_id=0, packed=True)
+        by_place = Scored(batch.at.float(), batch.targets.float())  # a score that says which place it is of
+        scored = batch.of_tokens(by_place)
+        places = np.concatenate([np.nonzero(row.completion_mask)[0] for row in rows])
+        assert (scored.per_token_logps.numpy() == places - 1).all()
+        assert (scored.entropy.numpy() == np.concatenate([row.input_ids[row.completion_mask] for row in rows])).all()
+        assert batch.forwarded == len(whole)

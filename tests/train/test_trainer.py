@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +24,8 @@ from rao_rl.train.trainer import RaoArguments, RaoTrainer, Step, collate
 from rao_rl.weights.adapters import adapted, merged
 from rao_rl.weights.scoring import holding
 from recursive_agent.errors import ConfigurationError
-from tests.cli.command import environment
 
 from ..data.token_trees import token_tree, turn
-from ..imitation.steps import ROWS, cross_entropy
-from .data_parallel import CASES
 from .small_steps import (
     DealtOut,
     Learnt,
@@ -125,6 +120,18 @@ def test_a_node_in_two_rows_is_the_node_in_one(padding_free: bool, whole: Learnt
     same(learn(qwen3(), tmp_path, step(cut), tokens_per_bin=50, padding_free=padding_free), whole)
 
 
+@pytest.mark.parametrize("padding_free", [True, False], ids=["packed", "padded"])
+def test_what_rows_repeat_is_forwarded_once_and_learnt_for_each(padding_free: bool, tmp_path: Path) -> None:
+    first, second, third = samples(12, 9, 15)
+    again = replace(first, row=replace(first.row, logprobs=first.logprobs - 0.3), weight=2.0, advantage=-0.7)
+    made = step([again, *forked(third), second, first, third])
+    ours = learn(qwen3(), tmp_path, made, padding_free=padding_free, tokens_per_bin=30)
+    same(ours, by_definition(qwen3().train(), made))
+    assert ours.log["rao/trained_tokens"] == made.denominator
+    if padding_free:
+        assert ours.log["rao/forwarded_over_logical_tokens"] == (12 + 9 + 15) / sum(map(len, made.samples))
+
+
 @pytest.mark.parametrize("chunk", [1, 7, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_chunks_of_the_head_make_no_difference(chunk: int, whole: Learnt, tmp_path: Path) -> None:
     same(learn(qwen3(), tmp_path, step(samples(*LENGTHS)), logprob_chunk=chunk), whole)
@@ -154,37 +161,6 @@ def test_twice_the_coefficients_over_twice_the_denominator_is_the_same(whole: Le
     made = step(samples(*LENGTHS))
     doubled = [replace(each, weight=2 * each.weight) for each in made.samples]
     same(learn(qwen3(), tmp_path, Step(samples=doubled, denominator=2 * made.denominator)), whole)
-
-
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.train.data_parallel", str(tmp_path)],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    for name, (lengths, arguments) in CASES.items():
-        both = torch.load(tmp_path / f"{name}.pt")
-        model = qwen3()
-        alone = learn(model, tmp_path, *[step(samples(*lengths))] * 2, **arguments)
-        same(Learnt(both["loss"], both["gradient"], {}), alone)
-        for key, value in model.state_dict().items():
-            torch.testing.assert_close(both["weights"][key], value, rtol=0, atol=1e-5)
-        for figure in ("entropy", "sampling/importance_sampling_ratio/max", "rao/mismatch_kl", "rao/trained_tokens"):
-            assert both["log"][figure] == pytest.approx(alone.log[figure], rel=1e-5), figure
-
-    imitated = torch.load(tmp_path / "imitation.pt")
-    model = qwen3()
-    expected = cross_entropy(model, ROWS)
-    expected.backward()
-    assert imitated["loss"] == pytest.approx(float(expected.detach()), abs=1e-5)
-    for key, parameter in model.named_parameters():
-        torch.testing.assert_close(imitated["gradient"][key], parameter.grad, rtol=0, atol=1e-5)
 
 
 # --- D ---
@@ -294,7 +270,7 @@ def test_the_figures_of_a_step(tmp_path: Path) -> None:
     log = learn(model, tmp_path, Step(samples=[made, short], denominator=1.0, metrics={"reward": 0.25})).log
     assert log["rao/trained_tokens"] == 4
     assert log["rao/trained_rows"] == 2
-    assert log["rao/forwarded_over_logical_tokens"] == 1.0
+    assert log["rao/forwarded_over_logical_tokens"] == pytest.approx(4 / 6)  # the short row begins the other
     assert log["sampling/importance_sampling_ratio/mean"] == pytest.approx((1 + 2 + 8 + 1) / 4, rel=1e-4)
     assert log["sampling/importance_sampling_ratio/max"] == pytest.approx(8, rel=1e-4)
     assert log["sampling/sampling_logp_difference/mean"] == pytest.approx((math.log(2) + math.log(8)) / 4, rel=1e-4)
@@ -306,6 +282,9 @@ def test_the_figures_of_a_step(tmp_path: Path) -> None:
     assert log["reward"] == 0.25
     assert log["grad_norm"] > 0
     padded = learn(qwen3(), tmp_path, Step(samples=[made, short], denominator=1.0), padding_free=False).log
+    assert padded["rao/forwarded_over_logical_tokens"] == pytest.approx(4 / 6)
+    other = replace(short, row=replace(short.row, input_ids=ids[[1, 0]]))
+    padded = learn(qwen3(), tmp_path, Step(samples=[made, other], denominator=1.0), padding_free=False).log
     assert padded["rao/forwarded_over_logical_tokens"] == pytest.approx(8 / 6)
 
 

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 
 from rao_rl.data.rows import TreeRows
 from rao_rl.weights.checkpoint import load_checkpoint, load_policy
@@ -362,3 +363,11 @@ async def test_what_a_model_thinks_is_not_its_answer(tmp_path: Path, monkeypatch
     answer = await conversation.complete(max_tokens=4, seed=1)
     assert (answer.text, answer.reasoning) == ("finish(2)", "finish(1)?")
     assert conversation.messages[-1].content.startswith("<think>")  # the template decides what is kept of it
+
+
+def test_models_that_are_loaded_at_the_same_time_leave_later_ones_tied(tmp_path: Path) -> None:
+    write_foreign(tmp_path, "qwen2")
+    tie = PreTrainedModel.tie_weights
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load_policy, [tmp_path] * 8))
+    assert PreTrainedModel.tie_weights is tie

@@ -22,7 +22,10 @@ from ..train.policies import make_checkpoint
 pytestmark = pytest.mark.anyio
 
 WARM = Sampling(temperature=1.0, max_tokens=200)
-PROBE = Probe(("Craft 2x copper_gear", "[1, 2]"), max_tokens=8)
+
+
+def probe() -> Probe:
+    return Probe(("Craft 2x copper_gear", "[1, 2]"), max_tokens=8)
 
 
 def moved(policy: Any, by: float = 0.1) -> Any:
@@ -60,7 +63,7 @@ async def test_after_a_push_the_sampler_gives_the_trainers_log_probs(
     pair: tuple[Any, EmbeddedModel], tmp_path: Path
 ) -> None:
     policy, model = pair
-    sync = EmbeddedSync(model, tmp_path / "pushed", probe=PROBE)
+    sync = EmbeddedSync(model, tmp_path / "pushed", probe=probe())
     before = await ask(model)
     push = await sync.push(moved(policy), 1)
     after = await ask(model)
@@ -78,7 +81,7 @@ async def test_a_pushed_file_is_what_transformers_would_have_written(
     pair: tuple[Any, EmbeddedModel], tmp_path: Path
 ) -> None:
     policy, model = pair
-    await EmbeddedSync(model, tmp_path / "pushed", probe=PROBE).push(moved(policy), 1)
+    await EmbeddedSync(model, tmp_path / "pushed", probe=probe()).push(moved(policy), 1)
     policy.save_pretrained(tmp_path / "saved")
     assert (tmp_path / "pushed" / WEIGHTS).read_bytes() == (tmp_path / "saved" / WEIGHTS).read_bytes()
     assert not list((tmp_path / "pushed").glob("*.partial"))
@@ -103,7 +106,7 @@ async def test_a_sampler_that_keeps_an_old_output_embedding_is_found_out(
     policy, _ = pair
     model = OldHead(tmp_path / "start")
     model.kept = policy.lm_head.weight.detach().clone()
-    sync = EmbeddedSync(model, tmp_path / "pushed", probe=PROBE)
+    sync = EmbeddedSync(model, tmp_path / "pushed", probe=probe())
     assert (await sync.push(policy, 1)).probe_error < 1e-3
     with torch.no_grad():
         policy.lm_head.weight.add_(torch.randn(policy.lm_head.weight.shape) * 0.02)
@@ -151,7 +154,7 @@ async def test_prefixes_of_the_old_weights_are_not_continued(pair: tuple[Any, Em
     conversation = model.conversation(sampling=WARM)
     conversation.add(Message("user", "Craft the following items: 2x copper_gear"))
     await conversation.complete(max_tokens=20, seed=1)
-    await EmbeddedSync(model, tmp_path / "pushed", probe=PROBE).push(moved(policy), 5)
+    await EmbeddedSync(model, tmp_path / "pushed", probe=probe()).push(moved(policy), 5)
     conversation.add(Message("user", "go on"))
     answer = await conversation.complete(max_tokens=20, seed=2)
     assert answer.version == "5"
@@ -170,7 +173,7 @@ async def test_a_lora_is_added_in_and_the_policy_left_as_it_was(
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     before = {name: tensor.clone() for name, tensor in adapted.state_dict().items()}
-    push = await EmbeddedSync(model, tmp_path / "pushed", probe=PROBE).push(adapted, 1)
+    push = await EmbeddedSync(model, tmp_path / "pushed", probe=probe()).push(adapted, 1)
     assert push.probe_error < 1e-3
     assert all(torch.equal(tensor, before[name]) for name, tensor in adapted.state_dict().items())
 
@@ -179,7 +182,7 @@ async def test_a_policy_of_another_shape_is_refused_before_anything_changes(
     pair: tuple[Any, EmbeddedModel], tmp_path: Path
 ) -> None:
     policy, model = pair
-    sync = EmbeddedSync(model, tmp_path / "pushed", probe=PROBE)
+    sync = EmbeddedSync(model, tmp_path / "pushed", probe=probe())
     await sync.push(policy, 1)
     held = (tmp_path / "pushed" / WEIGHTS).read_bytes()
     state = plain_state(policy)
@@ -196,4 +199,4 @@ async def test_weights_that_are_no_numbers_are_refused(pair: tuple[Any, Embedded
     with torch.no_grad():
         policy.model.norm.weight.fill_(float("nan"))
     with pytest.raises(WeightPushError):
-        await EmbeddedSync(model, tmp_path / "pushed", probe=PROBE).push(policy, 1)
+        await EmbeddedSync(model, tmp_path / "pushed", probe=probe()).push(policy, 1)

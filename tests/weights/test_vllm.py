@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from rao_rl.errors import WeightPushError
+from rao_rl.weights.checkpoint import load_policy
 from rao_rl.weights.files import rewrite_checkpoint
 from rao_rl.weights.sync import Probe
 from rao_rl.weights.torch_model import TorchEngine
@@ -28,6 +29,7 @@ from recursive_agent.model.template import CheckpointRenderer
 from recursive_agent.model.tokens import TokensModel
 from recursive_agent.testing.http import Exchange, HttpServer
 
+from ..model.raw import answering, http
 from ..train.policies import make_checkpoint
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +106,7 @@ class Server:
 
     def load(self, body: Any) -> None:
         assert body["lora_name"] not in self.models
-        fresh = AutoModelForCausalLM.from_pretrained(self.directory, dtype=self.dtype)
+        fresh = load_policy(self.directory, self.dtype)  # several servers load at the same time
         adapted = fresh if self.frozen else PeftModel.from_pretrained(fresh, body["lora_path"])
         self.models[body["lora_name"]] = adapted
 
@@ -334,6 +336,16 @@ async def test_a_transfer_opens_once_and_runs_between_pause_and_resume(
         await sync.push(policy, 3)
     assert server.paused
     assert model.version == "2"
+
+
+async def test_a_server_that_does_not_say_how_many_workers_it_has_fails_the_push_alone(policy: Any) -> None:
+    """In a pool the others go on, so it must be a WeightPushError."""
+    for answer in (http([]), http({}), http(b"<html>", kind="text/html"), http({"world_size": None})):
+        with answering(answer, gets=answer) as server:
+            model = connect(resolve_endpoint("m", server.base_url), interface="tokens")
+            assert isinstance(model, TokensModel)
+            with pytest.raises(WeightPushError, match="/get_world_size gave no number world_size"):
+                await VllmTransfer(model, probe=PROBE, connect=lambda root, workers: pytest.fail(root)).push(policy, 1)
 
 
 @pytest.mark.parametrize("backend", ["nccl", "ipc"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from fastapi.responses import Response
 from pydantic_core import to_json
@@ -15,12 +15,10 @@ from recursive_agent.model import connect
 from recursive_agent.model.client import Client
 from recursive_agent.model.endpoint import Endpoint
 from recursive_agent.model.failures import Failure
+from recursive_agent.model.transport import Reply
 
 from ..http.errors import ApiError
 from ..http.streams import EVENT_STREAM, PING_SECONDS, STREAM_HEADERS, EventChannel
-
-if TYPE_CHECKING:
-    import httpx2
 
 _log = logging.getLogger(__name__)
 _PASSED_ON = (b"content-type", b"content-encoding", b"retry-after", b"cache-control")
@@ -99,7 +97,7 @@ class _Relay(Response):
             _log.error("the model's endpoint gave no answer: %s", failure.reason)
             raise _upstream("The model's endpoint gave no answer; the server's log says why.") from failure
 
-    async def _begin(self, channel: EventChannel, answer: httpx2.Response) -> None:
+    async def _begin(self, channel: EventChannel, answer: Reply) -> None:
         of_events = answer.headers.get("content-type", "").startswith(EVENT_STREAM)
         if channel.begun:
             if answer.status_code != 200:
@@ -108,7 +106,7 @@ class _Relay(Response):
                 raise _upstream("The model's endpoint answered without a stream.")
             return
         channel.of_events = of_events and "content-encoding" not in answer.headers
-        headers = [(name, value) for name, value in answer.headers.raw if name.lower() in _PASSED_ON]
+        headers = [(name, value) for name, value in answer.raw_headers if name.lower() in _PASSED_ON]
         if of_events:
             named = {name.lower() for name, _ in headers}
             headers += [(name, value) for name, value in self.raw_headers if name not in named]

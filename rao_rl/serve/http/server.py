@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.sizes import rare_collections
 
 from .settings import ServerSettings, check_exposure, reached_at
 from .traffic import Traffic
@@ -28,10 +30,22 @@ async def serve(app: FastAPI, settings: ServerSettings, *, ready: Callable[[str]
     the main thread. Raises ConfigurationError where the address is taken, or open to others without a key.
     """
     async with _running(app, settings) as server:
-        with server.heeding_signals():
+        with server.heeding_signals(), _quiet_heap():
             if ready is not None:
                 ready(server.url)
             await server.ended.wait()
+
+
+@contextmanager
+def _quiet_heap() -> Iterator[None]:
+    """What the process has loaded stays out of collections of garbage, each of which would go over all of it."""
+    gc.collect()
+    gc.freeze()
+    try:
+        with rare_collections():
+            yield
+    finally:
+        gc.unfreeze()
 
 
 @asynccontextmanager

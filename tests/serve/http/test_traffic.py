@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -229,6 +230,18 @@ async def test_on_a_signal_what_runs_may_end_and_what_comes_is_told_to_come_agai
             await ended.wait()
     assert [answer.status_code for answer in answers] == [200, 200]
     assert server.bodies == []
+
+
+async def test_what_a_server_has_loaded_is_not_gone_over_by_every_collection_of_garbage() -> None:
+    server, before, frozen = Server(), gc.get_threshold(), []
+
+    def ready(url: str) -> None:
+        frozen.append(gc.get_freeze_count())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    await serve(server.app, server.settings, ready=ready)
+    assert frozen[0] > 10_000
+    assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
 
 
 async def test_a_second_signal_ends_what_runs() -> None:
