@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import anyio
 
+from recursive_agent.model.endpoint import base_urls
+
 from .models import find_checkpoint
 from .text import count, one_line
 
@@ -89,22 +91,25 @@ class EndpointReport:
     """Checks of one endpoint, and of one of its models where the command line names either."""
 
     def __init__(self, base_url: str | None, model: str | None) -> None:
-        self._url = base_url or os.environ.get("OPENAI_BASE_URL")
+        self._urls = base_urls(base_url or os.environ.get("OPENAI_BASE_URL"))
         self._key = os.environ.get("OPENAI_API_KEY")
         self._model = model
         self._asks = base_url is not None or model is not None
-        self._reached: Endpoint | None = None
+        self._reached: list[Endpoint] = []
 
     def reach(self) -> Iterator[Finding]:
-        """Whether it is there, with the model of the command line."""
-        from recursive_agent.model.endpoint import resolve_endpoint
+        """Whether it is there, with the model of the command line; the same of each, where there are several."""
+        from recursive_agent.model.endpoint import resolve_endpoints
 
-        if not self._url and not self._key:
+        if not self._urls and not self._key:
             advice = "pass --base-url or set OPENAI_BASE_URL (and OPENAI_API_KEY) for goals other than rao run --demo"
             yield Finding("warn", f"none configured: {advice}")
             return
         named = self._named()
-        endpoint = resolve_endpoint(named or "any", self._url, self._key)
+        for endpoint in resolve_endpoints(named or "any", self._urls, self._key):
+            yield from self._reach(endpoint, named)
+
+    def _reach(self, endpoint: Endpoint, named: str | None) -> Iterator[Finding]:
         models, failure = _models(endpoint)
         if failure is not None:
             yield failure
@@ -126,15 +131,19 @@ class EndpointReport:
                 "warn", f"{asked} is an agent, which would run a tree for each question: ask the model under it"
             )
         else:
-            self._reached = replace(endpoint, model=asked)
+            self._reached.append(replace(endpoint, model=asked))
 
     def ask(self) -> Iterator[Finding]:
         """What the model really does; nothing where it was not reached. Raises ModelError."""
-        if self._reached is None:
-            return
+        for endpoint in self._reached:
+            if len(self._urls) > 1:
+                yield Finding("ok", f"at {endpoint.shown_url}:")
+            yield from self._ask(endpoint)
+
+    def _ask(self, endpoint: Endpoint) -> Iterator[Finding]:
         from recursive_agent.model.capabilities import probe
 
-        found = anyio.run(probe, self._reached)
+        found = anyio.run(probe, endpoint)
         for meaning in (CHAT, *OTHERS, TOKENS, *(EXACT if found.trainable else ())):
             yield _finding(meaning, found)
         if found.context_length:
@@ -153,7 +162,7 @@ class EndpointReport:
 
     def _named(self) -> str | None:
         """The name of the model at the endpoint; a checkpoint directory stands for the name in its agent.json."""
-        if (checkpoint := find_checkpoint(self._model, self._url)) is None:
+        if (checkpoint := find_checkpoint(self._model, ",".join(self._urls) or None)) is None:
             return self._model or os.environ.get("RAO_MODEL")
         from recursive_agent.checkpoint import CheckpointSettings
 

@@ -18,6 +18,7 @@ EXTRAS = {
     "tensorboard": "rao train --report-to tensorboard",
     "wandb": "rao train --report-to wandb",
     "openenv": "environments on OpenEnv servers",
+    "ray": "rao rollout, eval and train --ray: attempts on a Ray cluster",
     "otel": "--otel: runs as OpenTelemetry traces",
     "socks": "endpoints behind a SOCKS proxy",
 }

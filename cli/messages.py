@@ -18,6 +18,7 @@ _SHOWN = (
     ("rao_rl.train", logging.INFO),
     ("rao_rl.weights", logging.INFO),
     ("rao_rl.evaluation", logging.WARNING),
+    ("rao_rl.rollouts", logging.WARNING),
     ("opentelemetry", logging.WARNING),
 )
 """Loggers whose records are printed, and from which level on."""

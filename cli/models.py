@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import typer
 
-from recursive_agent.checkpoint import CONFIG, FILE_NAME, ActionFormat, CheckpointSettings, PromptStyle, is_checkpoint
+from recursive_agent.checkpoint import CONFIG, FILE_NAME, CheckpointSettings, is_checkpoint
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.model.base import Model
+from recursive_agent.styles import ActionFormat, PromptStyle
 
 from .messages import say
 
@@ -32,8 +33,9 @@ BaseUrlOption = Annotated[
     str | None,
     typer.Option(
         "--base-url",
-        metavar="URL",
-        help="OpenAI-compatible endpoint that serves the model; the URL usually ends in /v1. Default: OPENAI_BASE_URL.",
+        metavar="URL[,URL…]",
+        help="OpenAI-compatible endpoint that serves the model; the URL usually ends in /v1. Several servers of the same "
+        "model: separate their URLs with commas. Default: OPENAI_BASE_URL.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -117,11 +119,11 @@ class Checkpoint(NamedTuple):
         """The model. Unless `quiet`, stderr says what its user should know of how it runs. Raises ConfigurationError."""
         settings = (prompting or Prompting()).over(CheckpointSettings.of(self.directory))
         if self.base_url is not None:
-            from recursive_agent.model.served import ServedCheckpoint
+            from recursive_agent.model.served import served_checkpoint
 
-            model: Any = ServedCheckpoint(self.directory, self.base_url, **attempts(request_timeout))
+            model = served_checkpoint(self.directory, self.base_url, **attempts(request_timeout))
             model.settings = settings
-            return model  # type: ignore[no-any-return]
+            return model
         refuse_idle(request_timeout)
         from rao_rl.weights.folder import open_folder
 
@@ -224,10 +226,10 @@ def open_model(
     if (checkpoint := find_checkpoint(model, base_url)) is not None:
         return checkpoint.open(request_timeout=request_timeout, prompting=prompting, quiet=quiet)
     if endpoint_is_configured(model, base_url):
-        from recursive_agent.model import connect, resolve_endpoint
+        from recursive_agent.model import connect, resolve_endpoints
 
-        endpoint = resolve_endpoint(model, base_url)
-        opened: Model = prompting.on(connect(endpoint, interface=interface, **attempts(request_timeout)))
+        endpoints = resolve_endpoints(model, base_url)
+        opened: Model = prompting.on(connect(endpoints, interface=interface, **attempts(request_timeout)))
         return opened
     refuse_idle(request_timeout)
     prompting.refuse_idle()

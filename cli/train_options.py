@@ -35,10 +35,14 @@ _ENV: Kind = "imitation of an environment"
 
 _OPTIONS: dict[str, tuple[Kind, ...]] = {
     "epochs": (_OFFLINE, _TRACES),
+    "optimizer_from": (_OFFLINE,),
     "generated": (_ONLINE,),
     "eval_tasks": (_ONLINE,),
     "judge": (_ONLINE,),
     "judge_base_url": (_ONLINE,),
+    "ray": (_ONLINE,),
+    "ray_actors": (_ONLINE,),
+    "ray_resource": (_ONLINE,),
     "minutes": (_TRACES, _ENV),
     "tokens": (_TRACES, _ENV),
     "threshold": (_TRACES,),

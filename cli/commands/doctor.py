@@ -31,7 +31,8 @@ DESCRIPTORS = 1024
 
 def doctor(
     base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Endpoint to check. Default: OPENAI_BASE_URL.")
+        str | None,
+        typer.Option(metavar="URL[,URL…]", help="Endpoint to check, or several with commas. Default: OPENAI_BASE_URL."),
     ] = None,
     model: Annotated[
         str | None,

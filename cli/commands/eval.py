@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,7 @@ from ..models import (
     RequestTimeoutOption,
     open_model,
 )
+from ..on_ray import RayActorsOption, RayOption, RayResourceOption, attempts_by, cluster, on_ray
 from ..prices import PricesOption, parse_prices
 from ..progress import QuietOption, Tally
 from ..table import tables
@@ -172,6 +174,9 @@ def eval_command(
     quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
+    ray: RayOption = None,
+    ray_actors: RayActorsOption = None,
+    ray_resource: RayResourceOption = None,
 ) -> None:
     """Measure how many tasks a model solves in an environment, by level, with 95 % intervals.
 
@@ -193,6 +198,7 @@ def eval_command(
         return
     if calibrate and judge is None:
         raise ConfigurationError("--calibrate compares a judge with exact scores: name it with --judge MODEL")
+    remotely = on_ray(ray, ray_actors, ray_resource, judge=judge)
     rates = parse_prices(prices)
     if out is not None:
         check_writable(out)
@@ -200,7 +206,8 @@ def eval_command(
         load_plots()  # a missing package is reported before the attempts, not after them
     modes = parse_modes(mode)
     required = parse_require(require, sandbox)
-    env, arguments = open_environment(environment, env_set)
+    opened = open_environment(environment, env_set)
+    env, arguments = opened
     chosen_tasks = select_tasks(env, split, seed, levels=level or default_levels(env), limit=tasks)
     judging_by = judge_config(
         judge, judge_base_url, concurrency, env, recursive="recursive" in modes and env.max_depth > 0, quiet=quiet
@@ -238,6 +245,8 @@ def eval_command(
         log = None if attempts is None else stack.enter_context(AttemptLog(attempts, about))
         asked = {(task.id, mode, number) for mode in modes for task in chosen_tasks for number in range(repeat)}
         done = [] if log is None else [old for old in log.done if old.key in asked and not old.lost]
+        remotely = remotely if len(done) < len(asked) else None
+        stack.enter_context(cluster(remotely, chosen, quiet=quiet))
         tally = stack.enter_context(
             Tally(f"{environment} {split}", len(asked), done=[old.score for old in done], quiet=quiet)
         )
@@ -248,13 +257,17 @@ def eval_command(
             tally.add(attempt.score)
 
         async def run() -> list[Attempt]:
+            running = partial(attempts_by, concurrency=concurrency, sandbox=sandbox, require=required)
             try:
-                async with attempt_judge(judging_by, calibration=calibration, quiet=quiet) as judging:
+                async with (
+                    attempt_judge(judging_by, calibration=calibration, quiet=quiet) as judging,
+                    running(remotely, chosen, environment, opened) as runner,
+                ):
                     return await evaluate(
                         env,
                         chosen_tasks,
                         chosen,
-                        replace(settings, judge=judging),
+                        replace(settings, judge=judging, runner=runner),
                         modes=modes,
                         seed=seed,
                         repeats=repeat,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from ..models import (
     RequestTimeoutOption,
     open_model,
 )
+from ..on_ray import RayActorsOption, RayOption, RayResourceOption, attempts_by, cluster, on_ray
 from ..progress import QuietOption, Tally
 from ..tasks import (
     AttemptAgentsOption,
@@ -101,13 +103,18 @@ def rollout_command(
     quiet: QuietOption = False,
     sandbox: SandboxOption = "process",
     require: RequireOption = None,
+    ray: RayOption = None,
+    ray_actors: RayActorsOption = None,
+    ray_resource: RayResourceOption = None,
 ) -> None:
     """Record and score several attempts at each task, to train on. Run the same command again to resume.
 
     [bold]Examples[/]
       rao rollout textcraft --level medium --out traces/
       rao rollout mypackage.maze:Maze --model NAME --base-url URL
+      rao rollout textcraft --ray auto --concurrency 256 --model NAME --base-url URL
     """
+    remotely = on_ray(ray, ray_actors, ray_resource, judge=judge)
     prompting = Prompting(prompt_style, action_format)
     settings = AttemptSettings(
         mode=mode,
@@ -120,7 +127,8 @@ def rollout_command(
         require=parse_require(require, sandbox),
         concurrency=concurrency,
     )
-    env, arguments = open_environment(environment, env_set)
+    opened = open_environment(environment, env_set)
+    env, arguments = opened
     chosen_tasks = select_tasks(env, split, seed, levels=level, limit=tasks)
     planned = plan_groups(env, split, chosen_tasks, size=group, seed=seed, arguments=arguments)
     judging_by = judge_config(judge, judge_base_url, concurrency, env, recursive=settings.depth(env) > 0, quiet=quiet)
@@ -149,16 +157,25 @@ def rollout_command(
     recorded_keys = {rollout.key for rollout in recorded}
     missing = [plan for plan in planned if plan.key not in recorded_keys]
 
+    remotely = remotely if missing else None
+
     async def run(tally: Tally) -> list[Rollout]:
+        attempts = partial(attempts_by, concurrency=concurrency, sandbox=sandbox, require=settings.require)
         try:
-            async with attempt_judge(judging_by, quiet=quiet) as judging:
-                own = replace(settings, judge=judging)
+            async with (
+                attempt_judge(judging_by, quiet=quiet) as judging,
+                attempts(remotely, chosen, environment, opened) as runner,
+            ):
+                own = replace(settings, judge=judging, runner=runner)
                 return await record(env, missing, chosen, out, own, on_rollout=lambda rollout: tally.add(rollout.score))
         finally:
             with anyio.CancelScope(shield=True):
                 await chosen.aclose()
 
-    with Tally(f"{environment} {split}", len(planned), done=[item.score for item in recorded], quiet=quiet) as tally:
+    with (
+        cluster(remotely, chosen, quiet=quiet),
+        Tally(f"{environment} {split}", len(planned), done=[item.score for item in recorded], quiet=quiet) as tally,
+    ):
         rollouts = anyio.run(run, tally)
     counts = Recording.of([*recorded, *rollouts], wanted=len(planned), found=len(recorded))
     print(json.dumps({"out": str(out), **asdict(counts)}) if as_json else _in_words(counts, out))

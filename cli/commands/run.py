@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model.endpoint import show_url
+from recursive_agent.model.endpoint import show_urls
 
 from ..approval import RunApproveOption, approve_on_terminal
 from ..environments import EnvSetOption, open_environment
@@ -229,7 +229,7 @@ def run(
         opened, settings = open_specialist(checkpoint, request_timeout, prompting, quiet=quiet)
         assignment = assign_own(settings, goal, seed or 0, env_set)
         served = None if checkpoint is None else checkpoint.base_url
-        endpoint = "no endpoint is used" if served is None else f"served at {show_url(served)}"
+        endpoint = "no endpoint is used" if served is None else f"served at {show_urls(served)}"
         note = f"{assignment.task.goal}   (model {opened.name}; {endpoint})"
         plan = _task_plan(assignment, opened, seed, limits, traces, isolation, note)
     else:

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from rao_rl.config import ImitationConfig, current_name, sections
 from rao_rl.data.folder import trace_paths
 from rao_rl.envs import Environment
-from rao_rl.errors import TrainingStopped
+from rao_rl.errors import EndedElsewhere, TrainingStopped
+from rao_rl.processes import is_first, processes
 from rao_rl.weights.find import find_model
 from recursive_agent.errors import ConfigurationError
+from recursive_agent.model.base import Model
 from recursive_agent.repl import Require, Unset
 
 from ..environments import EnvSetOption, Opened, open_environment
@@ -26,10 +28,14 @@ from ..isolation import parse_require
 from ..judging import JudgeOption, JudgeUrlOption
 from ..live_page import check_view_port, port_option
 from ..messages import say
+from ..on_ray import OnRay, RayActorsOption, RayOption, RayResourceOption, actors, cluster, on_ray
 from ..settings import listing, parse
 from ..tasks import held_out_split, select_tasks
 from ..train_options import check_applies, check_demonstrations, check_together, kind_of
 from ..training_view import TrainingView
+
+if TYPE_CHECKING:
+    from rao_rl.rollouts.ray.pool import RayAttempts
 
 _FROM, _LENGTH, _MORE = "Training data", "Length and learning rate", "Imitation"
 _WATCHING = "Watching"
@@ -118,6 +124,9 @@ def train(
             rich_help_panel=_FROM,
         ),
     ] = None,
+    ray: RayOption = None,
+    ray_actors: RayActorsOption = None,
+    ray_resource: RayResourceOption = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -147,6 +156,14 @@ def train(
             min=1,
             help="Steps between checkpoints. Default: 5 for rao, 200 for imitation.",
             metavar="N",
+            rich_help_panel=_LENGTH,
+        ),
+    ] = None,
+    optimizer_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Continue the optimizer of another run on TRACES, the round before: its folder.",
+            metavar="DIR",
             rich_help_panel=_LENGTH,
         ),
     ] = None,
@@ -238,7 +255,7 @@ def train(
         raise ConfigurationError("name the model to start from: --model DIR")
     check_view_port(view_port, view=view)
     chosen = parse(set_ or (), defaults)
-    watching = TrainingView([out], port=view_port) if view else nullcontext()
+    watching = TrainingView([out], port=view_port) if view and is_first() else nullcontext()
     check_applies(context, chosen, defaults, set_ or (), kind_of(objective, online=online, traces=traces is not None))
     if objective == "imitation":
         if steps is not None and minutes is not None:
@@ -277,6 +294,7 @@ def train(
                 steps=steps,
                 temperature=temperature,
                 resume=resume,
+                optimizer_from=optimizer_from,
             )
     else:
         if policy is not None:
@@ -291,12 +309,19 @@ def train(
         named = {name: value for name, value in (("model", judge), ("base_url", judge_base_url)) if value is not None}
         chosen["judge"] = replace(chosen["judge"], **named)
         check_together(chosen, online=True, eval_tasks=eval_tasks)
+        remotely = on_ray(ray, ray_actors, ray_resource, judge=chosen["judge"].model)
         opened = open_environment(str(env), env_set)
         if chosen["collect"].level not in opened.environment.levels and not _is_given("collect.level", set_ or ()):
             chosen["collect"] = replace(chosen["collect"], level=None)  # all of its levels
-        with _stoppable(), watching:
-            _online(out, str(model), opened, chosen, eval_tasks=eval_tasks, resume=resume, require=required)
-    print(out)
+        with _stoppable(), watching, cluster(remotely if is_first() else None):
+            _online(
+                *(out, str(model), str(env), opened, chosen, remotely),
+                eval_tasks=eval_tasks,
+                resume=resume,
+                require=required,
+            )
+    if is_first():
+        print(out)
 
 
 def _check_numbers(options: Mapping[str, float | None]) -> None:
@@ -326,12 +351,25 @@ def _is_given(setting: str, texts: Sequence[str]) -> bool:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Say that a signal ended the run, and exit with the status that shells give for it."""
+    """Say that a signal ended the run, and exit with the status that shells give for it.
+
+    Of several processes that train together, the first says why the run ends.
+    """
     try:
         yield
+    except EndedElsewhere:
+        _leave()
+        raise typer.Exit(1) from None
     except TrainingStopped as stopped:
         say(str(stopped))
+        _leave()
         raise typer.Exit(128 + stopped.number) from None
+    _leave()
+
+
+def _leave() -> None:
+    if processes() > 1:
+        _module("rao_rl.train.together").leave()
 
 
 def _imitate(
@@ -400,16 +438,18 @@ def _offline(
     steps: int | None,
     temperature: float | None,
     resume: bool,
+    optimizer_from: Path | None,
 ) -> None:
     from rao_rl.data.folder import left_out_text, read_groups
 
     _check_start(traces, model)
     run = _module("rao_rl.train.run")
     recorded = read_groups(traces, min_group=chosen["credit"].least_group, policy=policy, start=model)
-    if recorded.left_out:
-        say(f"traces left out: {left_out_text(recorded.left_out)}")
-    for problem in recorded.problems[:3]:
-        say(problem)
+    if is_first():
+        if recorded.left_out:
+            say(f"traces left out: {left_out_text(recorded.left_out)}")
+        for problem in recorded.problems[:3]:
+            say(problem)
     run.train_offline(
         out,
         model,
@@ -421,6 +461,7 @@ def _offline(
         epochs=epochs,
         max_steps=steps,
         resume=resume,
+        optimizer_from=optimizer_from,
         say=say,
     )
 
@@ -428,8 +469,10 @@ def _offline(
 def _online(
     out: Path,
     model: str,
+    name: str,
     opened: Opened,
     chosen: dict[str, Any],
+    remotely: OnRay | None,
     *,
     eval_tasks: str,
     resume: bool,
@@ -439,10 +482,17 @@ def _online(
     split = held_out_split(environment)
     tasks = [
         task
-        for name, count in _counts(eval_tasks)
-        for task in select_tasks(environment, split, 0, levels=name, limit=count)
+        for level, count in _counts(eval_tasks)
+        for task in select_tasks(environment, split, 0, levels=level, limit=count)
     ]
     _check_start(None, model)
+
+    def runner(sampler: Model) -> RayAttempts | None:
+        concurrency = chosen["collect"].max_in_flight
+        if remotely is None:
+            return None
+        return actors(remotely, sampler, name, opened, concurrency=concurrency, require=require)
+
     _module("rao_rl.train.run").train_online(
         out,
         model,
@@ -457,6 +507,7 @@ def _online(
         arguments=arguments,
         resume=resume,
         require=require,
+        runner=runner,
         say=say,
     )
 

@@ -24,7 +24,7 @@ from recursive_agent import Agent, Approve, Limits
 from recursive_agent.checkpoint import CheckpointSettings
 from recursive_agent.concurrency import LOST, race
 from recursive_agent.errors import ConfigurationError
-from recursive_agent.model import connect, resolve_endpoint
+from recursive_agent.model import connect, resolve_endpoints
 from recursive_agent.model.base import Model, Sampling
 from recursive_agent.model.endpoint import Endpoint
 from recursive_agent.model.local import LocalModel
@@ -58,9 +58,10 @@ async def serve_agent(options: ServeOptions) -> int:
     if options.endpoint:
         checkpoint = find_checkpoint(options.model, options.base_url)
         there: Any = None if checkpoint is None else checkpoint.open(request_timeout=options.request_timeout)
-        endpoint = resolve_endpoint(options.model, options.base_url) if there is None else there.endpoint
         settings = None if there is None else there.settings
-        model: Any = there or connect(endpoint, interface=options.interface, **timeout)
+        # Of several endpoints, requests for the model itself go to the first: the agent's are spread over all.
+        endpoint, *more = resolve_endpoints(settings.name if settings else options.model, options.base_url)
+        model: Any = there or connect((endpoint, *more), interface=options.interface, **timeout)
         await _serve_over(model, endpoint, settings, options)
         return 0
     if options.engine == "vllm":

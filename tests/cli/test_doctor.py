@@ -134,3 +134,17 @@ def test_a_low_limit_on_open_files_comes_with_the_cure(tmp_path: Path) -> None:
     (line,) = [line for line in done.stdout.splitlines() if " files " in line]
     assert line.startswith("warn")
     assert "ulimit -n" in line
+
+
+def test_of_several_endpoints_each_is_checked(tmp_path: Path) -> None:
+    with ScriptedEndpoint("a red fox", max_model_len=4096) as there, socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{unheard.getsockname()[1]}/v1"
+        done = rao("doctor", "--base-url", f"{there.base_url},{away}", cwd=tmp_path, env=environment())
+    said = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    assert [(verdict, there.base_url in text) for verdict, subject, text in said if subject == "endpoint"] == [
+        ("ok", True),
+        ("fail", False),
+    ]
+    assert ["ok", "model", f"at {there.base_url}:"] in said
+    assert done.returncode == 1

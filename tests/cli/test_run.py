@@ -115,6 +115,13 @@ def test_options_make_the_run_and_json_tells_all_of_it(endpoint: ScriptedEndpoin
     assert (tree.limits["max_steps"], tree.limits["max_depth"], tree.limits["max_tokens"]) == (3, 0, 90000)
 
 
+def test_a_run_goes_on_where_one_of_several_servers_is_away(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    urls = f"{endpoint.base_url},http://127.0.0.1:9/v1"
+    key = {"OPENAI_API_KEY": KEY}
+    done = rao("run", "--model", "scripted", "--base-url", urls, "team", cwd=tmp_path, env=environment(**key))
+    assert (done.returncode, done.stdout) == (0, "14\n"), done.stderr
+
+
 def test_stdin_can_be_the_context(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
     done = rao("run", "stdin", "--context", "-", cwd=tmp_path, env=configured(endpoint), input="loud")
     assert done.stdout == "LOUD\n"

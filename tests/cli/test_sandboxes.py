@@ -61,6 +61,6 @@ def test_doctor_lists_sandboxes_environments_and_extras(folder: Path) -> None:
     (environments,) = [text for _, subject, text in lines if subject == "environments"]
     assert "textcraft, verifiers, zoo, or module:Class" in environments
     extras = {text.split()[0]: text for _, subject, text in lines if subject == "extras"}
-    named = {"train", "serve", "vllm", "data", "openenv", "socks", "mcp", "otel", "tensorboard", "wandb"}
+    named = {"train", "serve", "vllm", "data", "openenv", "socks", "mcp", "otel", "ray", "tensorboard", "wandb"}
     assert set(extras) == named
     assert all("is installed" in text or "pip install 'rao[" in text for text in extras.values())

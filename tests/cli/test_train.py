@@ -186,6 +186,10 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(given: str, complaint: st
             ["--env", "textcraft", "--objective", "imitation", "--online", "--out", "o"],
             "works only with --objective rao",
         ),
+        (
+            ["--env", "textcraft", "--online", "--model", "m", "--out", "o", "--optimizer-from", "r"],
+            "--optimizer-from has no effect on reinforcement learning with --online",
+        ),
         (["traces", "--model", "m", "--out", "o", "--lr", "nan"], "--lr must be a finite number"),
         (["traces", "--model", "m", "--out", "o", "--lr", "0"], "--lr must be more than 0"),
         (["traces", "--model", "m", "--out", "o", "--epochs", "inf"], "--epochs must be a finite number"),

@@ -38,10 +38,11 @@ def interpreter() -> str:
 
 
 class Vllm:
-    """The checkpoint in `folder`, served on one port; it can be killed and started again."""
+    """The checkpoint in `folder`, served on one port, with further options of vLLM; it can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
+        self.options = options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -54,6 +55,7 @@ class Vllm:
 
     def start(self) -> None:
         command = [str(self.folder), "--port", str(self._port), "--python", interpreter(), "--weight-updates"]
+        command += ["--", *self.options] if self.options else []
         self.served = self._stack.enter_context(serving(*command, cwd=self.folder.parent))
         assert self.served.url() == self.url, self.served.errors
 
@@ -64,6 +66,10 @@ class Vllm:
         (main,) = [child for child in children if any("vllm.entrypoints" in word for word in child.cmdline())]
         main.kill()
         return self.served.end()
+
+    def close(self) -> None:
+        """End what is left of it, after a kill or before."""
+        self._stack.close()
 
     def stop(self) -> None:
         assert self.served is not None
