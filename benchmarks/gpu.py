@@ -82,14 +82,17 @@ def operations(config: Any, lengths: Sequence[int], sampled: int, *, lora: bool)
     tokens alone. Attention is causal, so a row of L tokens has L²/2 pairs, for each two products of a head's width,
     forward, and twice that backward.
     """
+    pairs = sum(length * length / 2 for length in lengths)
+    return operations_of(config, sum(lengths), pairs, sampled, lora=lora)
+
+
+def operations_of(config: Any, tokens: int, pairs: float, sampled: int, *, lora: bool) -> float:
+    """The same, of so many tokens and pairs of a token and one that it attends to."""
     heads = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
     layer = config.hidden_size * (2 * heads + 2 * keys + 3 * config.intermediate_size)
     each = 4 if lora else 6
-    weights = each * (
-        layer * config.num_hidden_layers * sum(lengths) + config.hidden_size * config.vocab_size * sampled
-    )
-    pairs = sum(length * length / 2 for length in lengths)
+    weights = each * (layer * config.num_hidden_layers * tokens + config.hidden_size * config.vocab_size * sampled)
     return float(weights) + 3 * 4 * pairs * float(heads * config.num_hidden_layers)
 
 

@@ -35,6 +35,7 @@ from recursive_agent.model.embedded import SHIPPED, EmbeddedModel
 from recursive_agent.trace.tree import ExecutionTree
 
 from . import gpu
+from .prefixes import prefixes
 from .rollouts import Rollout, conversations, measured, replayed
 
 
@@ -253,11 +254,15 @@ def on_this_machine(options: argparse.Namespace) -> None:
             )
             collector = Collector(TextCraft(), sampler, config, folder / "traces")
             rollout, trees = anyio.run(measured, collector, sampler)
-            sampling(rollout, sampler, trees)
+            if not options.prefixes:
+                sampling(rollout, sampler, trees)
         else:
             trees = list(read_recorded(options.traces).values())
             if not trees:
                 raise SystemExit(f"{options.traces} holds no whole traces")
+        prefixes(trees, load_checkpoint(SHIPPED)[1])
+        if options.prefixes:
+            return
         made = all_samples(trees)
         merging(trees, made)
         part = cut(made, options.tokens)
@@ -279,6 +284,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=60_000, help="how much of the traces is trained on")
     parser.add_argument("--bins", type=int, nargs="+", default=[4096, 8192, 16_384], metavar="TOKENS")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--prefixes", action="store_true", help="only what the rows of a step share")
     parser.add_argument("--cuda", action="store_true", help="a 0.6B shape in full and a 4B shape with LoRA, on a GPU")
     parser.add_argument("--peak", type=float, help="what the GPU is said to do in bfloat16, TFLOP/s")
     return parser.parse_args(given)

@@ -15,5 +15,5 @@ def test_a_benchmark_can_be_imported(name: str) -> None:
 
 def test_every_benchmark_is_listed() -> None:
     listed = (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text()
-    helpers = {"gpu", "rollouts", "scripts"}  # of `benchmarks.training`
+    helpers = {"gpu", "prefixes", "rollouts", "scripts", "virtual_time"}  # of other benchmarks
     assert [name for name in BENCHMARKS if name not in helpers and f"python -m benchmarks.{name}" not in listed] == []
