@@ -69,7 +69,7 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
                 "--set=imitation.demonstrations=800",
                 "--set=imitation.single_share=0.5",
                 "--set=imitation.short_first=1500",
-                "--steps=2000",
+                "--steps=6000",
                 "--tokens=1536",
                 "--save-steps=100",
             ),
