@@ -36,11 +36,13 @@ SLOW = frozenset(
         "repl/worker/test_language_generator",
         "repl/worker/test_own_hooks",
         "repl/worker/test_what_leaves_and_arrives",
+        "rollouts/ray/test_cluster",
         "serve/agent/test_mcp_process",
         "serve/engine/test_refusals",
         "serve/http/test_browsers",
         "trace/test_heartbeat",
         "train/test_config",
+        "train/test_processes",
     }
 )
 """Suites that take long for what they add on most days: `make slow`, which CI runs too."""
@@ -72,7 +74,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAO_MODEL", "RAO_TRACE_DIR", "COLUMNS", "LINES")
+    own = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAO_MODEL", "RAO_TRACE_DIR", "RAO_SESSION_HEADER", "COLUMNS", "LINES")
     for name in (*own, *(name for name in os.environ if name.startswith("OTEL_"))):
         monkeypatch.delenv(name, raising=False)
 

@@ -18,8 +18,8 @@ OURS = {"recursive_agent", "rao_rl", "rao_cli", "cli", "tests", "benchmarks", "e
 EVERYTHING = ("train", "data", "serve", "mcp", "openenv", "otel", "vllm", "dev", "fuzz")
 MAY_IMPORT = {
     "recursive_agent": ("mcp", "otel"),
-    "cli": ("train", "serve", "mcp"),
-    "rao_rl": ("train", "data", "serve", "mcp", "openenv", "vllm"),
+    "cli": ("train", "serve", "mcp", "ray"),
+    "rao_rl": ("train", "data", "serve", "mcp", "openenv", "ray", "vllm"),
 }
 """Extras whose packages the files of a folder may import, beside the base install's."""
 PART_OF = {"pydantic_core": "pydantic", "starlette": "fastapi", "PIL": "matplotlib"}
@@ -30,6 +30,9 @@ OPTIONAL = {
     "verifiers": "rao_rl/envs/verifiers/bridge runs in another Python, which has it; a stand-in for tests",
     "openenv": "tests/adapters/served.py runs in a Python that has it",
     "fastmcp": "the same",
+    "rlm": "benchmarks/peers runs each package in a Python that has it",
+    "rlmflow": "the same",
+    "smolagents": "the same",
     "pytest": "recursive_agent.testing.sandbox_conformance is a test suite",
 }
 """Packages that a program has already where our code imports them."""

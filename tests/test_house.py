@@ -32,6 +32,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
             "signatures",
             "sizes",
             "status",
+            "styles",
             "type_words",
             "usage",
             "written",
@@ -71,7 +72,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("",),
     ),
     "rao_rl": (
-        ("bounds", "errors", "moved"),
+        ("bounds", "errors", "moved", "processes"),
         ("envs",),
         ("credit",),
         ("data",),

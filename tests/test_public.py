@@ -16,6 +16,7 @@ import pytest
 import rao_rl
 import recursive_agent
 from recursive_agent import Agent, ConfigurationError, Limits, Model, Repl, Sandbox, SolveOptions, Status
+from recursive_agent.testing import ScriptedEndpoint
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = [recursive_agent, rao_rl]
@@ -150,10 +151,26 @@ def test_every_status_says_what_it_means() -> None:
         assert f'{status.name} = "{status.value}"\n    """' in source
 
 
+HEAVY = {"torch", "transformers", "onnxruntime", "openai", "numpy", "rao_rl", "rao_cli", "typer", "rich"}
+HEAVY |= {"httpx2", "importlib.metadata", "jinja2", "jsonschema", "mcp", "pydantic", "pydantic_core", "tokenizers"}
+"""What a plain run needs nothing of, and what takes long to import."""
+
+
 def test_importing_the_sdk_loads_neither_torch_nor_the_runtime() -> None:
-    heavy = "{'torch', 'transformers', 'onnxruntime', 'openai', 'numpy', 'rao_rl', 'rao_cli', 'typer', 'rich'}"
-    code = f"import sys, recursive_agent; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, recursive_agent; print(sorted({HEAVY | {'aiohttp'}} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_a_plain_run_loads_nothing_that_it_does_not_need() -> None:
+    with ScriptedEndpoint("```python\nfinish(1)\n```") as endpoint:
+        code = f"""if True:
+            import sys
+            from recursive_agent import Agent
+            assert Agent("scripted", {endpoint.base_url!r}).solve_sync("one").output == 1
+            print(sorted({HEAVY} & set(sys.modules)))
+        """
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 
 

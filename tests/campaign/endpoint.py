@@ -119,7 +119,7 @@ class CampaignEndpoint:
             return
         ids = self._scripted._prompt_ids(kind, body)
         request = self._scripted._request(
-            kind, body, ids, 0, body.get("max_completion_tokens") or body.get("max_tokens")
+            kind, body, ids, 0, body.get("max_completion_tokens") or body.get("max_tokens"), exchange.headers
         )
         place = self._place(request)
         if place is None:
