@@ -147,9 +147,8 @@ class OnlineLoop:
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal("asyncio"))
             portal = self._portal
             self._sandbox: str | Sandbox = "process"
-            if (
-                self._runner is None
-            ):  # it has sandboxes of its own, and this machine need not be able to isolate anything
+            # A runner has sandboxes of its own, and this machine need not be able to isolate anything.
+            if self._runner is None:
                 opening = make_sandbox(self._sandbox, require=self._require)
                 self._sandbox = stack.enter_context(portal.wrap_async_context_manager(opening))
             stack.callback(lambda: portal.call(self.sync.model.aclose))

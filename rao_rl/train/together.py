@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -83,7 +83,7 @@ class Together:
         Raises ProcessLost where another process has ended.
         """
         try:
-            with _losing() if self.count > 1 else _nothing():
+            with _losing() if self.count > 1 else nullcontext():
                 yield
         except BaseException as error:
             if self.count > 1 and self.first and self.waited_for and not isinstance(error, ProcessLost):
@@ -126,8 +126,3 @@ def _losing() -> Iterator[None]:
         raise ProcessLost(
             "another process of this training has ended, and says why; continue from the last checkpoint with --resume"
         ) from error
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
