@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,18 +87,25 @@ async def test_another_context_type_limit_or_model_is_another_goal() -> None:
 
 async def test_those_who_wait_get_the_failure_and_who_asks_again_a_new_agent() -> None:
     catches = """
-        found = await asyncio.gather(*[launch_subagent('same', max_steps=1) for _ in range(2)], return_exceptions=True)
+        calls = [asyncio.create_task(launch_subagent('same', max_steps=1)) for _ in range(2)]
+        await both_wait()
+        found = await asyncio.gather(*calls, return_exceptions=True)
         print([(type(e).__name__, e.status, e.message) for e in found])
         """
     root = [py(catches), py("finish(await launch_subagent('same', max_steps=1))")]
     tries: list[str] = []
+    waiting = threading.Event()
 
     def same(request: object) -> str:
         tries.append("try")
+        waiting.wait(30)  # else it might fail before the second one asks
         return py("finish(6)" if len(tries) > 1 else "print('no')")
 
+    async def both_wait() -> None:
+        waiting.set()
+
     with ScriptedEndpoint(by_goal({"root": root, "same": same})) as endpoint:
-        result = await agent_on(endpoint, share_identical=True).solve("root")
+        result = await agent_on(endpoint, share_identical=True, tools=[both_wait]).solve("root")
     assert result.output == 6
     assert observations(result)[0].count("('SubagentError', 'step_limit'") == 2
     assert [node.status for node in result.tree.root.children] == [Status.STEP_LIMIT, Status.FINISHED]

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { html, hooks, text, store, views } = rao;
-  const { useEffect, useRef } = hooks;
+  const { useLayoutEffect, useRef } = hooks;
 
   const KEYS = [
     ["↓ ↑ or j k", "next and previous agent (row, pair, place found)"],
@@ -24,7 +24,8 @@
   function Help() {
     const [help] = store.useStore((s) => [s.help]);
     const box = useRef(null);
-    useEffect(() => {
+    // Before the next key arrives: effects that wait for a painted frame let Escape find the help closed and leave it open.
+    useLayoutEffect(() => {
       if (help && box.current && !box.current.open) box.current.showModal();
       if (!help && box.current?.open) box.current.close();
     }, [help]);
@@ -123,7 +124,7 @@
   function App() {
     const [view] = store.useStore((s) => [s.view]);
     const View = views.get(view)?.View;
-    useEffect(() => {
+    useLayoutEffect(() => {
       document.addEventListener("keydown", keys);
       return () => document.removeEventListener("keydown", keys);
     }, []);
