@@ -64,17 +64,13 @@ class OnRay:
     resource: str | None = None
 
 
-def on_ray(address: str | None, actors: int | None, resource: str | None, *, judge: str | None) -> OnRay | None:
+def on_ray(address: str | None, actors: int | None, resource: str | None) -> OnRay | None:
     """What the options say; None without --ray. Raises ConfigurationError for options that do not go together."""
     if address is None:
         for option, value in (("--ray-actors", actors), ("--ray-resource", resource)):
             if value is not None:
                 raise ConfigurationError(f"{option} works only with --ray ADDRESS")
         return None
-    if judge is not None:
-        raise ConfigurationError(
-            "--judge does not work with --ray: record the attempts first, then score their traces with rao score --judge MODEL"
-        )
     with needs("ray", "--ray"):
         import ray  # noqa: F401  # a missing package is reported before anything is opened
     return OnRay(address=address, actors=actors, resource=resource)

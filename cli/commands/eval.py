@@ -198,7 +198,7 @@ def eval_command(
         return
     if calibrate and judge is None:
         raise ConfigurationError("--calibrate compares a judge with exact scores: name it with --judge MODEL")
-    remotely = on_ray(ray, ray_actors, ray_resource, judge=judge)
+    remotely = on_ray(ray, ray_actors, ray_resource)
     rates = parse_prices(prices)
     if out is not None:
         check_writable(out)

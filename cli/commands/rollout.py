@@ -114,7 +114,7 @@ def rollout_command(
       rao rollout mypackage.maze:Maze --model NAME --base-url URL
       rao rollout textcraft --ray auto --concurrency 256 --model NAME --base-url URL
     """
-    remotely = on_ray(ray, ray_actors, ray_resource, judge=judge)
+    remotely = on_ray(ray, ray_actors, ray_resource)
     prompting = Prompting(prompt_style, action_format)
     settings = AttemptSettings(
         mode=mode,

@@ -297,7 +297,7 @@ def train(
         named = {name: value for name, value in (("model", judge), ("base_url", judge_base_url)) if value is not None}
         chosen["judge"] = replace(chosen["judge"], **named)
         check_together(chosen, online=True, eval_tasks=eval_tasks)
-        remotely = on_ray(ray, ray_actors, ray_resource, judge=chosen["judge"].model)
+        remotely = on_ray(ray, ray_actors, ray_resource)
         opened = open_environment(str(env), env_set)
         if chosen["collect"].level not in opened.environment.levels and not _is_given("collect.level", set_ or ()):
             chosen["collect"] = replace(chosen["collect"], level=None)  # all of its levels

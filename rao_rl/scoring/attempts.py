@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
 
 from recursive_agent.concurrency import task_group
-from recursive_agent.errors import ConfigurationError, ModelError
+from recursive_agent.errors import ConfigurationError, ModelError, described
 from recursive_agent.scoring import assess, late, unscored
 from recursive_agent.trace.schema import Scored
 from recursive_agent.trace.tree import Node
@@ -19,6 +20,35 @@ from .calibration import Calibration
 from .judge import Judge, failures_of
 
 _MAX_FAILURES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """How the judge is to be asked about an agent. It can be sent to another process, which the session cannot."""
+
+    reference: str | None = None
+    """The right answer; None: the agent is judged by its goal and what it did."""
+    problem: str | None = None
+    """Why the session could not say how; the agent then has no score."""
+
+
+def question_of(session: Session, node: Node) -> Question | None:
+    """How the judge is to be asked about an agent; None where it must not be."""
+    try:
+        if not getattr(session, "judgeable", lambda _: True)(node):
+            return None
+        if node.parent is None and hasattr(session, "reference"):
+            reference = session.reference(node)
+            return None if reference is None else Question(reference=reference)
+    except Exception as error:  # the environment's code: what it cannot say of one agent is no reason to stop
+        return Question(problem=described(error))
+    return Question()
+
+
+def questions_of(session: Session, root: Node) -> dict[str, Question]:
+    """The questions about all agents of a tree that may be judged, by their ids."""
+    asked = {node.id: question_of(session, node) for node in root.walk()}
+    return {node: question for node, question in asked.items() if question is not None}
 
 
 class AttemptJudge:
@@ -61,24 +91,48 @@ class AttemptJudge:
         if self._failure is not None:
             raise self._failure
 
-    async def judged(self, session: Session, node: Node, known: Scored) -> Scored:
-        """The score event of an agent of which the session says `known`."""
+    def asks(self, node: Node, known: Scored) -> bool:
+        """Whether the judge is needed for an agent of which the session says `known`."""
+        if known.status == "scored":
+            return self.calibration is not None and node.finished
+        return known.status == "unknown" and not node.status.external
+
+    async def judged(self, node: Node, known: Scored, question: Question | None) -> Scored:
+        """The score event of an agent of which the session says `known`; None as the question: it must not be judged."""
+        if question is None or not self.asks(node, known):
+            return known
         exact = known.status == "scored"
-        if exact and (self.calibration is None or not node.finished):
-            return known
-        if (not exact and known.status != "unknown") or node.status.external:
-            return known
-        try:
-            question = _question(session, node)
-        except Exception as error:  # the environment's code: what it cannot say of one agent is no reason to stop
-            return known if exact else unscored(node, error)
-        if question is None:
-            return known
+        if question.problem is not None:
+            return known if exact else replace(known, status="judge_error", source=question.problem)
         event = await self._ask(node, question.reference)
         if exact and self.calibration is not None and known.score is not None:
             self.calibration.add(node, event.score, known.score)
             return known
         return event
+
+    async def judge_recorded(self, root: Node, questions: Mapping[str, Question]) -> list[Scored]:
+        """What the judge changes of the scores of a tree that its session has scored already, in another process.
+
+        `questions` are those of the session (`questions_of`). The root's event is the last. Agents that have not been scored at
+        all, since the run was stopped, stay so.
+        """
+        events: list[Scored] = []
+
+        async def add(node: Node, known: Scored) -> None:
+            event = await self.judged(node, known, questions.get(node.id))
+            if event is not known:
+                events.append(replace(event, trainable=node.trainable))
+
+        async with task_group() as group:
+            for node in root.walk():
+                if node.score_status is not None:
+                    group.start_soon(add, node, _recorded(node))
+        return sorted(events, key=lambda event: event.node == root.id)
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What must not get into a trace."""
+        return self._secrets
 
     async def _ask(self, node: Node, reference: str | None) -> Scored:
         if self._failure is not None:  # it would cost every agent the whole patience of its client
@@ -139,7 +193,11 @@ class AttemptScorer:
 
         async def add(node: Node) -> None:
             said = known.get(node.id)
-            events[node.id] = late(node) if said is None else await self._owner.judged(self._session, node, said)
+            if said is None:
+                events[node.id] = late(node)
+                return
+            question = question_of(self._session, node) if self._owner.asks(node, said) else None
+            events[node.id] = await self._owner.judged(node, said, question)
 
         async with task_group() as group:
             for node in root.walk():
@@ -159,16 +217,13 @@ async def _known(session: Session, node: Node) -> Scored:
         return unscored(node, error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    reference: str | None
-
-
-def _question(session: Session, node: Node) -> _Question | None:
-    """How the judge is to be asked about an agent; None where it must not be."""
-    if not getattr(session, "judgeable", lambda _: True)(node):
-        return None
-    if node.parent is None and hasattr(session, "reference"):
-        reference = session.reference(node)
-        return None if reference is None else _Question(reference)
-    return _Question(None)
+def _recorded(node: Node) -> Scored:
+    """The score event that a node has already."""
+    return Scored(
+        time=time.time(),
+        node=node.id,
+        score=node.score,
+        status=str(node.score_status),
+        source=str(node.score_source),
+        trainable=node.trainable,
+    )

@@ -23,7 +23,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     [
         (["--ray-actors", "2"], "--ray-actors works only with --ray ADDRESS"),
         (["--ray-resource", "sandbox"], "--ray-resource works only with --ray ADDRESS"),
-        (["--ray", "local", "--judge", "gpt"], "--judge does not work with --ray: record the attempts first"),
         (["--ray", "nonsense"], "--ray takes auto, host:port, ray://host:port, or local"),
         (["--ray", "http://localhost:6379"], "--ray takes auto, host:port, ray://host:port, or local"),
     ],

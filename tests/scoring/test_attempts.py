@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from rao_rl.scoring.attempts import AttemptJudge
+from rao_rl.scoring.attempts import AttemptJudge, cast, questions_of
+from rao_rl.scoring.calibration import Calibration
 from recursive_agent.errors import AuthenticationFailed
+from recursive_agent.scoring import assess
 from recursive_agent.status import Status
 from recursive_agent.testing import Request, ScriptedEndpoint
 from recursive_agent.trace.folder import trace_files
@@ -102,6 +105,55 @@ async def test_a_judge_that_can_never_answer_ends_the_job_and_its_key_stays_out_
     assert not any(KEY in event.source for event in events.values())
     with pytest.raises(AuthenticationFailed):
         asked.check()
+
+
+class Broken(Unsure):
+    """The environment's code fails where it should say the answer."""
+
+    def reference(self, node: Node) -> str | None:
+        raise OSError("the answers are gone")
+
+
+class Strict(Unsure):
+    """One of the sub-agents checks another's work."""
+
+    def trainable(self, node: Node) -> bool:
+        return node.id != "0.1"
+
+
+@anyio_test
+@pytest.mark.parametrize("session", [Unsure(), Unfit(), Broken(), Strict()], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("calibrated", [False, True])
+async def test_a_tree_that_was_scored_in_another_process_is_judged_like_one_of_this_process(
+    session: Unsure, calibrated: bool
+) -> None:
+    def answer(request: Request) -> str:
+        return PASS if GOLD in request.text("user") or "the shelves" in request.text("user") else FAIL
+
+    def told(events: dict[str, Scored]) -> dict[str, tuple[float | None, str, str, bool]]:
+        return {name: (each.score, each.status, each.source, each.trainable) for name, each in events.items()}
+
+    counts = [Calibration(), Calibration()] if calibrated else [None, None]
+    async with judging(answer) as (_, judge):
+        here = await scores(AttemptJudge(judge, calibration=counts[0]).scorer(session))
+        root = attempt()
+        known = {}
+        for node in root.walk():
+            event = known[node.id] = cast(session, node, await assess(session.score, node))
+            node.score, node.score_status, node.score_source = event.score, event.status, event.source
+            node.trainable = event.trainable
+        asked = pickle.loads(pickle.dumps(questions_of(session, root)))
+        changed = await AttemptJudge(judge, calibration=counts[1]).judge_recorded(root, asked)
+    assert told(known | {event.node: event for event in changed}) == told(here)
+    assert "0" not in [event.node for event in changed[:-1]], "the score of the root is the last to be written"
+    assert counts[0] == counts[1]
+
+
+@anyio_test
+async def test_a_run_that_was_stopped_before_its_scores_is_not_judged() -> None:
+    async with judging(PASS) as (endpoint, judge):
+        assert await AttemptJudge(judge).judge_recorded(attempt(), questions_of(Unsure(), attempt())) == []
+    assert endpoint.requests == []
 
 
 LIBRARY = """

@@ -12,7 +12,7 @@ import pytest
 
 from rao_rl.errors import JudgeFailed
 from rao_rl.rollouts.failures import is_recorded
-from rao_rl.scoring.attempts import AttemptJudge
+from rao_rl.scoring.attempts import AttemptJudge, Question
 from rao_rl.scoring.calibration import Agreement, Calibration
 from recursive_agent import Agent
 from recursive_agent.errors import AuthenticationFailed, EndpointUnavailable, ModelNotFound
@@ -158,11 +158,10 @@ async def test_a_judge_that_fails_every_call_ends_the_work_by_name_and_is_not_as
 async def test_a_judge_that_answered_once_and_then_speaks_nonsense_ends_the_work_after_so_many_verdicts() -> None:
     async with judging(replies([PASS], then="banana")) as (_, judge):
         asked = AttemptJudge(judge, max_failures=3)
-        session = Mute()
-        assert (await asked.judged(session, leaf(goal="0"), unknown())).score == 1.0
+        assert (await asked.judged(leaf(goal="0"), unknown(), Question())).score == 1.0
         for number in range(1, 4):
             asked.check()
-            await asked.judged(session, leaf(goal=str(number)), unknown())
+            await asked.judged(leaf(goal=str(number)), unknown(), Question())
         with pytest.raises(
             JudgeFailed, match=r"3 verdicts in a row of the judge scripted failed \(in all: 3 no verdict\)"
         ):
@@ -177,7 +176,7 @@ async def test_failures_that_are_not_in_a_row_end_nothing() -> None:
     async with judging(script) as (_, judge):
         asked = AttemptJudge(judge, max_failures=3)
         for number in range(6):
-            await asked.judged(Mute(), leaf(goal=str(number)), unknown())
+            await asked.judged(leaf(goal=str(number)), unknown(), Question())
         asked.check()
         assert judge.failures == Counter(no_verdict=4)
 

@@ -26,6 +26,7 @@ from recursive_agent.sizes import rare_collections
 from recursive_agent.trace.folder import SUFFIX
 
 from ...envs.base import Environment, Session
+from ...scoring.attempts import questions_of
 from ..many import PlannedAttempt, run_attempt
 from ..measuring import measured
 from .job import Ended, Failed, Job, Opened, Order, Policy
@@ -131,6 +132,7 @@ class AttemptActor:
             file=file,
             trace=trace,
             metrics={} if result.status.external else measured(sessions[0], result.tree.root),
+            questions=questions_of(sessions[0], result.tree.root) if order.judged else {},
             reason=result.reason,
             trace_error=result.trace_error,
         )

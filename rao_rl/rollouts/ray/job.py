@@ -12,6 +12,7 @@ from recursive_agent.repl import UNSET, Require, Unset
 from ...envs.arguments import Plain
 from ...envs.base import Environment, Task
 from ...envs.registry import make
+from ...scoring.attempts import Question
 from ..attempt import AttemptSettings
 from .recipe import Recipe, State
 
@@ -59,6 +60,8 @@ class Order:
     task: Task
     settings: AttemptSettings
     """Without what is open in the driver: sandbox, places, judge and runner."""
+    judged: bool
+    """Whether the driver has a judge, and needs its questions."""
     seed: int
     group: str
 
@@ -79,6 +82,8 @@ class Ended:
     """Name of the trace file."""
     trace: bytes = field(repr=False)
     metrics: Mapping[str, float]
+    questions: Mapping[str, Question] = field(repr=False)
+    """For the judge, by agent; they may contain the right answer, which the trace does not."""
     reason: str | None
     trace_error: str | None
 

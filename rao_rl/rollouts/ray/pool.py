@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from recursive_agent.errors import ConfigurationError, RaoError, RunFailed, desc
 from recursive_agent.model.base import Model
 from recursive_agent.repl import UNSET, Require, Unset
 from recursive_agent.trace.node import Node
+from recursive_agent.trace.store import append_events
 from recursive_agent.trace.tree import ExecutionTree
 
 from ...envs.base import Environment, Task
 from ...errors import RolloutsFailed
+from ...scoring.attempts import AttemptJudge
 from ..attempt import AttemptSettings, RanElsewhere
 from .actor import AttemptActor
 from .job import Ended, EnvironmentSource, Failed, Job, Opened, Order, Policy
@@ -166,12 +168,8 @@ class RayAttempts:
             raise ConfigurationError(
                 f"the actors on Ray have the model {self._model.name}, and {model.name} is another one"
             )
-        if settings.judge is not None:
-            raise ConfigurationError(
-                "a judge cannot score attempts on Ray; record them, and then use rao score --judge MODEL"
-            )
         plain = replace(settings, trace_dir=None, sandbox=self._job.sandbox, places=None, judge=None, runner=None)
-        order = Order(task=task, settings=plain, seed=seed, group=group)
+        order = Order(task=task, settings=plain, judged=settings.judge is not None, seed=seed, group=group)
         reason = ""
         for _ in range(1 + MOST_REPEATS):
             actor = await self._take()
@@ -184,7 +182,7 @@ class RayAttempts:
             finally:
                 actor.running -= 1
                 self._wake()
-            return await self._received(answer, settings.trace_dir)
+            return await _received(answer, settings.trace_dir, settings.judge)
         raise RolloutsFailed(
             f"an attempt at {task.id} was lost {1 + MOST_REPEATS} times together with its Ray actor ({reason}); see the log of "
             "its node, and run the command again (training: with --resume)"
@@ -286,14 +284,6 @@ class RayAttempts:
         self._failure = self._failure or error
         self._wake()
 
-    async def _received(self, answer: Ended | Failed, folder: Path | None) -> RanElsewhere:
-        if isinstance(answer, Failed):
-            if answer.file is not None and folder is not None:
-                await anyio.to_thread.run_sync(_write, folder / answer.file, answer.trace)
-            raise answer.error
-        result = await anyio.to_thread.run_sync(_result, answer, folder)
-        return RanElsewhere(result, _EndedSession(answer.metrics))
-
     async def _present_policy(self) -> Policy:
         model = self._model
         self._pushes += 1
@@ -341,23 +331,37 @@ def _line(error: RayError) -> str:
     return text.partition(". ")[0].rstrip(".")[:200]
 
 
-def _result(answer: Ended, folder: Path | None) -> Result:
-    """The run as its trace has it; the file goes into `folder`."""
-    if folder is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            tree = ExecutionTree.load(_write(Path(scratch) / answer.file, answer.trace))
-        path = None
-    else:
-        path = _write(folder / answer.file, answer.trace)
-        tree = ExecutionTree.load(path)
-    return Result(tree.status, tree, answer.reason, path, answer.trace_error, tree.root.result)
+async def _received(answer: Ended | Failed, folder: Path | None, judge: AttemptJudge | None) -> RanElsewhere:
+    """The attempt as its trace has it, judged; the file goes into `folder`.
+
+    Raises the error of an attempt that failed, and ModelError if the judge fails every call.
+    """
+    if isinstance(answer, Failed):
+        if answer.file is not None and folder is not None:
+            partial = await anyio.to_thread.run_sync(_write, folder, answer.file, answer.trace)
+            partial.replace(folder / answer.file)
+        raise answer.error
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        partial = await anyio.to_thread.run_sync(_write, Path(place), answer.file, answer.trace)
+        try:
+            tree = await anyio.to_thread.run_sync(ExecutionTree.load, partial)
+            if judge is not None and (events := await judge.judge_recorded(tree.root, answer.questions)):
+                append_events(partial, events, secrets=judge.secrets)
+                tree = await anyio.to_thread.run_sync(ExecutionTree.load, partial)
+        except BaseException:
+            partial.unlink()
+            raise
+        path = partial.replace(Path(place) / answer.file)
+    if judge is not None:
+        judge.check()
+    result = Result(tree.status, tree, answer.reason, path if folder else None, answer.trace_error, tree.root.result)
+    return RanElsewhere(result, _EndedSession(answer.metrics))
 
 
-def _write(path: Path, trace: bytes) -> Path:
-    """Write a trace file, so that readers find all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.partial")
-    scratch.write_bytes(trace)
-    scratch.chmod(0o600)
-    scratch.replace(path)
-    return path
+def _write(folder: Path, name: str, trace: bytes) -> Path:
+    """Write a trace beside its place, where readers do not see it until it is moved there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}.partial"
+    partial.write_bytes(trace)
+    partial.chmod(0o600)
+    return partial

@@ -31,8 +31,10 @@ from recursive_agent.model.endpoint import Endpoint
 from recursive_agent.testing import ScriptedEndpoint
 from recursive_agent.trace.folder import read_trace, trace_files
 from recursive_agent.trace.tree import ExecutionTree
+from tests.cli.command import environment as variables
 from tests.cli.command import rao
 from tests.envs.coins import COLLECT, Coins, taught_checkpoint
+from tests.scoring.test_attempts import GOLD, LIBRARY, answer
 from tests.waiting import until, wait_until
 
 from .errands import WORK, Errands, begun
@@ -184,6 +186,26 @@ def test_the_command_line_gives_the_attempts_of_a_local_run(cluster: Any, tmp_pa
     counts = [json.loads(done.stdout) for done in (here, there)]
     assert {**counts[0], "out": "there"} == counts[1]
     assert "rao: Ray: 3 nodes, 2 CPUs" in there.stderr
+
+
+def test_the_judge_of_the_driver_scores_what_the_sessions_cannot(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(LIBRARY)
+    command = ["eval", "library:Library", "--model", "scripted", "--mode", "single", "--json", "--judge", "scripted"]
+    roots = []
+    for name, where in (("here", []), ("there", ["--ray", cluster.address])):
+        own = {**variables(), "XDG_CACHE_HOME": str(tmp_path / name)}
+        with ScriptedEndpoint(answer) as endpoint:
+            urls = ["--base-url", endpoint.base_url, "--judge-base-url", endpoint.base_url, "--trace-dir", name]
+            done = rao(*command, *urls, *where, cwd=tmp_path, env=own)
+        assert done.returncode == 0, done.stderr
+        assert [row["score"] for row in json.loads(done.stdout)["attempts"]] == [1.0, 0.0, 1.0]
+        assert "the judge scripted read" in done.stderr
+        files = trace_files(tmp_path / name)
+        assert not any(GOLD in file.read_text() for file in files)
+        assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
+        trees = [ExecutionTree.load(file).root for file in files]
+        roots.append({root.goal: (root.score, root.score_source, root.trainable) for root in trees})
+    assert roots[0] == roots[1] != {}
 
 
 def test_what_is_pushed_reaches_the_actors(cluster: Any, tmp_path: Path) -> None:
