@@ -66,10 +66,10 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
             environment="deepdive-synth",
             start=(
                 "--set=imitation.levels=2-hop,3-hop",
-                "--set=imitation.demonstrations=800",
+                "--set=imitation.demonstrations=8000",
                 "--set=imitation.single_share=0.5",
                 "--set=imitation.short_first=1500",
-                "--steps=6000",
+                "--steps=8000",
                 "--tokens=1536",
                 "--save-steps=100",
             ),
@@ -84,11 +84,11 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
         "email": Spec(
             environment="email-synth",
             start=(
-                "--set=imitation.demonstrations=300",
+                "--set=imitation.demonstrations=1500",
                 "--set=imitation.single_share=0.5",
                 "--set=imitation.short_first=1000",
                 "--set=imitation.context_length=4096",
-                "--steps=1200",
+                "--steps=4000",
                 "--tokens=1536",
                 "--save-steps=100",
             ),

@@ -68,6 +68,7 @@ ARMS: dict[str, list[str]] = {
     "bonus-root-success": ["--set=credit.delegation_bonus=0.4", "--set=credit.baseline=root_success"],
     "baseline-siblings": ["--set=credit.baseline=siblings"],
     "baseline-ema-depth": ["--set=credit.baseline=ema_depth"],
+    "counterfactual": ["--set=credit.baseline=counterfactual", "--set=collect.counterfactual_children=2"],
     "max-rl": ["--set=credit.baseline=max_rl"],
     "shaping": ["--set=credit.parallel_bonus=0.2", "--set=credit.finish_bonus=0.2", "--set=credit.shaping_updates=10"],
     "normalize-constant": ["--set=update.normalize=constant", "--set=update.constant=14000"],

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -338,20 +339,20 @@ async def _received(answer: Ended | Failed, folder: Path | None, judge: AttemptJ
     """
     if isinstance(answer, Failed):
         if answer.file is not None and folder is not None:
-            partial = await anyio.to_thread.run_sync(_write, folder, answer.file, answer.trace)
-            partial.replace(folder / answer.file)
+            arriving = await anyio.to_thread.run_sync(_write, folder, answer.file, answer.trace)
+            arriving.replace(folder / answer.file)
         raise answer.error
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
-        partial = await anyio.to_thread.run_sync(_write, Path(place), answer.file, answer.trace)
+        arriving = await anyio.to_thread.run_sync(_write, Path(place), answer.file, answer.trace)
         try:
-            tree = await anyio.to_thread.run_sync(ExecutionTree.load, partial)
+            tree = await anyio.to_thread.run_sync(ExecutionTree.load, arriving)
             if judge is not None and (events := await judge.judge_recorded(tree.root, answer.questions)):
-                append_events(partial, events, secrets=judge.secrets)
-                tree = await anyio.to_thread.run_sync(ExecutionTree.load, partial)
+                await anyio.to_thread.run_sync(partial(append_events, arriving, events, secrets=judge.secrets))
+                tree = await anyio.to_thread.run_sync(ExecutionTree.load, arriving)
         except BaseException:
-            partial.unlink()
+            arriving.unlink()
             raise
-        path = partial.replace(Path(place) / answer.file)
+        path = arriving.replace(Path(place) / answer.file)
     if judge is not None:
         judge.check()
     result = Result(tree.status, tree, answer.reason, path if folder else None, answer.trace_error, tree.root.result)
@@ -361,7 +362,7 @@ async def _received(answer: Ended | Failed, folder: Path | None, judge: AttemptJ
 def _write(folder: Path, name: str, trace: bytes) -> Path:
     """Write a trace beside its place, where readers do not see it until it is moved there."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.partial"
-    partial.write_bytes(trace)
-    partial.chmod(0o600)
-    return partial
+    arriving = folder / f".{name}.partial"
+    arriving.write_bytes(trace)
+    arriving.chmod(0o600)
+    return arriving
