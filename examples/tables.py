@@ -27,6 +27,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "delegation": delegation.table,
     "delegation-levels": delegation.levels_table,
     "delegation-effort": delegation.effort_table,
+    "delegation-reference": delegation.reference_table,
     "oolong": lambda: oolong.table(oolong.RESULTS),
     "oolong-differences": lambda: oolong.differences(oolong.RESULTS),
     "oolong-training": lambda: oolong.training(oolong.RESULTS),

@@ -9,6 +9,7 @@ from typing import Self
 
 from .errors import ConfigurationError
 from .messages import Message
+from .repl.worker.parsing import parse
 from .trace.node import Node
 
 _REQUEST_TOKENS = 256
@@ -146,7 +147,7 @@ def variables_of(node: Node) -> list[str]:
         if cell.status != "ok":  # it may have stopped anywhere
             continue
         try:
-            body = ast.parse(cell.code).body
+            body = parse(cell.code).body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for name, bound in _bindings(body):

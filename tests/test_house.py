@@ -49,7 +49,6 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             "approval",
             "checkpoint",
-            "compaction",
             "limits",
             "repl",
             "result",
@@ -58,7 +57,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
             "steering",
             "viewer",
         ),
-        ("launch", "model", "resumption", "stream", "tools", "workplace", "worked_examples"),
+        ("compaction", "launch", "model", "resumption", "stream", "tools", "workplace", "worked_examples"),
         ("mcp",),
         ("actions", "checks", "run_config", "testing"),
         ("models_by_node", "once"),

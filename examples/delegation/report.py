@@ -9,6 +9,7 @@ and from the results of the other examples; `python -m examples.tables` writes t
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,8 @@ from rao_rl import Attempt, Summary, summarize
 from rao_rl.envs import Mode
 
 RESULTS = Path(__file__).parent / "results"
+REFERENCE = "reference.json"
+"""What `reference.py` measured."""
 
 
 def success(runs: Sequence[Sequence[Attempt]]) -> Figure:
@@ -159,6 +162,38 @@ def levels_table(comparisons: Sequence[Comparison] | None = None) -> list[str]:
     return lines
 
 
+def reference_table(results: Path = RESULTS) -> list[str]:
+    """What the reference solver takes, which makes no mistake: single / recursive."""
+    lines = [
+        "| environment | level | tasks | solved | agents | model calls | critical steps | longest conversation "
+        "| characters in all | launches beside a sibling |",
+        "|" + " --- |" * 10,
+    ]
+    found = json.loads((results / REFERENCE).read_text(encoding="utf-8"))
+    for name, levels in found.items():
+        for level, modes in levels.items():
+            single, recursive = (modes[mode] for mode in ("single", "recursive"))
+
+            def pair(key: str, digits: int = 0, unit: float = 1.0) -> str:
+                return _pair(single[key] / unit, recursive[key] / unit, digits)  # noqa: B023  # called at once
+
+            lines.append(
+                _row(
+                    f"`{name}`",
+                    level,
+                    f"{recursive['tasks']}",
+                    pair("score", 2),
+                    pair("agents"),
+                    pair("calls", 1),
+                    pair("critical_steps", 1),
+                    pair("longest", 1, 1000) + "k",
+                    pair("total", 1, 1000) + "k",
+                    f"{recursive['concurrent']:.1%}",
+                )
+            )
+    return lines
+
+
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -207,7 +242,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.collect:
         collect(given.collect, given.results)
-    for lines in (short_table(), table(), effort_table(), levels_table()):
+    for lines in (short_table(), table(), effort_table(), levels_table(), reference_table()):
         print("\n".join(lines), end="\n\n")
 
 

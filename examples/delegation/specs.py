@@ -66,10 +66,10 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
             environment="deepdive-synth",
             start=(
                 "--set=imitation.levels=2-hop,3-hop",
-                "--set=imitation.demonstrations=8000",
+                "--set=imitation.demonstrations=800",
                 "--set=imitation.single_share=0.5",
                 "--set=imitation.short_first=1500",
-                "--steps=8000",
+                "--steps=6000",
                 "--tokens=1536",
                 "--save-steps=100",
             ),

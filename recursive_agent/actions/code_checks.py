@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..repl.worker.parsing import parse
 from .fences import blocks, is_code, mended, parsed
 
 
@@ -69,7 +70,7 @@ def is_unended(code: str) -> bool:
     if parsed(code) is not None:
         return False
     try:
-        compile(code[:100_000], "<answer>", "exec", ast.PyCF_ONLY_AST)
+        parse(code[:100_000])
     except SyntaxError as error:
         return any(part in str(error.msg) for part in ("unterminated triple-quoted", "was never closed"))
     except (ValueError, RecursionError, MemoryError):

@@ -16,6 +16,8 @@ from functools import lru_cache
 from itertools import islice
 from textwrap import dedent
 
+from ..repl.worker.parsing import parse
+
 _LABELS = frozenset(
     {"python", "py", "ipython", "jupyter", "repl", "pyrepl", "pycon", "python_repl", "tool_code", "code"}
 )
@@ -68,7 +70,8 @@ def parsed(code: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" in a text of the agent's is not ours to warn about
-            return ast.parse(code)
+            tree: ast.Module = parse(code)
+            return tree
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from recursive_agent.repl.worker.parsing import parse
+
 _COMPARISONS: Mapping[type[ast.cmpop], tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         ast.Lt: ("<", ("<=", ">")),
@@ -43,7 +45,7 @@ class Mutant:
 def mutants(source: str) -> list[Mutant]:
     """Every mistake of the kinds known here that the function could have, in the order of its text."""
     text = _Text(source)
-    (function,) = ast.parse(source).body
+    (function,) = parse(source).body
     assert isinstance(function, ast.FunctionDef)
     found: list[Mutant] = []
     defaults = {id(default) for default in function.args.defaults}

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from recursive_agent.errors import ConfigurationError
 from recursive_agent.repl import CellStatus, HostRequest, ProcessSandbox, ReplLimits, Sandbox, make_sandbox
 from recursive_agent.repl.registry import UNSET, Require, Unset, check_sandbox
+from recursive_agent.repl.worker.parsing import parse
 
 from .trusted import counted, quiet
 from .values import FORM
@@ -137,7 +138,7 @@ def problem_of(name: str, source: object, parameters: Iterable[str]) -> str | No
         return f"the source must be a text of at most {MOST_SOURCE:,} characters"
     try:
         with quiet():
-            body = ast.parse(source).body
+            body = parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"the source is not valid Python ({type(error).__name__})"
     wanted = ", ".join(parameters)

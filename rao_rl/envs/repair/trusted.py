@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from recursive_agent.repl.worker.parsing import parse
+
 from .values import form_of
 
 MOST_STEPS = 5_000
@@ -31,8 +33,8 @@ def counted(source: str) -> ast.Module:
     Raises SyntaxError, ValueError, RecursionError or MemoryError where it is no Python.
     """
     with quiet():
-        tree = ast.parse(source)
-    spend = ast.parse("spend()").body
+        tree: ast.Module = parse(source)
+    spend = parse("spend()").body
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.While | ast.For):
             node.body = [*spend, *node.body]

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Coroutine
 from types import CodeType, SimpleNamespace
 from typing import Any
 
+from recursive_agent.repl.worker.parsing import parse
 from recursive_agent.status import Status
 from recursive_agent.tools import ToolContext
 
@@ -49,7 +50,7 @@ class Cells:
 
     def run(self, code: str) -> str | None:
         """Run one cell: the repr of its last expression ("" where there is none), or None where it called `finish`."""
-        tree = ast.parse(code)
+        tree = parse(code)
         last = tree.body[-1]
         if isinstance(last, ast.Expr):
             del tree.body[-1]

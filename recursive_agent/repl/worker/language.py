@@ -15,6 +15,7 @@ from typing import Any, cast
 from RestrictedPython.transformer import RestrictingNodeTransformer
 
 from . import names, patterns, scopes
+from .parsing import parse
 from .tolerance import await_runs
 
 _FUTURE = "__future__"
@@ -365,7 +366,7 @@ def compile_cell(source: str, filename: str, *, restricted: bool = True, hints: 
 
     `hints` takes hints for the agent on the form of its code.
     """
-    tree = compile(source, filename, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    tree = parse(source, filename, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     hint = await_runs(tree, source)
     if hint is not None and hints is not None:
         hints.append(hint)

@@ -10,6 +10,8 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
+from .parsing import parse
+
 _Node = TypeVar("_Node", bound=ast.expr)
 _MOST = 3
 """Variables that are shown."""
@@ -57,7 +59,7 @@ def last_of_a_cell(error: BaseException, prefix: str) -> TracebackType | None:
 def nodes_in(file: str, line: int, kind: type[_Node]) -> list[_Node]:
     """The expressions of one kind that begin in a line of a cell; none where its code cannot be read."""
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     return [node for node in ast.walk(tree) if isinstance(node, kind) and node.lineno == line]

@@ -1,0 +1,35 @@
+"""Syntax trees are built by one thread at a time, wherever rao builds one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recursive_agent.repl.worker import parsing
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_other_threads_wait_while_a_tree_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        held.append(parsing._turn.locked())
+        return compile(*arguments, **named)
+
+    monkeypatch.setattr(parsing, "compile", watched, raising=False)
+    assert ast.unparse(parsing.parse("x  =  1")) == "x = 1"
+    with pytest.raises(SyntaxError):
+        parsing.parse("x = = 1")
+    assert held == [True, True]
+    assert not parsing._turn.locked()
+
+
+def test_no_code_that_runs_beside_agents_builds_a_tree_in_another_way() -> None:
+    files = [*(ROOT / "recursive_agent").rglob("*.py"), *(ROOT / "rao_rl").rglob("*.py")]
+    own = {file.relative_to(ROOT).as_posix() for file in files if re.search(r"ast\.parse\(|ONLY_AST", file.read_text())}
+    assert own == {"recursive_agent/repl/worker/parsing.py"}
