@@ -37,7 +37,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "email-synth": ("small", "large"),
     "repair": ("small", "large"),
     "sequence": ("2k", "10k", "40k"),
-    "algebra": ("depth-4", "depth-8"),
+    "algebra": ("depth-2", "depth-4"),
     "maze": ("8x8", "20x20"),
     "dialogue": ("6-turns", "18-turns"),
 }
