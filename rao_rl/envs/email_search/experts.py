@@ -10,7 +10,6 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from itertools import pairwise
 from typing import Any
 
 from .goals import Question, parse_goal
@@ -185,12 +184,12 @@ def _search(
 
 
 def _launch_parts(question: Question) -> str:
-    days = (question.end - question.start).days
-    number = min(PARTS, days)
-    cuts = [question.start + timedelta(days * part // number) for part in range(number + 1)]
-    periods = [f"{first} up to {end}" for first, end in pairwise(cuts)]
+    number = min(PARTS, (question.end - question.start).days)
     return (
-        f"periods = {periods}\n"
+        "from datetime import date\n"
+        f"first, end = date.fromisoformat('{question.start}'), date.fromisoformat('{question.end}')\n"
+        f"cuts = [first + (end - first) * part // {number} for part in range({number + 1})]\n"
+        "periods = [f'{cut} up to {after}' for cut, after in zip(cuts, cuts[1:])]\n"
         f"parts = await asyncio.gather(*[launch_subagent(f'{question.text()} Period: {{period}}') for period in periods])"
     )
 
