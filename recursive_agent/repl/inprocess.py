@@ -76,6 +76,10 @@ class InProcessSandbox(WorkerSandbox):
         return None if self._tasks else "enter the sandbox first: `async with InProcessSandbox() as sandbox:`"
 
 
+_PAUSE, _LONGEST_PAUSE = 0.02, 0.64
+"""Seconds from one look at an overdue cell to the next: the first time, and after several."""
+
+
 class _ThreadLimiter:
     """Interrupts the thread's bytecode from a timer thread; memory and CPU cannot be limited."""
 
@@ -114,10 +118,12 @@ class _ThreadLimiter:
         from .worker.limits import in_agent_code
 
         cell = self.cell
-        left = seconds
-        while cell is not None and not over.wait(max(left, 0.02)):
+        left, pause = seconds, _PAUSE
+        while cell is not None and not over.wait(max(left, pause)):
             left = cell.remaining()
             if left <= 0 and not over.is_set() and not cell.finished:
+                # Each look takes longer the more threads there are, and takes the time from cells that are late already.
+                pause = min(2 * pause, _LONGEST_PAUSE)
                 # Where the thread stands now is where it raises: it holds still while this thread holds the GIL.
                 if in_agent_code(sys._current_frames().get(self._thread)):
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(TimedOut))

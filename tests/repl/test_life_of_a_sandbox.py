@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import anyio
 import psutil
@@ -17,6 +19,7 @@ import pytest
 
 from recursive_agent.errors import SandboxError
 from recursive_agent.repl import HostFunction, HostRequest, ProcessSandbox, make_sandbox
+from recursive_agent.repl.inprocess import _ThreadLimiter
 from recursive_agent.repl.link import Worker
 from tests.waiting import PATIENCE, until
 
@@ -306,3 +309,31 @@ def test_unknown_sandboxes_are_refused() -> None:
         make_sandbox("monty")
     with pytest.raises(ValueError, match="isolates nothing"):
         make_sandbox("inprocess", require="kernel")
+
+
+def test_an_overdue_cell_in_a_thread_is_looked_at_less_and_less_often() -> None:
+    class Over:
+        """The event that ends the watch: it notes the waits instead of waiting."""
+
+        waits: ClassVar[list[float]] = []
+
+        def wait(self, seconds: float) -> bool:
+            self.waits.append(seconds)
+            return len(self.waits) > 9
+
+        def is_set(self) -> bool:
+            return False
+
+    class Late:
+        finished = False
+        overdue = False
+
+        def remaining(self) -> float:
+            return -1.0
+
+    limiter = _ThreadLimiter()
+    late: Any = Late()
+    limiter.cell = late
+    limiter._watch(cast(threading.Event, Over()), 10.0)
+    assert Over.waits == pytest.approx([10.0, 0.04, 0.08, 0.16, 0.32, 0.64, 0.64, 0.64, 0.64, 0.64])
+    assert late.overdue
