@@ -25,7 +25,7 @@ from rao_rl.envs import Mode
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "reference.json"
-"""What `reference.py` measured."""
+"""What benchmarks/delegation_reference.py measured."""
 
 
 def success(runs: Sequence[Sequence[Attempt]]) -> Figure:

@@ -30,7 +30,8 @@ HOST_FLOORS = (
     "__init__",
 )
 WORKER_FLOORS = (
-    "__init__ names errors exact ordered rows unicode_errors callbacks scopes tolerance fits tasks values",
+    "__init__ names errors exact ordered rows unicode_errors callbacks parsing scopes tolerance fits tasks",
+    "values",
     "cell_loop patterns calls output incoming shadowed",
     "language reads plain cell",
     "clock outgoing formatting matching caches classes regular",

@@ -1,6 +1,6 @@
 """What delegation saves and costs where nobody makes a mistake: reference solvers, alone and with sub-agents.
 
-    python -m examples.delegation.reference [--out RESULTS] [--only deepdive-synth …] [--tasks 10]
+    python -m benchmarks.delegation_reference [--out RESULTS] [--only deepdive-synth …] [--tasks 10]
 
 Real agents run their code at training tasks. Lengths are in characters, so that no tokenizer has to be chosen: the prompt of
 every call counts, as in an evaluation. Environments that are measured already are passed over.
