@@ -22,6 +22,7 @@ _BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTAL
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "textcraft": lambda: textcraft.table(textcraft.RESULTS),
+    "textcraft-hard": lambda: textcraft.hard_table(textcraft.RESULTS),
     "textcraft-short": lambda: textcraft.short_table(textcraft.RESULTS),
     "delegation-short": delegation.short_table,
     "delegation": delegation.table,

@@ -18,7 +18,7 @@ from statistics import mean
 from examples import figures
 from examples.figures import interval, scores, shown
 from examples.textcraft_rao.campaign import ARMS, BUDGETS, LEVELS, TEMPERATURE
-from rao_rl import learning_curves
+from rao_rl import learning_curves, summarize
 
 RESULTS = Path(__file__).parent / "results"
 SHOWN = ("reward", "entropy")
@@ -85,6 +85,26 @@ def short_table(results: Path) -> list[str]:
     return lines
 
 
+def hard_table(results: Path) -> list[str]:
+    """The built-in policy at all hard test tasks."""
+    found = figures.attempts(results / "built-in" / "hard.jsonl")
+    (summary,) = summarize(found)
+    agents, depths = [each.agents for each in found], [each.depth for each in found]
+    cells = [
+        str(len(found)),
+        shown((summary.success or 0.0, summary.low, summary.high)),
+        f"{mean(agents):.0f} ({min(agents)} to {max(agents):,})",
+        f"{min(depths)} to {max(depths)}",
+        f"{mean(each.critical_steps or 0 for each in found):.1f}",
+        str(sum(each.status != "finished" for each in found)),
+    ]
+    return [
+        "| tasks | success | agents | depth | critical steps | attempts that a limit or an error ended |",
+        "|" + " --- |" * 6,
+        f"| {' | '.join(cells)} |",
+    ]
+
+
 def collect(runs: Path, results: Path) -> None:
     """Copy what the tables need of every run."""
     for path in sorted(runs.glob("*/test-*.jsonl")):
@@ -108,6 +128,8 @@ def main() -> None:
     if given.collect:
         collect(given.collect, given.results)
     print("\n".join(table(given.results)))
+    if (given.results / "built-in").is_dir():
+        print("\n".join(hard_table(given.results)))
     if given.plots:
         found: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(given.results.glob("*-[0-9]/metrics.jsonl")):
