@@ -18,6 +18,9 @@ from tests.waiting import PATIENCE
 
 from . import sixty
 
+_REQUESTS = 3 + 3 * sixty.MIDDLES + 2 * sixty.LEAVES
+"""Of a run that is not killed."""
+
 
 class _World:
     """The endpoint, which kills the process that asks when it is asked for the so-many-eth time."""
@@ -90,7 +93,9 @@ def kill_and_resume(folder: Path, seed: int, kills: int) -> Counts:
             requests, calls = world.requests.copy(), world.tool_calls
             model, tool = _recorded(world.trace)
             last = counts.kills == kills
-            at, after = draw.randint(1, 2 + 150 // kills), draw.choice([0, draw.random() / 20])
+            # Spread over the run, but for an end that no kill must reach: a process that has ended cannot be killed.
+            most = (_REQUESTS - len(model)) // (kills - counts.kills + 2)
+            at, after = draw.randint(1, max(1, most)), draw.choice([0, draw.random() / 20])
             ended = world.run(endpoint.base_url, kill_at=-1 if last else at, after=after)
             counts.requests_again += sum((world.requests - requests)[key] for key in model)
             counts.tool_calls_again += sum((world.tool_calls - calls)[key] for key in tool)
@@ -103,7 +108,7 @@ def kill_and_resume(folder: Path, seed: int, kills: int) -> Counts:
     tree = ExecutionTree.load(world.trace)
     assert tree.complete
     assert len(tree.nodes) == sixty.AGENTS
-    assert len(world.requests) == 3 + 3 * sixty.MIDDLES + 2 * sixty.LEAVES
+    assert len(world.requests) == _REQUESTS
     counts.requests, counts.tool_calls = world.requests.total(), world.tool_calls.total()
     counts.requests_in_flight = counts.requests - len(world.requests) - counts.requests_again
     counts.tool_calls_in_flight = counts.tool_calls - len(world.tool_calls) - counts.tool_calls_again
