@@ -6,7 +6,8 @@ import ast
 import threading
 from typing import Any
 
-_turn = threading.Lock()
+_turn = threading.RLock()
+"""A finalizer that Python runs within a parse may parse too."""
 
 
 def parse(source: str, filename: str = "<unknown>", flags: int = 0) -> Any:
