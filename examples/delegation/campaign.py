@@ -3,7 +3,8 @@
     python -m examples.delegation.campaign --out runs/ [--only deepdive sequence] [--seeds 3] [--budget 60000]
 
 Each row of `specs.py` is one comparison: a small policy from new weights imitates both ways of working, is evaluated in both,
-and is then trained with RAO in each. Runs that are done are passed over and killed ones go on, so the script may be stopped
+and is then trained with RAO in each. A row of an open model begins from that instead (`--base`), and samples it through vLLM
+(`RAO_VLLM_PYTHON`). Runs that are done are passed over and killed ones go on, so the script may be stopped
 and started at will. `report.py` makes the tables of what is there.
 """
 
@@ -11,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from examples.command import rao, resumed
 from examples.delegation.specs import MODES, SPECS, TEMPERATURE, Spec
+from examples.served import served, weights
 from rao_rl.envs import Mode
 
 RAO = [
@@ -30,17 +34,35 @@ RAO = [
     "--save-steps=2",
 ]
 
+SERVER = ["--max-num-seqs=64", "--dtype=bfloat16"]
+"""Options of vLLM."""
+PORT = 8127
+_OWN = [name for name, spec in SPECS.items() if spec.base is None]
+
 
 def environment(spec: Spec) -> list[str]:
     """The options that give the environment its arguments."""
     return [f"--env-set={argument}" for argument in spec.arguments]
 
 
-def begin(spec: Spec, start: Path) -> int:
+@contextmanager
+def sampled(spec: Spec, model: Path, *options: str) -> Iterator[list[str]]:
+    """The options of a command that samples a policy: by itself, or through vLLM where the policy is an open model."""
+    if spec.base is None:
+        yield [f"--model={model}"]
+        return
+    engine = [f"--max-model-len={spec.context_limit}", *SERVER]
+    with served(model, *options, port=PORT, log=model.parent / "serve.txt", engine=engine) as (base_url, name):
+        yield [f"--base-url={base_url}", f"--model={name}", "--prompt-style=minimal"]
+
+
+def begin(spec: Spec, start: Path, base: Path | None) -> int:
     """Make the policy that both ways of working start from, if it is not there yet."""
     if (start / "agent.json").is_file():
         return 0
     options = [f"--env={spec.environment}", *environment(spec), *spec.start, f"--out={start}", *resumed(start)]
+    if spec.base is not None:
+        options.append(f"--model={base}")
     return rao("train", *options, log=start.parent / "log.txt")
 
 
@@ -49,16 +71,17 @@ def evaluate(spec: Spec, model: Path, attempts: Path, mode: Mode) -> int:
     done = attempts.with_suffix(".done")
     if done.exists():
         return 0
-    for level, tasks in spec.tasks.items():
-        status = rao(
-            *("eval", spec.environment, *environment(spec), f"--model={model}", f"--mode={mode}", f"--level={level}"),
-            *(f"--tasks={tasks}", f"--context-limit={spec.context_limit}", f"--max-agents={spec.max_agents}"),
-            *(f"--max-steps={spec.max_steps[mode]}", "--timeout=3600", f"--temperature={TEMPERATURE}"),
-            *(f"--attempts={attempts}", "--quiet"),
-            log=attempts.parent / "log.txt",
-        )
-        if status:
-            return status
+    with sampled(spec, model) as policy:
+        for level, tasks in spec.tasks.items():
+            status = rao(
+                *("eval", spec.environment, *environment(spec), *policy, f"--mode={mode}", f"--level={level}"),
+                *(f"--tasks={tasks}", f"--context-limit={spec.context_limit}", f"--max-agents={spec.max_agents}"),
+                *(f"--max-steps={spec.max_steps[mode]}", "--timeout=3600", f"--temperature={TEMPERATURE}"),
+                *(f"--attempts={attempts}", "--quiet"),
+                log=attempts.parent / "log.txt",
+            )
+            if status:
+                return status
     done.touch()
     return 0
 
@@ -74,9 +97,18 @@ def train(spec: Spec, mode: Mode, seed: int, budget: int, start: Path, policy: P
         f"--set=collect.max_completion_length={spec.max_answer}",
     ]
     where = [f"--env={spec.environment}", *environment(spec), f"--model={start}", f"--out={policy}", *resumed(policy)]
-    return rao(
-        *("train", *where, *RAO, *limits, f"--generated={budget}", f"--seed={seed}"), log=policy.parent / "log.txt"
-    )
+    options = [*where, *RAO, *limits, *spec.training, f"--generated={budget}", f"--seed={seed}"]
+    log = policy.parent / "log.txt"
+    if spec.base is None:
+        return rao("train", *options, log=log)
+    shown = weights(start, policy.parent / "served")
+    with sampled(spec, shown, "--weight-updates") as (base_url, name, _):
+        return rao(
+            *("train", *options, "--set=sampler.name=vllm-reload", f"--set=sampler.served_folder={shown}"),
+            f"--set=sampler.base_url={base_url.partition('=')[2]}",
+            f"--set=sampler.served_model={name.partition('=')[2]}",
+            log=log,
+        )
 
 
 def run(name: str, mode: Mode, seed: int, budget: int, out: Path) -> int:
@@ -99,17 +131,30 @@ def run(name: str, mode: Mode, seed: int, budget: int, out: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=SPECS, default=list(SPECS), metavar="ROW")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=SPECS,
+        default=_OWN,
+        metavar="ROW",
+        help=f"{', '.join(SPECS)}; else those of new weights",
+    )
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each run")
     parser.add_argument("--budget", type=int, help="train for at most so many sampled tokens")
+    parser.add_argument("--base", type=Path, help="folder of the open model, where a row begins from one")
     given = parser.parse_args()
+    opened = [f"{name} ({base})" for name in given.only if (base := SPECS[name].base) is not None]
+    if opened and given.base is None:
+        parser.error(
+            f"{', '.join(opened)} needs --base: `python -m examples.open_model get --model NAME --checkpoint` prints the folder"
+        )
     failed = []
     for name in given.only:
         spec = SPECS[name]
         folder = given.out / name / "start"
         folder.mkdir(parents=True, exist_ok=True)
         origin = given.out / (spec.start_of or name) / "start" / "policy"
-        if spec.start_of is None and begin(spec, origin):
+        if spec.start_of is None and begin(spec, origin, given.base):
             sys.exit(f"the policy to start from could not be trained; see {folder / 'log.txt'}")
         failed += [f"{name}/start" for mode in MODES if evaluate(spec, origin, folder / f"test-{mode}.jsonl", mode)]
     # Every row with one seed before the next seed, so that what was stopped early is still a comparison.

@@ -22,6 +22,8 @@ class Spec:
     """What tells the row from others of its environment."""
     start: tuple[str, ...]
     """Options of `rao train` that make the policy to start from, which imitates both ways of working."""
+    base: str | None = None
+    """Name of the open model (`examples.open_model`) that the start is made from, sampled through vLLM; None: new weights."""
     start_of: str | None = None
     """The row whose start is taken instead of a start of its own."""
     arguments: tuple[str, ...] = ()
@@ -39,6 +41,8 @@ class Spec:
     max_agents: int
     budgets: tuple[int, ...]
     """Sampled tokens after which a run is evaluated; it ends at the last."""
+    training: tuple[str, ...] = ()
+    """Options of RAO that this row has besides those of all rows, which they replace."""
 
 
 _SEQUENCE = Spec(
@@ -80,6 +84,36 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
             max_answer=128,
             max_agents=40,
             budgets=(60_000, 180_000),
+        ),
+        "deepdive-open": Spec(
+            environment="deepdive-synth",
+            note="SmolLM2-135M",
+            base="smollm2-135m",
+            start=(
+                "--set=imitation.levels=2-hop,3-hop",
+                "--set=imitation.demonstrations=400",
+                "--set=imitation.single_share=0.5",
+                "--set=imitation.lora_rank=16",
+                "--set=imitation.decay=0",
+                "--set=imitation.warmup_steps=3",
+                "--lr=1e-3",
+                "--steps=80",
+                "--tokens=1536",
+                "--save-steps=10",
+            ),
+            trained=("2-hop", "3-hop"),
+            tasks={f"{hops}-hop": 40 for hops in range(2, 7)},
+            context_limit=2048,
+            max_steps={"recursive": 8, "single": 30},
+            max_answer=128,
+            max_agents=40,
+            budgets=(20_000,),
+            training=(
+                "--lr=6e-4",
+                "--set=update.lora_rank=16",
+                "--set=update.bf16=true",
+                "--save-steps=1",
+            ),
         ),
         "email": Spec(
             environment="email-synth",

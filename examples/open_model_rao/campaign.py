@@ -1,6 +1,6 @@
 """Recursive Agent Optimization of an open model: short imitation, RAO, and both measured beside the model as it came.
 
-    python examples/open_model_rao/campaign.py --base SmolLM2-135M-Instruct/ --out runs/
+    python -m examples.open_model_rao.campaign --base SmolLM2-135M-Instruct/ --out runs/
 
 Every stage is one or several `rao` commands, which are printed. What is done is passed over and what was killed goes on, so
 the script may be stopped and started at will. It samples through vLLM; on two CPU cores it takes some two hours.
@@ -12,14 +12,15 @@ import argparse
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import examples.served
+from examples.served import weights
 
 LEVEL = "easy"
 TEMPERATURES = ("1", "0")
@@ -73,29 +74,9 @@ SERVER = ["--max-model-len=1024", "--max-num-seqs=160", "--dtype=bfloat16"]
 @contextmanager
 def served(folder: Path, given: argparse.Namespace, *options: str) -> Iterator[list[str]]:
     """Serve a checkpoint through vLLM, and give the options that point a command of rao at it."""
-    address = f"http://127.0.0.1:{given.port}"
-    line = [sys.executable, "-m", "rao_cli", "serve", str(folder), f"--port={given.port}", *options, "--", *SERVER]
-    print(time.strftime("%H:%M:%S"), "rao", shlex.join(line[3:]), flush=True)
-    with (given.out / "serve.log").open("a") as log:
-        server = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, "VLLM_SERVER_DEV_MODE": "1"})
-    try:
-        while (model := name_of_model(address)) is None:
-            if server.poll() is not None:
-                sys.exit(f"the server ended with status {server.returncode}; see {log.name}")
-            time.sleep(1)
-        yield [f"--base-url={address}/v1", f"--model={model}"]
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def name_of_model(address: str) -> str | None:
-    """The name of the model that a server has; None if it does not answer yet."""
-    try:
-        with urllib.request.urlopen(f"{address}/v1/models", timeout=5) as answer:
-            return str(json.load(answer)["data"][0]["id"])
-    except (OSError, ValueError, LookupError):
-        return None
+    with examples.served.served(folder, *options, port=given.port, log=given.out / "serve.log", engine=SERVER) as found:
+        base_url, model = found
+        yield [f"--base-url={base_url}", f"--model={model}"]
 
 
 def rao(*arguments: str, log: Path) -> None:
@@ -154,12 +135,6 @@ def imitate(given: argparse.Namespace) -> None:
 def is_complete(attempts: Path, count: int) -> bool:
     """Whether a file of attempts has as many as were asked for."""
     return attempts.is_file() and len(attempts.read_text(encoding="utf-8").splitlines()) > count
-
-
-def weights(folder: Path, copy: Path) -> Path:
-    """A copy of a checkpoint without what its training keeps beside it, which a server may overwrite."""
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoints"), dirs_exist_ok=True)
-    return copy
 
 
 def optimize(given: argparse.Namespace) -> None:
