@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +15,7 @@ pytest.importorskip("matplotlib", reason="reports need the extra train")
 from examples.delegation import report
 from examples.delegation.comparisons import Comparison, all_comparisons
 from examples.delegation.specs import MODES, SPECS
+from examples.open_model.models import MODELS
 from rao_rl import Attempt
 from rao_rl.envs import Mode, make
 from rao_rl.evaluation.statistics import paired_interval
@@ -110,6 +113,16 @@ def test_every_row_names_levels_of_its_environment(name: str) -> None:
     assert {*spec.trained, *spec.tasks} <= {*environment.levels}
     assert {*spec.trained} <= {*spec.tasks}
     assert spec.start_of is None or spec.start_of in SPECS
+    assert spec.base is None or spec.base in MODELS
+
+
+def test_a_row_of_an_open_model_is_refused_without_the_model(tmp_path: Path) -> None:
+    row = next(name for name, spec in SPECS.items() if spec.base is not None)
+    command = [sys.executable, "-m", "examples.delegation.campaign", f"--out={tmp_path}", "--only", row]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{row} ({SPECS[row].base}) needs --base" in done.stderr
+    assert not any(tmp_path.iterdir())
 
 
 def test_lengths_in_files_of_their_own_are_one_comparison(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ RAO = [
 
 SERVER = ["--max-num-seqs=64", "--dtype=bfloat16"]
 """Options of vLLM."""
-PORT = 8127
+AT_A_TIME = 24
+"""Trees that are evaluated at a time where vLLM samples them."""
 _OWN = [name for name, spec in SPECS.items() if spec.base is None]
 
 
@@ -46,13 +47,13 @@ def environment(spec: Spec) -> list[str]:
 
 
 @contextmanager
-def sampled(spec: Spec, model: Path, *options: str) -> Iterator[list[str]]:
+def sampled(spec: Spec, model: Path, port: int, *options: str) -> Iterator[list[str]]:
     """The options of a command that samples a policy: by itself, or through vLLM where the policy is an open model."""
     if spec.base is None:
         yield [f"--model={model}"]
         return
     engine = [f"--max-model-len={spec.context_limit}", *SERVER]
-    with served(model, *options, port=PORT, log=model.parent / "serve.txt", engine=engine) as (base_url, name):
+    with served(model, *options, port=port, log=model.parent / "serve.txt", engine=engine) as (base_url, name):
         yield [f"--base-url={base_url}", f"--model={name}", "--prompt-style=minimal"]
 
 
@@ -66,18 +67,19 @@ def begin(spec: Spec, start: Path, base: Path | None) -> int:
     return rao("train", *options, log=start.parent / "log.txt")
 
 
-def evaluate(spec: Spec, model: Path, attempts: Path, mode: Mode) -> int:
+def evaluate(spec: Spec, model: Path, attempts: Path, mode: Mode, port: int) -> int:
     """Attempt the test tasks in one way of working; those in `attempts` already are not attempted again."""
     done = attempts.with_suffix(".done")
     if done.exists():
         return 0
-    with sampled(spec, model) as policy:
+    many = [] if spec.base is None else [f"--concurrency={AT_A_TIME}"]
+    with sampled(spec, model, port) as policy:
         for level, tasks in spec.tasks.items():
             status = rao(
                 *("eval", spec.environment, *environment(spec), *policy, f"--mode={mode}", f"--level={level}"),
                 *(f"--tasks={tasks}", f"--context-limit={spec.context_limit}", f"--max-agents={spec.max_agents}"),
                 *(f"--max-steps={spec.max_steps[mode]}", "--timeout=3600", f"--temperature={TEMPERATURE}"),
-                *(f"--attempts={attempts}", "--quiet"),
+                *(f"--attempts={attempts}", "--quiet", *many),
                 log=attempts.parent / "log.txt",
             )
             if status:
@@ -86,7 +88,7 @@ def evaluate(spec: Spec, model: Path, attempts: Path, mode: Mode) -> int:
     return 0
 
 
-def train(spec: Spec, mode: Mode, seed: int, budget: int, start: Path, policy: Path) -> int:
+def train(spec: Spec, mode: Mode, seed: int, budget: int, start: Path, policy: Path, port: int) -> int:
     """Train one run until it has sampled `budget` tokens, or go on with it."""
     limits = [
         f"--set=collect.level={','.join(spec.trained)}",
@@ -102,7 +104,7 @@ def train(spec: Spec, mode: Mode, seed: int, budget: int, start: Path, policy: P
     if spec.base is None:
         return rao("train", *options, log=log)
     shown = weights(start, policy.parent / "served")
-    with sampled(spec, shown, "--weight-updates") as (base_url, name, _):
+    with sampled(spec, shown, port, "--weight-updates") as (base_url, name, _):
         return rao(
             *("train", *options, "--set=sampler.name=vllm-reload", f"--set=sampler.served_folder={shown}"),
             f"--set=sampler.base_url={base_url.partition('=')[2]}",
@@ -111,7 +113,7 @@ def train(spec: Spec, mode: Mode, seed: int, budget: int, start: Path, policy: P
         )
 
 
-def run(name: str, mode: Mode, seed: int, budget: int, out: Path) -> int:
+def run(name: str, mode: Mode, seed: int, budget: int, out: Path, port: int) -> int:
     """Train one run up to a budget and evaluate it, as far as that has not been done. Exit status of what failed."""
     spec = SPECS[name]
     folder = out / name / f"{mode}-{seed}"
@@ -122,10 +124,10 @@ def run(name: str, mode: Mode, seed: int, budget: int, out: Path) -> int:
     start = out / (spec.start_of or name) / "start" / "policy"
     trained = folder / f"trained-{budget}.done"
     if not trained.exists():
-        if status := train(spec, mode, seed, budget, start, folder / "policy"):
+        if status := train(spec, mode, seed, budget, start, folder / "policy", port):
             return status
         trained.touch()
-    return evaluate(spec, folder / "policy", attempts, mode)
+    return evaluate(spec, folder / "policy", attempts, mode, port)
 
 
 def main() -> None:
@@ -141,6 +143,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each run")
     parser.add_argument("--budget", type=int, help="train for at most so many sampled tokens")
+    parser.add_argument("--port", type=int, default=8127, help="port of the vLLM server of such a row")
     parser.add_argument("--base", type=Path, help="folder of the open model, where a row begins from one")
     given = parser.parse_args()
     opened = [f"{name} ({base})" for name in given.only if (base := SPECS[name].base) is not None]
@@ -156,7 +159,9 @@ def main() -> None:
         origin = given.out / (spec.start_of or name) / "start" / "policy"
         if spec.start_of is None and begin(spec, origin, given.base):
             sys.exit(f"the policy to start from could not be trained; see {folder / 'log.txt'}")
-        failed += [f"{name}/start" for mode in MODES if evaluate(spec, origin, folder / f"test-{mode}.jsonl", mode)]
+        failed += [
+            f"{name}/start" for mode in MODES if evaluate(spec, origin, folder / f"test-{mode}.jsonl", mode, given.port)
+        ]
     # Every row with one seed before the next seed, so that what was stopped early is still a comparison.
     failed += [
         f"{name}/{mode}-{seed}"
@@ -165,7 +170,7 @@ def main() -> None:
         for budget in SPECS[name].budgets
         if given.budget is None or budget <= given.budget
         for mode in MODES
-        if run(name, mode, seed, budget, given.out)
+        if run(name, mode, seed, budget, given.out, given.port)
     ]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; see the log.txt of each in {given.out}")
