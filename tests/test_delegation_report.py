@@ -90,7 +90,7 @@ def test_a_comparison_that_solves_nothing_in_common_says_so() -> None:
 
 def test_rows_come_from_the_results_of_each_example(tmp_path: Path) -> None:
     assert all_comparisons(tmp_path) == []
-    name, spec = next(iter(SPECS.items()))
+    name, spec = next((name, spec) for name, spec in SPECS.items() if len(spec.budgets) > 1)
     place = tmp_path / "delegation" / "results" / name
     harder = [level for level in spec.tasks if level not in spec.trained]
     for mode in MODES:
