@@ -93,7 +93,7 @@ _DEEPDIVE = Spec(
     max_steps={"recursive": 6, "single": 30},
     max_answer=128,
     max_agents=16,
-    budgets=(40_000,),
+    budgets=(20_000,),
     training=_OPEN_MODEL,
 )
 SPECS: Mapping[str, Spec] = MappingProxyType(
@@ -104,6 +104,7 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
             note="SmolLM2-135M, larger steps",
             start=(),
             start_of="deepdive",
+            budgets=(40_000,),
             training=(*_OPEN_MODEL, "--lr=6e-4", "--set=collect.temperature=1"),
         ),
         "email": Spec(
