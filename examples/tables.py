@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from examples.delegation import report as delegation
+from examples.judge import report as judge
 from examples.oolong_rao import report as oolong
 from examples.open_model_rao import report as open_model
 from examples.textcraft_rao import report as textcraft
@@ -29,6 +30,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "delegation-levels": delegation.levels_table,
     "delegation-effort": delegation.effort_table,
     "delegation-reference": delegation.reference_table,
+    "judge": judge.table,
     "oolong": lambda: oolong.table(oolong.RESULTS),
     "oolong-differences": lambda: oolong.differences(oolong.RESULTS),
     "oolong-training": lambda: oolong.training(oolong.RESULTS),
@@ -38,6 +40,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 }
 DOCUMENTS = (
     "README.md",
+    "docs/evaluation.md",
     "examples/delegation/README.md",
     "examples/oolong_rao/README.md",
     "examples/open_model_rao/README.md",
