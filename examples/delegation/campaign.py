@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from examples.command import rao, resumed
-from examples.delegation.specs import MODES, SPECS, TEMPERATURE, Spec
+from examples.delegation.specs import MODES, SPECS, TEMPERATURE, Spec, start_row
 from examples.served import served, weights
 from rao_rl.envs import Mode
 
@@ -46,14 +46,18 @@ def environment(spec: Spec) -> list[str]:
     return [f"--env-set={argument}" for argument in spec.arguments]
 
 
+def engine(spec: Spec) -> list[str]:
+    """Options of vLLM for a row."""
+    return [f"--max-model-len={spec.context_limit}", *SERVER]
+
+
 @contextmanager
-def sampled(spec: Spec, model: Path, port: int, *options: str) -> Iterator[list[str]]:
+def sampled(spec: Spec, model: Path, port: int) -> Iterator[list[str]]:
     """The options of a command that samples a policy: by itself, or through vLLM where the policy is an open model."""
     if spec.base is None:
         yield [f"--model={model}"]
         return
-    engine = [f"--max-model-len={spec.context_limit}", *SERVER]
-    with served(model, *options, port=port, log=model.parent / "serve.txt", engine=engine) as (base_url, name):
+    with served(model, port=port, log=model.parent / "serve.txt", engine=engine(spec)) as (base_url, name):
         yield [f"--base-url={base_url}", f"--model={name}", "--prompt-style=minimal"]
 
 
@@ -104,11 +108,11 @@ def train(spec: Spec, mode: Mode, seed: int, budget: int, start: Path, policy: P
     if spec.base is None:
         return rao("train", *options, log=log)
     shown = weights(start, policy.parent / "served")
-    with sampled(spec, shown, port, "--weight-updates") as (base_url, name, _):
+    serving = served(shown, "--weight-updates", port=port, log=policy.parent / "serve.txt", engine=engine(spec))
+    with serving as (base_url, name):
         return rao(
             *("train", *options, "--set=sampler.name=vllm-reload", f"--set=sampler.served_folder={shown}"),
-            f"--set=sampler.base_url={base_url.partition('=')[2]}",
-            f"--set=sampler.served_model={name.partition('=')[2]}",
+            *(f"--set=sampler.base_url={base_url}", f"--set=sampler.served_model={name}"),
             log=log,
         )
 
@@ -154,7 +158,7 @@ def main() -> None:
     failed = []
     for name in given.only:
         spec = SPECS[name]
-        folder = given.out / name / "start"
+        folder = given.out / start_row(name) / "start"
         folder.mkdir(parents=True, exist_ok=True)
         origin = given.out / (spec.start_of or name) / "start" / "policy"
         if spec.start_of is None and begin(spec, origin, given.base):

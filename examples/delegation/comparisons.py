@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from examples.delegation.specs import MODES, SPECS
+from examples.delegation.specs import MODES, SPECS, start_row
 from examples.figures import attempts
 from examples.textcraft_rao import campaign as textcraft
 from rao_rl import Attempt
@@ -50,7 +50,7 @@ def _delegation(examples: Path) -> Iterator[Comparison]:
                 break
         else:
             continue
-        start = {mode: attempts(folder / "start" / f"test-{mode}.jsonl") for mode in MODES}
+        start = {mode: attempts(folder.parent / start_row(name) / "start" / f"test-{mode}.jsonl") for mode in MODES}
         label = ", ".join([f"`{spec.environment}`", *spec.arguments, *filter(None, [spec.note])])
         harder = [level for level in spec.tasks if level not in spec.trained]
         for trained, levels in ((True, list(spec.trained)), (False, harder)):

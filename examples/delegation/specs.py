@@ -136,3 +136,9 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
         "sequence-window": replace(_SEQUENCE, arguments=("window=5",), start=(), start_of="sequence"),
     }
 )
+
+
+def start_row(name: str) -> str:
+    """The row whose attempts of the start are those of row `name`: another one where start and arguments are the same."""
+    origin = SPECS[name].start_of
+    return origin if origin is not None and SPECS[origin].arguments == SPECS[name].arguments else name

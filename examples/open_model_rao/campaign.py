@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import examples.served
+from examples.command import resumed
 from examples.served import weights
 
 LEVEL = "easy"
@@ -88,11 +89,6 @@ def rao(*arguments: str, log: Path) -> None:
         done = subprocess.run(line, stdout=file, stderr=file, env={"OMP_NUM_THREADS": "1", **os.environ}, check=False)
     if done.returncode:
         sys.exit(f"it ended with status {done.returncode}; see {log}")
-
-
-def resumed(folder: Path) -> list[str]:
-    """The option that goes on with a run which was begun."""
-    return ["--resume"] if (folder / "training.json").is_file() else []
 
 
 def evaluate(chosen: Sequence[str], attempts: Path, *options: str, temperature: str, concurrency: int) -> None:
